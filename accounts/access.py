@@ -1,0 +1,160 @@
+"""Which organization a request is about, and whether it may. Every view declares its access; a test walks them all.
+
+Pages: `@member_page(Permission.…)` finds the organization in the URL. An outsider gets 404, a member without the
+permission 403. API views name their `permission`, and then find `request.organization` set.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponseBase
+from rest_framework.exceptions import ValidationError
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from accounts import permissions
+from accounts.models import ApiKey, Membership, Organization, User
+from accounts.permissions import Permission
+
+# The session's key for the organization last looked at: what `/` opens, and what a session's API call means.
+LAST_ORGANIZATION = "organization"
+
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
+
+
+class SignedInRequest(HttpRequest):
+    """The request of a page that needs somebody signed in."""
+
+    user: User
+
+
+class MemberRequest(SignedInRequest):
+    """The request of a page of an organization, once `member_page` has let it through."""
+
+    membership: Membership
+    organization: Organization
+
+    def may(self, permission: Permission) -> bool:
+        return permission in self.membership.permissions
+
+
+def public(view: View) -> View:
+    """Say that anybody may open this view."""
+    view.access = "public"  # type: ignore[attr-defined]
+    return view
+
+
+def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """A page for anybody who is signed in, about themselves."""
+    guarded = login_required(view)
+    guarded.access = "signed_in"  # type: ignore[attr-defined]
+    return guarded
+
+
+def member_page(
+    permission: Permission,
+) -> Callable[[Callable[..., HttpResponseBase]], Callable[..., HttpResponseBase]]:
+    """A page of the organization named in the URL by `organization_uid`, for members with this permission.
+
+    The membership is read on every request, so somebody removed a moment ago is an outsider now.
+    """
+
+    def decorate(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+        @wraps(view)
+        def guarded(request: Any, organization_uid: str, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            membership = (
+                Membership.objects.filter(user=request.user, organization__uid=organization_uid)
+                .select_related("organization")
+                .first()
+            )
+            if membership is None:
+                raise Http404
+            if permission not in membership.permissions:
+                raise PermissionDenied
+            request.membership = membership
+            request.organization = membership.organization
+            request.may = membership.permissions.__contains__
+            if request.session.get(LAST_ORGANIZATION) != organization_uid:
+                request.session[LAST_ORGANIZATION] = organization_uid
+            return view(request, *args, **kwargs)
+
+        page = login_required(guarded)
+        page.access = permission  # type: ignore[attr-defined]
+        return page
+
+    return decorate
+
+
+class NotYourOrganization(PermissionDenied):
+    """The call names an organization that is unknown, or that the caller does not belong to."""
+
+
+def _of_key(key: ApiKey, org_id: str | None) -> tuple[Organization, frozenset[Permission]]:
+    scoped = permissions.of_scopes(key.scopes)
+    home = key.organization
+    if home is None:  # a service key: it speaks for no organization
+        raise PermissionDenied("A service key works on the gateway API only.")
+    if key.kind == ApiKey.Kind.ORGANIZATION:
+        if org_id and org_id != home.uid:
+            raise NotYourOrganization("This key belongs to another organization.")
+        if key.created_by_id is None:
+            return home, scoped
+        # Never more than its creator: a key made by somebody since demoted loses what they lost.
+        creator = Membership.objects.filter(organization=home, user_id=key.created_by_id).first()
+        return home, scoped & (creator.permissions if creator else frozenset())
+    membership = (
+        Membership.objects.filter(user_id=key.user_id, organization__uid=org_id or home.uid)
+        .select_related("organization")
+        .first()
+    )
+    if membership is None and org_id:
+        raise NotYourOrganization("You are not a member of this organization.")
+    if membership is None:
+        raise ValidationError(
+            {"orgId": "The owner of this key has left its organization: name one by orgId."}
+        )
+    return membership.organization, scoped & membership.permissions
+
+
+def _of_session(request: Request, org_id: str | None) -> tuple[Organization, frozenset[Permission]]:
+    memberships = Membership.objects.filter(user=request.user).select_related("organization").in_order()
+    if org_id:
+        membership = memberships.filter(organization__uid=org_id).first()
+    else:
+        last = request.session.get(LAST_ORGANIZATION)
+        membership = memberships.filter(organization__uid=last).first() or memberships.first()
+    if membership is None and org_id:
+        raise NotYourOrganization("You are not a member of this organization.")
+    if membership is None:
+        raise ValidationError({"orgId": "You are not a member of any organization yet."})
+    return membership.organization, membership.permissions
+
+
+class HasPermission(BasePermission):
+    """Lets a call through if its key or session has the view's permission in the organization it is about."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        if not request.user and not request.auth:
+            return False
+        org_id = request.query_params.get("orgId")
+        found = (
+            _of_key(request.auth, org_id)
+            if isinstance(request.auth, ApiKey)
+            else _of_session(request, org_id)
+        )
+        request.organization, granted = found  # type: ignore[attr-defined]
+        permission: Permission = view.permission  # type: ignore[attr-defined]
+        if permission not in granted:
+            raise PermissionDenied(f"This needs the permission {permission}.")
+        return True
+
+
+class AnyKey(BasePermission):
+    """Lets any valid key through, of whatever kind and scopes, and any session."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return bool(request.user or request.auth)

@@ -1,0 +1,111 @@
+"""The life of API keys: made, shown once, revoked. Every change bumps the organization's access version."""
+
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from accounts import audit, secrets
+from accounts.models import ApiKey, Organization, User
+from accounts.permissions import DEFAULT_SCOPES, ServicePermission
+
+
+def _create(
+    *, word: str, actor: User | None, ip: str | None, fields: dict[str, object]
+) -> tuple[ApiKey, str]:
+    secret = secrets.generate(word)
+    key = ApiKey.objects.create(
+        prefix=secret.prefix,
+        last_four=secret.last_four,
+        secret_hash=secret.secret_hash,
+        pepper_id=secret.pepper_id,
+        created_by=actor,
+        **fields,
+    )
+    audit.record(
+        audit.Action.API_KEY_CREATED,
+        actor=actor,
+        organization=key.organization,
+        target=key,
+        ip=ip,
+        after={"name": key.name, "kind": key.kind, "environment": key.environment, "scopes": key.scopes},
+    )
+    return key, secret.plaintext
+
+
+@transaction.atomic
+def create_organization_key(
+    *,
+    organization: Organization,
+    name: str,
+    actor: User | None,
+    environment: str = ApiKey.Environment.PRODUCTION,
+    scopes: list[str] | None = None,
+    expires_at: datetime | None = None,
+    ip: str | None = None,
+) -> tuple[ApiKey, str]:
+    """Make a key that belongs to the organization. Returns it with its secret, which is not kept."""
+    fields = {
+        "kind": ApiKey.Kind.ORGANIZATION,
+        "organization": organization,
+        "name": name,
+        "environment": environment,
+        "scopes": list(DEFAULT_SCOPES) if scopes is None else scopes,
+        "expires_at": expires_at,
+    }
+    return _create(word=environment, actor=actor, ip=ip, fields=fields)
+
+
+@transaction.atomic
+def create_personal_key(
+    *,
+    user: User,
+    organization: Organization,
+    name: str,
+    scopes: list[str] | None = None,
+    expires_at: datetime | None = None,
+    ip: str | None = None,
+) -> tuple[ApiKey, str]:
+    """Make a person's own key, with `organization` as its home. Returns it with its secret, which is not kept."""
+    fields = {
+        "kind": ApiKey.Kind.PERSONAL,
+        "organization": organization,
+        "user": user,
+        "name": name,
+        "scopes": list(DEFAULT_SCOPES) if scopes is None else scopes,
+        "expires_at": expires_at,
+    }
+    return _create(word=ApiKey.Environment.PRODUCTION, actor=user, ip=ip, fields=fields)
+
+
+@transaction.atomic
+def create_service_key(
+    *, name: str, scopes: list[str] | None = None, actor: User | None = None, ip: str | None = None
+) -> tuple[ApiKey, str]:
+    """Make a key for the operator's own data plane. Returns it with its secret, which is not kept."""
+    fields = {
+        "kind": ApiKey.Kind.SERVICE,
+        "name": name,
+        "scopes": list(ServicePermission.values) if scopes is None else scopes,
+    }
+    return _create(word=ApiKey.Kind.SERVICE, actor=actor, ip=ip, fields=fields)
+
+
+@transaction.atomic
+def revoke(*, key: ApiKey, actor: User | None, ip: str | None = None) -> bool:
+    """End a key for good, at once. Says whether this call did it: a second one changes and records nothing."""
+    if not ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=Now()):
+        return False
+    key.refresh_from_db()
+    if key.organization:
+        key.organization.bump_access()
+    audit.record(
+        audit.Action.API_KEY_REVOKED,
+        actor=actor,
+        organization=key.organization,
+        target=key,
+        ip=ip,
+        before={"state": "active"},
+        after={"state": "revoked"},
+    )
+    return True

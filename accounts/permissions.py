@@ -1,0 +1,111 @@
+"""The one table that says who may do what. Pages, API and templates read it; nothing else compares roles."""
+
+from django.db import models
+
+
+class Permission(models.TextChoices):
+    ORGANIZATION_VIEW = "organization:view"
+    ORGANIZATION_MANAGE = "organization:manage"
+    ORGANIZATION_TRANSFER = "organization:transfer"
+    ORGANIZATION_DELETE = "organization:delete"
+    TEAM_VIEW = "team:view"
+    TEAM_MANAGE = "team:manage"
+    API_KEYS_VIEW = "api_keys:view"
+    API_KEYS_MANAGE = "api_keys:manage"
+    AUDIT_VIEW = "audit:view"
+    JOBS_VIEW = "jobs:view"
+    USAGE_VIEW = "usage:view"
+    EXPORTS_CREATE = "exports:create"
+    PIPELINES_MANAGE = "pipelines:manage"
+    ALERTS_VIEW = "alerts:view"
+    ALERTS_MANAGE = "alerts:manage"
+    SPEND_CAP_MANAGE = "spend_cap:manage"
+    WEBHOOKS_VIEW = "webhooks:view"
+    WEBHOOKS_MANAGE = "webhooks:manage"
+    BILLING_VIEW = "billing:view"
+    BILLING_MANAGE = "billing:manage"
+
+
+class ServicePermission(models.TextChoices):
+    """What the operator's own programs may do. A service key's scopes are these names."""
+
+    GATEWAY_VERIFY = "gateway:verify"
+    GATEWAY_REPORT = "gateway:report"
+    BILLING_USAGE_EXPORT = "billing_usage:export"
+
+
+class Role(models.TextChoices):
+    OWNER = "owner"
+    ADMIN = "admin"
+    MEMBER = "member"
+    VIEWER = "viewer"
+
+
+P = Permission
+_VIEWER = frozenset(
+    {
+        P.ORGANIZATION_VIEW,
+        P.TEAM_VIEW,
+        P.API_KEYS_VIEW,
+        P.JOBS_VIEW,
+        P.USAGE_VIEW,
+        P.ALERTS_VIEW,
+        P.WEBHOOKS_VIEW,
+    }
+)
+_MEMBER = _VIEWER | {P.EXPORTS_CREATE, P.PIPELINES_MANAGE, P.ALERTS_MANAGE}
+_ADMIN = _MEMBER | {
+    P.ORGANIZATION_MANAGE,
+    P.TEAM_MANAGE,
+    P.API_KEYS_MANAGE,
+    P.AUDIT_VIEW,
+    P.SPEND_CAP_MANAGE,
+    P.WEBHOOKS_MANAGE,
+    P.BILLING_VIEW,
+}
+_OWNER = _ADMIN | {P.ORGANIZATION_TRANSFER, P.ORGANIZATION_DELETE, P.BILLING_MANAGE}
+
+ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
+    Role.OWNER: _OWNER,
+    Role.ADMIN: _ADMIN,
+    Role.MEMBER: _MEMBER,
+    Role.VIEWER: _VIEWER,
+}
+
+
+class Scope(models.TextChoices):
+    """What an organization or personal key was made for. Its rights are the union of its scopes' permissions."""
+
+    JOBS = "jobs"
+    USAGE = "usage"
+    WEBHOOKS = "webhooks"
+    ALERTS = "alerts"
+    API_KEYS = "api_keys"
+    TEAM = "team"
+    AUDIT = "audit"
+    BILLING = "billing"
+    OWNERSHIP = "ownership"
+
+
+DEFAULT_SCOPES = [Scope.JOBS, Scope.USAGE, Scope.WEBHOOKS]
+
+SCOPE_PERMISSIONS: dict[Scope, frozenset[Permission]] = {
+    Scope.JOBS: frozenset({P.JOBS_VIEW, P.PIPELINES_MANAGE}),
+    Scope.USAGE: frozenset({P.USAGE_VIEW, P.EXPORTS_CREATE}),
+    Scope.WEBHOOKS: frozenset({P.WEBHOOKS_VIEW, P.WEBHOOKS_MANAGE}),
+    Scope.ALERTS: frozenset({P.ALERTS_VIEW, P.ALERTS_MANAGE, P.SPEND_CAP_MANAGE}),
+    Scope.API_KEYS: frozenset({P.API_KEYS_VIEW, P.API_KEYS_MANAGE}),
+    Scope.TEAM: frozenset({P.ORGANIZATION_VIEW, P.ORGANIZATION_MANAGE, P.TEAM_VIEW, P.TEAM_MANAGE}),
+    Scope.AUDIT: frozenset({P.AUDIT_VIEW}),
+    Scope.BILLING: frozenset({P.BILLING_VIEW, P.BILLING_MANAGE}),
+    Scope.OWNERSHIP: frozenset({P.ORGANIZATION_TRANSFER, P.ORGANIZATION_DELETE}),
+}
+
+
+def of_role(role: str) -> frozenset[Permission]:
+    return ROLE_PERMISSIONS[Role(role)]
+
+
+def of_scopes(scopes: list[str]) -> frozenset[Permission]:
+    """The permissions of these scopes. A scope that no longer exists grants nothing."""
+    return frozenset().union(*(SCOPE_PERMISSIONS[Scope(scope)] for scope in scopes if scope in Scope.values))

@@ -1,0 +1,77 @@
+"""The form of an API key and the way it is stored.
+
+`<brand>_<environment>_<random><checksum>`: 32 random base62 characters (190 bits) and the CRC32 of all before it in
+six more, so that a mistyped or invented key is refused without a look-up, and a leaked one is found by its form.
+Stored is an HMAC-SHA256 under a pepper that the database does not hold; a slow password hash would protect nothing
+that 190 random bits do not.
+"""
+
+import hashlib
+import hmac
+import re
+import zlib
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from accounts.ids import BASE62, random_base62
+
+RANDOM_LENGTH = 32
+CHECKSUM_LENGTH = 6
+_FORM = re.compile(r"[A-Za-z0-9]+_[a-z]+_[0-9A-Za-z]{%d}" % (RANDOM_LENGTH + CHECKSUM_LENGTH))
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A new key: `plaintext` leaves with the response that creates it and is kept nowhere."""
+
+    plaintext: str
+    prefix: str
+    last_four: str
+    secret_hash: str
+    pepper_id: str
+
+
+def _checksum(text: str) -> str:
+    number = zlib.crc32(text.encode())
+    digits = ""
+    for _ in range(CHECKSUM_LENGTH):
+        number, digit = divmod(number, 62)
+        digits = BASE62[digit] + digits
+    return digits
+
+
+def _hash(plaintext: str, pepper: str) -> str:
+    return hmac.new(pepper.encode(), plaintext.encode(), hashlib.sha256).hexdigest()
+
+
+def generate(word: str) -> Secret:
+    """Make a key whose second word is `word`: the environment, or `service` for a key of the data plane."""
+    head = f"{settings.KEY_BRAND}_{word}_"
+    body = head + random_base62(RANDOM_LENGTH)
+    plaintext = body + _checksum(body)
+    pepper_id, pepper = list(settings.KEY_PEPPERS.items())[-1]
+    return Secret(
+        plaintext=plaintext,
+        prefix=plaintext[: len(head) + 4],
+        last_four=plaintext[-4:],
+        secret_hash=_hash(plaintext, pepper),
+        pepper_id=pepper_id,
+    )
+
+
+def is_well_formed(plaintext: str) -> bool:
+    """Whether this could be a key of ours: form, brand and checksum. Costs no look-up."""
+    return (
+        len(plaintext) < 200
+        and plaintext.startswith(f"{settings.KEY_BRAND}_")
+        and _FORM.fullmatch(plaintext) is not None
+        and hmac.compare_digest(_checksum(plaintext[:-CHECKSUM_LENGTH]), plaintext[-CHECKSUM_LENGTH:])
+    )
+
+
+def hashes(plaintext: str) -> list[str]:
+    """The hashes under which this key may be stored, one for each pepper in use; none for a malformed key."""
+    if not is_well_formed(plaintext):
+        return []
+    return [_hash(plaintext, pepper) for pepper in settings.KEY_PEPPERS.values()]

@@ -1,0 +1,271 @@
+"""Every setting of the project. What differs between machines comes from the environment.
+
+Without an environment the embedded services are used: their addresses are read from `var/services.json`, which
+`manage.py run` writes, and secrets are made once and kept in `var/secrets.json`.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import django_stubs_ext
+import environ
+from celery.schedules import crontab
+
+django_stubs_ext.monkeypatch()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+
+VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var"))).resolve()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        return {}
+
+
+def _generated_secrets() -> dict[str, Any]:
+    """Read the secrets of this installation, making them first if there are none.
+
+    Several processes may start at once: the first to link its file wins, the others read that one.
+    """
+    path = VAR_DIR / "secrets.json"
+    if not path.exists():
+        VAR_DIR.mkdir(parents=True, exist_ok=True)
+        draft = VAR_DIR / f"secrets.{os.getpid()}.json"
+        draft.touch(mode=0o600)
+        draft.write_text(
+            json.dumps({"secret_key": secrets.token_urlsafe(50), "key_peppers": {"1": secrets.token_hex(32)}})
+        )
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    return _read_json(path)
+
+
+_services = _read_json(VAR_DIR / "services.json")
+_secrets = {} if "SECRET_KEY" in os.environ and "KEY_PEPPERS" in os.environ else _generated_secrets()
+
+# ── Where it runs ────────────────────────────────────────────────────────────────────────────────────────────
+DEBUG = False
+# The demo: invented organizations, a data plane and a webhook receiver on this machine. Refused by check --deploy.
+DEMO = env.bool("DEMO", default=True)
+PORT = env.int("PORT", default=8000)
+BASE_URL = env.str("BASE_URL", default=f"http://127.0.0.1:{PORT}")
+SECRET_KEY = env.str("SECRET_KEY", default=_secrets.get("secret_key", ""))
+_host = urlsplit(BASE_URL).hostname or "127.0.0.1"
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=list({_host, "127.0.0.1", "localhost"}))
+CSRF_TRUSTED_ORIGINS = [BASE_URL]
+_https = BASE_URL.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _https
+SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
+SECURE_PROXY_SSL_HEADER = (
+    ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
+)
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# ── What makes it the operator's ─────────────────────────────────────────────────────────────────────────────
+BRAND = env.str("BRAND", default="Countinghouse")
+SUPPORT_EMAIL = env.str("SUPPORT_EMAIL", default="support@example.com")
+SALES_EMAIL = env.str("SALES_EMAIL", default="sales@example.com")
+STUDIO_URL = env.str("STUDIO_URL", default="")
+
+# ── API keys ─────────────────────────────────────────────────────────────────────────────────────────────────
+# First word of every key; letters and digits. Keys made under another brand stop matching, so set it once.
+KEY_BRAND = env.str("KEY_BRAND", default="ch")
+# {"id": "secret"}; the last one hashes new keys, the others go on verifying the keys made under them.
+KEY_PEPPERS: dict[str, str] = env.json("KEY_PEPPERS", default=_secrets.get("key_peppers", {}))
+
+# ── Usage ────────────────────────────────────────────────────────────────────────────────────────────────────
+# How old a reported timestamp may be, in days: the window in which an idempotency key is remembered.
+USAGE_ACCEPT_DAYS = env.int("USAGE_ACCEPT_DAYS", default=1830)
+
+# ── Webhooks ─────────────────────────────────────────────────────────────────────────────────────────────────
+SVIX_SERVER_URL = env.str("SVIX_SERVER_URL", default="")
+SVIX_AUTH_TOKEN = env.str("SVIX_AUTH_TOKEN", default="")
+# Networks that webhooks may reach although they are not public. Only the demo's receiver needs one.
+WEBHOOK_ALLOWED_NETWORKS = env.list(
+    "WEBHOOK_ALLOWED_NETWORKS", default=["127.0.0.0/8", "::1/128"] if DEMO else []
+)
+
+# ── Stripe ───────────────────────────────────────────────────────────────────────────────────────────────────
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="sk_test_countinghousewithoutstripe")
+STRIPE_LIVE_MODE = STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_"))
+STRIPE_API_VERSION = "2026-08-26.dahlia"
+if STRIPE_LIVE_MODE:
+    STRIPE_LIVE_SECRET_KEY = STRIPE_SECRET_KEY
+else:
+    STRIPE_TEST_SECRET_KEY = STRIPE_SECRET_KEY
+DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
+DJSTRIPE_SUBSCRIBER_MODEL = "accounts.Organization"
+DJSTRIPE_SUBSCRIBER_CUSTOMER_KEY = "organization_id"
+
+# ── Django ───────────────────────────────────────────────────────────────────────────────────────────────────
+INSTALLED_APPS = [
+    "config",
+    "accounts",
+    "webhooks",
+    "usage",
+    "billing",
+    # Plain "unfold" would put its own site in place of ours, and the OTP check would be gone with it.
+    "unfold.apps.BasicAppConfig",
+    "config.backoffice.apps.BackOfficeConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "allauth",
+    "allauth.account",
+    "django_htmx",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "djstripe",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "config.context.site",
+            ],
+        },
+    },
+]
+DATABASES = {
+    "default": {
+        **env.db_url_config(
+            env.str(
+                "DATABASE_URL", default=_services.get("database_url", "postgres://127.0.0.1/countinghouse")
+            )
+        ),
+        "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": True,
+    }
+}
+REDIS_URL = env.str("REDIS_URL", default=_services.get("redis_url", "redis://127.0.0.1:6379/0"))
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "/static/"
+STATIC_ROOT = VAR_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+# Files are served as they are found, so there is no collecting step between an upgrade and the next start.
+WHITENOISE_USE_FINDERS = True
+
+EMAIL_URL = env.str("EMAIL_URL", default="")
+if EMAIL_URL:
+    vars().update(env.email_url_config(EMAIL_URL))
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = VAR_DIR / "mail"
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default=f"{BRAND} <{SUPPORT_EMAIL}>")
+
+# ── Signing in ───────────────────────────────────────────────────────────────────────────────────────────────
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_LOGOUT_ON_GET = False
+OTP_TOTP_ISSUER = BRAND
+
+# ── REST ─────────────────────────────────────────────────────────────────────────────────────────────────────
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.authentication.ApiKeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.access.HasPermission"],
+    "DEFAULT_THROTTLE_CLASSES": ["usage.limits.ApiThrottle"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "config.api.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",
+    "COERCE_DECIMAL_TO_STRING": False,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": f"{BRAND} API",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PUBLIC": True,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "POSTPROCESSING_HOOKS": ["config.api.schema.add_gateway"],
+}
+
+# ── Background work ──────────────────────────────────────────────────────────────────────────────────────────
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TIMEZONE = "UTC"
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TASK_ACKS_LATE = True
+CELERY_BEAT_SCHEDULE = {
+    "attach-partitions": {
+        "task": "usage.tasks.attach_partitions",
+        "schedule": crontab(hour="3", minute="10"),
+    },
+    "prune-idempotency-keys": {
+        "task": "usage.tasks.prune_idempotency_keys",
+        "schedule": crontab(hour="3", minute="40"),
+    },
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+}
