@@ -1,0 +1,3 @@
+from tests.database import clean_redis, django_db_setup
+
+__all__ = ["clean_redis", "django_db_setup"]
