@@ -1,3 +1,80 @@
+"""The cast: the same few people and organizations in every test."""
+
+import pytest
+from allauth.account.models import EmailAddress
+
+from accounts import keys, organizations
+from accounts.models import ApiKey, Organization, User
+from accounts.permissions import Role
 from tests.database import clean_redis, django_db_setup
 
 __all__ = ["clean_redis", "django_db_setup"]
+
+PASSWORD = "correct horse battery"
+
+
+def person(name: str, **fields: object) -> User:
+    user = User.objects.create_user(f"{name.lower()}@example.com", PASSWORD, name=name, **fields)
+    EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+    return user
+
+
+@pytest.fixture
+def owner(db: None) -> User:
+    return person("Olivia")
+
+
+@pytest.fixture
+def organization(owner: User) -> Organization:
+    return organizations.create(name="Northwind", owner=owner)
+
+
+def _member(name: str, role: Role, organization: Organization, owner: User) -> User:
+    user = person(name)
+    organizations.add_member(organization=organization, user=user, role=role, actor=owner)
+    return user
+
+
+@pytest.fixture
+def admin(organization: Organization, owner: User) -> User:
+    return _member("Adam", Role.ADMIN, organization, owner)
+
+
+@pytest.fixture
+def member(organization: Organization, owner: User) -> User:
+    return _member("Mia", Role.MEMBER, organization, owner)
+
+
+@pytest.fixture
+def viewer(organization: Organization, owner: User) -> User:
+    return _member("Vera", Role.VIEWER, organization, owner)
+
+
+@pytest.fixture
+def outsider(db: None) -> User:
+    return person("Otto")
+
+
+@pytest.fixture
+def other_organization(outsider: User) -> Organization:
+    return organizations.create(name="Contoso", owner=outsider)
+
+
+@pytest.fixture
+def staff(db: None) -> User:
+    return person("Stella", is_staff=True, is_superuser=True)
+
+
+@pytest.fixture
+def organization_key(organization: Organization, owner: User) -> tuple[ApiKey, str]:
+    return keys.create_organization_key(organization=organization, name="production", actor=owner)
+
+
+@pytest.fixture
+def personal_key(organization: Organization, owner: User) -> tuple[ApiKey, str]:
+    return keys.create_personal_key(user=owner, organization=organization, name="laptop")
+
+
+@pytest.fixture
+def service_key(db: None) -> tuple[ApiKey, str]:
+    return keys.create_service_key(name="data plane")
