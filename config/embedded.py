@@ -1,8 +1,8 @@
 """PostgreSQL and Redis from Python wheels, run as child processes: no Docker, no system package.
 
 They listen on 127.0.0.1 only, with passwords, and keep everything under one folder. What DATABASE_URL or
-REDIS_URL already names is used as it is and not started. This module knows nothing of Django: the tests use it
-before there are settings.
+REDIS_URL already names is used as it is and not started. This module knows nothing of Django: the tests use
+it before there are settings.
 """
 
 import contextlib
@@ -416,7 +416,7 @@ def _remembered_port(path: Path) -> int:
             # As the servers do: connections of the last run may linger.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-            port = probe.getsockname()[1]
-            write_private(path, str(port))
-            return port
+            free: int = probe.getsockname()[1]
+            write_private(path, str(free))
+            return free
     raise ServiceError("No free port on 127.0.0.1")
