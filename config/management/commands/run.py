@@ -1,0 +1,175 @@
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import psutil
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from honcho.environ import parse_procfile
+
+from config.embedded import ServiceError, Services
+from config.supervisor import Supervisor
+
+# Left out of a system without a demo.
+DEMO_PROCESSES = ("dataplane", "receiver")
+
+
+class Command(BaseCommand):
+    help = "Start the whole system on this machine: database, Redis and every process of the Procfile."
+    requires_system_checks = ()
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        # A closed terminal and a polite kill end a run as Ctrl-C does.
+        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGHUP, _interrupt)
+        services = Services(settings.VAR_DIR, holder=settings.BASE_URL)
+        try:
+            services.claim()
+            self._run(services)
+        except ServiceError as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            self._say("")
+        finally:
+            # Stopping is quick, and another Ctrl-C must not leave half of it running.
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            services.stop()
+        self._say(f"Stopped. All data is kept in {settings.VAR_DIR}.")
+
+    def _run(self, services: Services) -> None:
+        demo = settings.VAR_DIR / "demo.json"
+        # It says that the demo is ready, so it must not outlive the run that wrote it.
+        demo.unlink(missing_ok=True)
+        _require_port(settings.PORT)
+        self._say("Starting PostgreSQL and Redis")
+        services.start()
+        environment = os.environ | services.environment()
+        environment |= {
+            "PORT": str(settings.PORT),
+            "PYTHONUNBUFFERED": "1",
+            # The Procfile's commands are those of this virtual environment.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        }
+        self._manage(environment, "migrate_with_progress")
+        draft = settings.VAR_DIR / "demo.json.new"
+        if settings.DEMO:
+            draft.unlink(missing_ok=True)
+            self._manage(environment, "demo", "--base-url", settings.BASE_URL, "--output", str(draft))
+
+        def announce() -> None:
+            if settings.DEMO:
+                self._say(_start_box(json.loads(draft.read_text())))
+                draft.chmod(0o600)
+                draft.replace(demo)
+            else:
+                self._say(_start_box(None))
+
+        supervisor = Supervisor(services, settings.PORT, announce)
+        procfile = parse_procfile((settings.BASE_DIR / "Procfile").read_text())
+        for name, command in procfile.processes.items():
+            if settings.DEMO or name not in DEMO_PROCESSES:
+                supervisor.add_process(name, command, env=environment, cwd=settings.BASE_DIR)
+        try:
+            supervisor.loop()
+        finally:
+            demo.unlink(missing_ok=True)
+        if supervisor.failure:
+            raise CommandError(supervisor.failure)
+
+    def _manage(self, environment: dict[str, str], *command: str) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", *command],
+            env=environment,
+            cwd=settings.BASE_DIR,
+            # A session of its own: it is this process that hears Ctrl-C and ends the others.
+            start_new_session=True,
+        )
+        if process.wait():
+            raise CommandError(f"`manage.py {command[0]}` failed; the reason stands above.")
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _require_port(port: int) -> None:
+    """Raise CommandError, saying who and what to do, unless the web server can listen on the port."""
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+    except OverflowError as error:
+        raise CommandError(f"PORT is {port}; a port is a number from 1024 to 65535.") from error
+    except OSError as error:
+        reason = "is in use" + _user_of(port) if error.errno == errno.EADDRINUSE else "is not ours to use"
+        raise CommandError(f"Port {port} {reason}. Choose another one: PORT={port + 1} make run") from error
+
+
+def _user_of(port: int) -> str:
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        return ""
+    for connection in connections:
+        if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
+            # Other users' processes are not shown to us.
+            if connection.pid is None:
+                return " by another user's process"
+            return f" by process {connection.pid} ({' '.join(psutil.Process(connection.pid).cmdline())[:80]})"
+    return ""
+
+
+def _start_box(demo: dict[str, Any] | None) -> str:
+    """Return what a person needs to begin: addresses, sign-ins and keys, from the content of demo.json."""
+    lines = [f"{settings.BRAND} is ready: {settings.BASE_URL}", ""]
+    if demo:
+        lines += _demo_lines(demo)
+    else:
+        lines += [
+            "Staff:        python manage.py create_staff",
+            "Data plane:   python manage.py create_service_key",
+        ]
+    lines += ["", "Ctrl-C stops everything and keeps all data."]
+    rule = "─" * max(map(len, lines))
+    return "\n".join(["", rule, *lines, rule, ""])
+
+
+def _demo_lines(demo: dict[str, Any]) -> list[str]:
+    lines = []
+    for organization in demo["organizations"]:
+        lines.append(f"{organization['name']} ({organization['plan']})")
+        people = [organization["owner"] | {"role": "owner"}, *organization["members"]]
+        lines += [f"  {person['role']:<10}  {person['email']:<34}  {person['password']}" for person in people]
+        lines += [
+            f"  {'API key':<10}  {organization['api_key']}",
+            f"  {'personal':<10}  {organization['personal_key']}",
+        ]
+    staff = demo["staff"]
+    label = quote(f"{settings.BRAND}:{staff['email']}")
+    query = urlencode({"secret": staff["totp_secret"], "issuer": settings.BRAND})
+    lines += [
+        f"Support staff, at {settings.BASE_URL}/admin/",
+        f"  {'staff':<10}  {staff['email']:<34}  {staff['password']}",
+        f"  {'one-time':<10}  otpauth://totp/{label}?{query}",
+        "Gateway",
+        f"  {'key':<10}  {demo['gateway_key']}",
+        "",
+        f"Webhooks arrive at  {demo['webhook_sink']['url']}",
+    ]
+    if "mailbox" in demo:
+        lines.append(f"Mail arrives at     {demo['mailbox']['url']}")
+    lines.append(f"All of this is in   {settings.VAR_DIR / 'demo.json'}")
+    return lines
