@@ -1,9 +1,35 @@
-"""What every template may use."""
+"""What every template may use: the operator's names, and where the reader can go from here."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import SimpleLazyObject
+
+from accounts.models import Membership
+from accounts.permissions import Permission
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of an organization's pages: its entry in the menu, and all pages under its address."""
+
+    label: str
+    icon: str
+    route: str
+    permission: Permission
+
+    def url(self, organization_uid: str) -> str:
+        return reverse(self.route, kwargs={"organization_uid": organization_uid})
+
+
+SECTIONS = [
+    Section("Usage", "usage", "usage:dashboard", Permission.USAGE_VIEW),
+    Section("Request logs", "jobs", "usage:jobs", Permission.JOBS_VIEW),
+    Section("API keys", "key", "accounts:api_keys", Permission.API_KEYS_VIEW),
+]
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
@@ -14,4 +40,47 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "STUDIO_URL": settings.STUDIO_URL,
         "DEMO": settings.DEMO,
         "EMBEDDED_MAIL": not settings.EMAIL_URL,
+        "navigation": SimpleLazyObject(lambda: _navigation(request)),
     }
+
+
+def _navigation(request: HttpRequest) -> dict[str, Any]:
+    """The sections this member may open, and the same section in their other organizations."""
+    here: Membership | None = getattr(request, "membership", None)
+    if here is None:
+        return {"sections": [], "organizations": []}
+    uid = here.organization.uid
+    # The longest address that this page lies under: one section may lie inside another.
+    current = max(
+        (section for section in SECTIONS if request.path.startswith(section.url(uid))),
+        key=lambda section: len(section.url(uid)),
+        default=None,
+    )
+    memberships = Membership.objects.filter(user=here.user_id).select_related("organization").in_order()
+    return {
+        "sections": [
+            {
+                "label": section.label,
+                "icon": section.icon,
+                "url": section.url(uid),
+                "current": section == current,
+            }
+            for section in SECTIONS
+            if section.permission in here.permissions
+        ],
+        "organizations": [
+            {
+                "name": membership.organization.name,
+                "role": membership.get_role_display(),
+                "url": _same_section(membership, current),
+                "current": membership.pk == here.pk,
+            }
+            for membership in memberships
+        ],
+    }
+
+
+def _same_section(membership: Membership, section: Section | None) -> str:
+    allowed = [section for section in SECTIONS if section.permission in membership.permissions]
+    chosen = section if section in allowed else allowed[0]
+    return chosen.url(membership.organization.uid)

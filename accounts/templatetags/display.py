@@ -1,0 +1,71 @@
+"""How times, numbers and states look on every page: `{% load display %}`."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from django import template
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+NOTHING = "–"
+
+# What a state means for the reader, by its name anywhere in the project; others are neutral.
+TONES = {
+    "active": "good",
+    "completed": "good",
+    "delivered": "good",
+    "verified": "good",
+    "inprogress": "info",
+    "completing": "info",
+    "pending": "info",
+    "production": "info",
+    "expired": "warn",
+    "disabled": "warn",
+    "cancelled": "warn",
+    "failed": "bad",
+    "revoked": "bad",
+    "suspended": "bad",
+}
+_FORMATS = {"full": "%-d %b %Y, %H:%M UTC", "seconds": "%-d %b %Y, %H:%M:%S UTC", "date": "%-d %b %Y"}
+
+
+@register.simple_tag
+def moment(time: datetime | None, style: str = "full") -> SafeString | str:
+    """Show a moment in UTC, which the browser rewrites in the reader's zone. Styles: full, seconds, date."""
+    if time is None:
+        return NOTHING
+    time = time.astimezone(UTC)
+    return format_html(
+        '<time datetime="{}" title="{} UTC" data-style="{}">{}</time>',
+        time.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        time.strftime("%Y-%m-%d %H:%M:%S"),
+        style,
+        time.strftime(_FORMATS[style]),
+    )
+
+
+@register.simple_tag
+def badge(state: str, label: str = "") -> SafeString:
+    """Show a state as a badge, coloured by what it means and never by colour alone."""
+    tone = TONES.get(state.lower(), "")
+    return format_html('<span class="badge {}">{}</span>', tone, label or state[:1].upper() + state[1:])
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """Draw a symbol of static/icons.svg. It is decoration: what it stands for is written beside it."""
+    return format_html(
+        '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>', static("icons.svg"), name
+    )
+
+
+@register.filter
+def number(value: Decimal | float | None) -> str:
+    """Write a number with separators and, at most, two decimals: 1,204 · 0.5 · 12,000.25."""
+    if value is None:
+        return NOTHING
+    text = f"{value:,.2f}"
+    return text.rstrip("0").rstrip(".")
