@@ -115,8 +115,8 @@ class Entitlement(models.Model):
     credit_price = models.DecimalField(
         max_digits=10, decimal_places=6, help_text="List price of a credit, in dollars."
     )
-    credits_used = models.DecimalField(max_digits=20, decimal_places=6, default=Decimal(0), editable=False)
-    credits_ceiling = models.DecimalField(max_digits=20, decimal_places=6, null=True, blank=True)
+    credits_used = models.DecimalField(max_digits=30, decimal_places=6, default=Decimal(0), editable=False)
+    credits_ceiling = models.DecimalField(max_digits=30, decimal_places=6, null=True, blank=True)
     overage_allowed = models.BooleanField(default=False, help_text="Calls go on when the credits are spent.")
     spend_cap_reached = models.BooleanField(default=False, editable=False)
     retention_days = models.PositiveIntegerField(default=90)
@@ -172,13 +172,14 @@ class Job(models.Model):
     duration = models.FloatField(null=True, help_text="Seconds.")
     num_pages = models.IntegerField(null=True)
     total_pages = models.IntegerField(null=True)
-    credits = models.DecimalField(max_digits=20, decimal_places=6, default=Decimal(0))
+    credits = models.DecimalField(max_digits=30, decimal_places=6, default=Decimal(0))
+    usage_items = models.IntegerField(default=0)
     region = models.CharField(max_length=32, default="")
-    source = models.TextField(default="")
+    source = models.JSONField(null=True)
     config_sha256 = models.CharField(max_length=64, default="")
     webhook = models.JSONField(null=True)
     metadata = models.JSONField(null=True)
-    error = models.TextField(default="")
+    error = models.JSONField(null=True)
     report_digest = models.CharField(max_length=64)
     updated_at = models.DateTimeField()
 
@@ -217,10 +218,10 @@ class UsageRecord(models.Model):
     priority = models.CharField(max_length=16, default="standard")
     requests = models.SmallIntegerField()
     pages = models.IntegerField()
-    quantity = models.DecimalField(max_digits=20, decimal_places=6, null=True)
-    credits = models.DecimalField(max_digits=20, decimal_places=6)
+    quantity = models.DecimalField(max_digits=30, decimal_places=6, null=True)
+    credits = models.DecimalField(max_digits=30, decimal_places=6)
     cost = models.DecimalField(
-        max_digits=20, decimal_places=6, help_text="List cost: credits times the price of one."
+        max_digits=30, decimal_places=6, help_text="List cost: credits times the price of one."
     )
     rate_id = models.BigIntegerField(null=True, help_text="The line of the price book that applied.")
     unrated = models.BooleanField(default=False, help_text="No rate was in force: recorded at 0 credits.")
@@ -264,8 +265,8 @@ class DailyUsage(models.Model):
     file_type = models.CharField(max_length=32)
     requests = models.BigIntegerField()
     pages = models.BigIntegerField()
-    credits = models.DecimalField(max_digits=20, decimal_places=6)
-    cost = models.DecimalField(max_digits=20, decimal_places=6)
+    credits = models.DecimalField(max_digits=30, decimal_places=6)
+    cost = models.DecimalField(max_digits=30, decimal_places=6)
 
 
 class UsageDay(models.Model):
@@ -276,8 +277,8 @@ class UsageDay(models.Model):
     day = models.DateField()
     requests = models.BigIntegerField()
     pages = models.BigIntegerField()
-    credits = models.DecimalField(max_digits=20, decimal_places=6)
-    cost = models.DecimalField(max_digits=20, decimal_places=6)
+    credits = models.DecimalField(max_digits=30, decimal_places=6)
+    cost = models.DecimalField(max_digits=30, decimal_places=6)
     changed_at = models.DateTimeField(db_index=True)
 
 

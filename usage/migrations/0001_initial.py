@@ -35,9 +35,9 @@ CREATE TABLE usage_usagerecord (
     priority varchar(16) NOT NULL,
     requests smallint NOT NULL,
     pages integer NOT NULL,
-    quantity numeric(20, 6),
-    credits numeric(20, 6) NOT NULL,
-    cost numeric(20, 6) NOT NULL,
+    quantity numeric(30, 6),
+    credits numeric(30, 6) NOT NULL,
+    cost numeric(30, 6) NOT NULL,
     rate_id bigint,
     unrated boolean NOT NULL,
     corrects varchar(255) NOT NULL,
@@ -117,8 +117,8 @@ class Migration(migrations.Migration):
                 ("file_type", models.CharField(max_length=32)),
                 ("requests", models.BigIntegerField()),
                 ("pages", models.BigIntegerField()),
-                ("credits", models.DecimalField(decimal_places=6, max_digits=20)),
-                ("cost", models.DecimalField(decimal_places=6, max_digits=20)),
+                ("credits", models.DecimalField(decimal_places=6, max_digits=30)),
+                ("cost", models.DecimalField(decimal_places=6, max_digits=30)),
             ],
         ),
         migrations.CreateModel(
@@ -152,12 +152,12 @@ class Migration(migrations.Migration):
                 (
                     "credits_used",
                     models.DecimalField(
-                        decimal_places=6, default=Decimal("0"), editable=False, max_digits=20
+                        decimal_places=6, default=Decimal("0"), editable=False, max_digits=30
                     ),
                 ),
                 (
                     "credits_ceiling",
-                    models.DecimalField(blank=True, decimal_places=6, max_digits=20, null=True),
+                    models.DecimalField(blank=True, decimal_places=6, max_digits=30, null=True),
                 ),
                 (
                     "overage_allowed",
@@ -210,8 +210,8 @@ class Migration(migrations.Migration):
                 ("day", models.DateField()),
                 ("requests", models.BigIntegerField()),
                 ("pages", models.BigIntegerField()),
-                ("credits", models.DecimalField(decimal_places=6, max_digits=20)),
-                ("cost", models.DecimalField(decimal_places=6, max_digits=20)),
+                ("credits", models.DecimalField(decimal_places=6, max_digits=30)),
+                ("cost", models.DecimalField(decimal_places=6, max_digits=30)),
                 ("changed_at", models.DateTimeField(db_index=True)),
             ],
         ),
@@ -344,13 +344,14 @@ class Migration(migrations.Migration):
                 ("duration", models.FloatField(help_text="Seconds.", null=True)),
                 ("num_pages", models.IntegerField(null=True)),
                 ("total_pages", models.IntegerField(null=True)),
-                ("credits", models.DecimalField(decimal_places=6, default=Decimal("0"), max_digits=20)),
+                ("credits", models.DecimalField(decimal_places=6, default=Decimal("0"), max_digits=30)),
+                ("usage_items", models.IntegerField(default=0)),
                 ("region", models.CharField(default="", max_length=32)),
-                ("source", models.TextField(default="")),
+                ("source", models.JSONField(null=True)),
                 ("config_sha256", models.CharField(default="", max_length=64)),
                 ("webhook", models.JSONField(null=True)),
                 ("metadata", models.JSONField(null=True)),
-                ("error", models.TextField(default="")),
+                ("error", models.JSONField(null=True)),
                 ("report_digest", models.CharField(max_length=64)),
                 ("updated_at", models.DateTimeField()),
                 (
@@ -458,14 +459,14 @@ class Migration(migrations.Migration):
                         ("priority", models.CharField(default="standard", max_length=16)),
                         ("requests", models.SmallIntegerField()),
                         ("pages", models.IntegerField()),
-                        ("quantity", models.DecimalField(decimal_places=6, max_digits=20, null=True)),
-                        ("credits", models.DecimalField(decimal_places=6, max_digits=20)),
+                        ("quantity", models.DecimalField(decimal_places=6, max_digits=30, null=True)),
+                        ("credits", models.DecimalField(decimal_places=6, max_digits=30)),
                         (
                             "cost",
                             models.DecimalField(
                                 decimal_places=6,
                                 help_text="List cost: credits times the price of one.",
-                                max_digits=20,
+                                max_digits=30,
                             ),
                         ),
                         (

@@ -1,0 +1,87 @@
+"""A price book, and a data plane to report jobs with."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from accounts.models import ApiKey
+from usage.models import CreditRate
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def rates(db: None) -> None:
+    start = datetime(2020, 1, 1, tzinfo=UTC)
+    for product, feature, credits in (
+        ("parse", "standard", 1),
+        ("parse", "complex", 2),
+        ("extract", "standard", 2),
+    ):
+        CreditRate.objects.create(
+            product=product,
+            feature=feature,
+            credits_per_unit=credits,
+            batch_factor="0.8",
+            effective_from=start,
+        )
+
+
+@pytest.fixture
+def data_plane(service_key: tuple[ApiKey, str]) -> Client:
+    return Client(headers={"Authorization": f"Bearer {service_key[1]}"})
+
+
+@pytest.fixture
+def post_jobs(data_plane: Client, rates: None) -> Callable[..., Json]:
+    """Send reports as the data plane does; the answer must be 200."""
+
+    def post(*reports: Json) -> Json:
+        response = data_plane.post("/api/v1/gateway/jobs", {"jobs": reports}, content_type="application/json")
+        assert response.status_code == 200, response.content
+        answer: Json = response.json()
+        return answer
+
+    return post
+
+
+@pytest.fixture
+def job(organization_key: tuple[ApiKey, str]) -> Callable[..., Json]:
+    """A completed Parse job of three pages; name what differs."""
+
+    def make(job_id: str = "job-1", **fields: Any) -> Json:
+        now = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+        report = {
+            "job_id": job_id,
+            "api_key_id": organization_key[0].uid,
+            "type": "Parse",
+            "status": "Completed",
+            "created_at": now,
+            "duration": 1.5,
+            "num_pages": 3,
+            "region": "eu",
+            "usage": [item(f"{job_id}:1", timestamp=now)],
+        }
+        return report | fields
+
+    return make
+
+
+def item(key: str, **fields: Any) -> Json:
+    """A usage item of three standard pages; name what differs."""
+    return {
+        "idempotency_key": key,
+        "product": "parse",
+        "feature": "standard",
+        "file_type": "pdf",
+        "pages": 3,
+        "timestamp": datetime.now(UTC).isoformat(),
+    } | fields
+
+
+def ndjson(*reports: Json) -> bytes:
+    return b"\n".join(json.dumps(report).encode() for report in reports)

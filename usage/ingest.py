@@ -1,0 +1,557 @@
+"""Taking in job reports: one transaction of short statements, sorted, so that nothing counts twice or is lost.
+
+The order of the locks is the same for every writer: idempotency keys, configurations, jobs, records, outbox, totals.
+"""
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.db import transaction
+from msgspec import Struct
+
+from accounts.models import ApiKey
+from usage import corrections, partitions, records, statements
+from usage.models import STAGE, DailyJobs, JobStatus
+from usage.pricing import PriceBook, Rate, charge
+from usage.records import RecordRow
+from usage.reports_in import (
+    DirectWebhook,
+    DisabledWebhook,
+    Item,
+    JobReport,
+    Rejected,
+    SvixWebhook,
+    UsageItem,
+    encode,
+    problem,
+)
+from webhooks import outbox
+
+_FINAL = 3
+
+_CLAIM = """
+INSERT INTO usage_idempotencykey (organization_id, key, digest, created_at)
+SELECT organization_id, key, digest, now()
+FROM json_to_recordset(%s::json) AS x (organization_id bigint, key text, digest text)
+ON CONFLICT DO NOTHING RETURNING organization_id, key
+"""
+
+# A statement of its own: it sees what another writer committed while the claim waited for it.
+_DIGESTS = """
+SELECT k.organization_id, k.key, k.digest
+FROM json_to_recordset(%s::json) AS x (organization_id bigint, key text)
+JOIN usage_idempotencykey k ON k.organization_id = x.organization_id AND k.key = x.key
+"""
+
+_RELEASE = """
+DELETE FROM usage_idempotencykey k
+USING json_to_recordset(%s::json) AS x (organization_id bigint, key text)
+WHERE k.organization_id = x.organization_id AND k.key = x.key
+"""
+
+_CONFIGS = """
+INSERT INTO usage_pipelineconfig (organization_id, sha256, config)
+SELECT * FROM json_to_recordset(%s::json) AS x (organization_id bigint, sha256 text, config jsonb)
+ON CONFLICT DO NOTHING
+"""
+
+_STATES = """
+SELECT j.organization_id, j.job_id, j.stage, j.report_digest
+FROM json_to_recordset(%s::json) AS x (organization_id bigint, job_id text)
+JOIN usage_job j ON j.organization_id = x.organization_id AND j.job_id = x.job_id
+"""
+
+_JOBS = """
+INSERT INTO usage_job AS j (
+    organization_id, job_id, api_key_id, type, status, stage, created_at, duration, num_pages, total_pages, credits,
+    usage_items, region, source, config_sha256, webhook, metadata, error, report_digest, updated_at)
+SELECT x.organization_id, x.job_id, x.api_key_id, x.type, x.status, x.stage, x.created_at, x.duration, x.num_pages,
+    x.total_pages, CASE WHEN x.status = 'Failed' THEN 0 ELSE x.credits END, x.usage_items, x.region, x.source, x.config_sha256, x.webhook, x.metadata, x.error,
+    x.report_digest, now()
+FROM json_to_recordset(%s::json) AS x (
+    organization_id bigint, job_id text, api_key_id bigint, type text, status text, stage smallint,
+    created_at timestamptz, duration float8, num_pages integer, total_pages integer, credits numeric, usage_items integer,
+    region text, source jsonb, config_sha256 text, webhook jsonb, metadata jsonb, error jsonb, report_digest text)
+ON CONFLICT (organization_id, job_id) DO UPDATE SET
+    status = excluded.status,
+    stage = excluded.stage,
+    duration = COALESCE(excluded.duration, j.duration),
+    num_pages = COALESCE(excluded.num_pages, j.num_pages),
+    total_pages = COALESCE(excluded.total_pages, j.total_pages),
+    credits = j.credits + excluded.credits,
+    usage_items = j.usage_items + excluded.usage_items,
+    region = COALESCE(NULLIF(excluded.region, ''), j.region),
+    source = COALESCE(excluded.source, j.source),
+    config_sha256 = COALESCE(NULLIF(excluded.config_sha256, ''), j.config_sha256),
+    webhook = COALESCE(excluded.webhook, j.webhook),
+    metadata = COALESCE(excluded.metadata, j.metadata),
+    error = COALESCE(excluded.error, j.error),
+    report_digest = excluded.report_digest,
+    updated_at = excluded.updated_at
+WHERE j.stage < 3 AND excluded.stage >= j.stage AND j.report_digest <> excluded.report_digest
+RETURNING organization_id, job_id, status, usage_items, stage, (xmax = 0) AS is_new,
+    api_key_id, type, created_at, duration, num_pages, region, credits, webhook, metadata, error
+"""
+
+# Usage that comes after its job's last word.
+_LATE = """
+UPDATE usage_job j SET
+    credits = j.credits + CASE WHEN j.status = 'Failed' THEN 0 ELSE x.credits END,
+    usage_items = j.usage_items + x.usage_items
+FROM json_to_recordset(%s::json) AS x (organization_id bigint, job_id text, credits numeric, usage_items integer)
+WHERE j.organization_id = x.organization_id AND j.job_id = x.job_id
+RETURNING j.organization_id, j.job_id, j.status, j.usage_items
+"""
+
+_DAILY_JOBS = """
+INSERT INTO usage_dailyjobs AS t (organization_id, day, api_key_id, type, region, status, jobs, durations)
+SELECT x.organization_id, x.day, x.api_key_id, x.type, x.region, x.status, x.jobs,
+    ARRAY(SELECT value::bigint FROM json_array_elements_text(x.durations) AS value)
+FROM json_to_recordset(%s::json) AS x (
+    organization_id bigint, day date, api_key_id bigint, type text, region text, status text, jobs bigint,
+    durations json)
+ON CONFLICT (organization_id, day, api_key_id, type, region, status) DO UPDATE SET
+    jobs = t.jobs + excluded.jobs,
+    durations = ARRAY(
+        SELECT a + b FROM unnest(t.durations, excluded.durations) WITH ORDINALITY AS u (a, b, i) ORDER BY i)
+"""
+
+JobKey = tuple[int, str]
+
+
+@dataclass
+class Outcome:
+    """What became of a batch, counting job reports."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What ingest needs to know of an API key and its organization."""
+
+    id: int
+    uid: str
+    organization_id: int
+    organization_uid: str
+    zone: ZoneInfo
+    credit_price: Decimal
+
+
+@dataclass
+class _Report:
+    """A report that passed every check of its own, on its way in."""
+
+    index: int
+    report: JobReport
+    key: _Key
+    digest: str
+    claims: list[tuple[JobKey, str]]
+    # The usage items that count: those whose idempotency key this report is the first to bring.
+    new_items: list[UsageItem] = field(default_factory=list)
+    changes_job: bool = False
+    config_sha256: str = ""
+
+    @property
+    def job(self) -> JobKey:
+        return self.key.organization_id, self.report.job_id
+
+
+class _JobRow(Struct):
+    """A row of `Job`, with the columns of `_JOBS`."""
+
+    organization_id: int
+    job_id: str
+    api_key_id: int
+    type: str
+    status: str
+    stage: int
+    created_at: datetime
+    duration: float | None
+    num_pages: int | None
+    total_pages: int | None
+    credits: Decimal
+    usage_items: int
+    region: str
+    source: Any
+    config_sha256: str
+    webhook: SvixWebhook | DirectWebhook | DisabledWebhook | None
+    metadata: dict[str, Any] | None
+    error: Any
+    report_digest: str
+
+
+@dataclass(frozen=True)
+class _Changed:
+    """A job this batch created or moved on, as it stands now."""
+
+    organization_id: int
+    job_id: str
+    status: str
+    usage_items: int
+    stage: int
+    is_new: bool
+    api_key_id: int
+    type: str
+    created_at: datetime
+    duration: float | None
+    num_pages: int | None
+    region: str
+    credits: Decimal
+    webhook: dict[str, Any] | None
+    metadata: dict[str, Any] | None
+    error: Any
+
+
+def ingest(items: Sequence[Item], *, now: datetime) -> Outcome:
+    """Take in a batch of reports: record usage, move jobs on, write totals and messages, in one transaction.
+
+    Reports of limited, suspended, revoked or expired keys count like any other: the work was done.
+    """
+    outcome = Outcome()
+    reports = _check(items, outcome, now)
+    if reports:
+        partitions.ensure(
+            partitions.month_of(item.timestamp) for report in reports for item in report.report.usage
+        )
+        with transaction.atomic():
+            _take_in(reports, outcome, now)
+    outcome.rejected.sort(key=lambda rejected: rejected.index)
+    return outcome
+
+
+def day_of(zone: ZoneInfo, moment: datetime) -> date:
+    """The day of the organization that this moment counts in."""
+    return moment.astimezone(zone).date()
+
+
+def _digest(encoded: bytes) -> str:
+    return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
+_UNKNOWN_KEY = ("unknown_api_key", "`api_key_id` names no key of an organization.")
+
+
+def _check(items: Sequence[Item], outcome: Outcome, now: datetime) -> list[_Report]:
+    """Sort out what can be refused without the database's word on it, and look the keys up."""
+    keys = _keys({item.api_key_id for item in items if isinstance(item, JobReport)})
+    reports = []
+    for index, item in enumerate(items):
+        if isinstance(item, Rejected):
+            outcome.rejected.append(item)
+            continue
+        encoded = encode(item)
+        refused = problem(item, encoded, now)
+        key = keys.get(item.api_key_id)
+        if refused or key is None:
+            outcome.rejected.append(Rejected(index, *(refused or _UNKNOWN_KEY)))
+            continue
+        claims = [
+            (
+                (key.organization_id, usage.idempotency_key),
+                _digest(encode((item.job_id, item.api_key_id, usage))),
+            )
+            for usage in item.usage
+        ]
+        reports.append(_Report(index, item, key, _digest(encoded), claims))
+    return reports
+
+
+def _keys(uids: set[str]) -> dict[str, _Key]:
+    rows = ApiKey.objects.filter(uid__in=uids, organization__isnull=False).values_list(
+        "id",
+        "uid",
+        "organization_id",
+        "organization__uid",
+        "organization__time_zone",
+        "organization__entitlement__credit_price",
+    )
+    return {
+        uid: _Key(id, uid, organization_id, organization_uid, ZoneInfo(zone), price or Decimal(0))
+        for id, uid, organization_id, organization_uid, zone, price in rows
+    }
+
+
+def _take_in(reports: list[_Report], outcome: Outcome, now: datetime) -> None:
+    reports = _claim(reports, outcome)
+    if not reports:
+        return
+    _save_configs(reports)
+    rows = _fold(reports)
+    charges = _price(reports, rows)
+    changed = {
+        (job.organization_id, job.job_id): job
+        for job in (
+            _Changed(*values) for values in statements.run(_JOBS, [rows[key] for key in sorted(rows)])
+        )
+    }
+    for report in reports:
+        if report.new_items or (report.changes_job and report.job in changed):
+            outcome.accepted += 1
+        else:
+            outcome.duplicates += 1
+    _record(reports, rows, changed, charges)
+    finished = [changed[key] for key in sorted(changed) if changed[key].stage == _FINAL]
+    corrections.void_jobs(
+        [
+            (job.organization_id, job.job_id)
+            for job in finished
+            if job.status == JobStatus.FAILED and not job.is_new
+        ],
+        reason="The job failed.",
+    )
+    keys = {report.key.organization_id: report.key for report in reports}
+    _announce(finished, keys, now)
+    _count(finished, keys)
+
+
+def _claim(reports: list[_Report], outcome: Outcome) -> list[_Report]:
+    """Claim every idempotency key; drop the reports that use one with another payload than it stands for."""
+    digests: dict[JobKey, str] = {}
+    for report in reports:
+        for key, digest in report.claims:
+            digests.setdefault(key, digest)
+    if not digests:
+        return reports
+    wanted = [{"organization_id": key[0], "key": key[1], "digest": digests[key]} for key in sorted(digests)]
+    claimed = {(organization, key) for organization, key in statements.run(_CLAIM, wanted)}
+    if len(claimed) < len(digests):
+        taken = [claim for claim in wanted if (claim["organization_id"], claim["key"]) not in claimed]
+        for organization, key, digest in statements.run(_DIGESTS, taken):
+            digests[organization, key] = digest
+    standing = []
+    unused = set(claimed)
+    for report in reports:
+        conflict = next((key for key, digest in report.claims if digests[key] != digest), None)
+        if conflict:
+            message = (
+                f"The idempotency key {conflict[1]!r} was used before with another payload, which stands."
+            )
+            outcome.rejected.append(Rejected(report.index, "idempotency_conflict", message))
+            continue
+        for (key, _), item in zip(report.claims, report.report.usage, strict=True):
+            if key in unused:
+                unused.remove(key)
+                report.new_items.append(item)
+        standing.append(report)
+    if unused:  # claimed only for reports that were then refused
+        statements.run(_RELEASE, [{"organization_id": key[0], "key": key[1]} for key in sorted(unused)])
+    return standing
+
+
+def _fold(reports: list[_Report]) -> dict[JobKey, _JobRow]:
+    """One row a job, as if its reports had come one after the other; marks the reports that move the job on."""
+    counts = Counter(report.job for report in reports)
+    repeated = sorted(job for job, count in counts.items() if count > 1)
+    wanted = [{"organization_id": organization, "job_id": job_id} for organization, job_id in repeated]
+    states = statements.run(_STATES, wanted) if wanted else []
+    known = {(organization, job_id): (stage, digest) for organization, job_id, stage, digest in states}
+    rows: dict[JobKey, _JobRow] = {}
+    for report in reports:
+        stage, digest = known.get(report.job, (-1, ""))
+        new_stage = STAGE[JobStatus(report.report.status)]
+        earlier = rows.get(report.job)
+        if stage == _FINAL or new_stage < stage or digest == report.digest:
+            # Nothing new of the job, but its row must be there to find out what became of it.
+            rows.setdefault(report.job, _row(report, new_stage, None))
+            continue
+        rows[report.job] = _row(report, new_stage, earlier)
+        report.changes_job = True
+        known[report.job] = new_stage, report.digest
+    return rows
+
+
+def _row(report: _Report, stage: int, earlier: _JobRow | None) -> _JobRow:
+    """The job as this report tells it, on top of what an earlier report of the batch told."""
+    told = report.report
+    row = _JobRow(
+        organization_id=report.key.organization_id,
+        job_id=told.job_id,
+        api_key_id=report.key.id,
+        type=told.type,
+        status=told.status,
+        stage=stage,
+        created_at=told.created_at,
+        duration=told.duration,
+        num_pages=told.num_pages,
+        total_pages=told.total_pages,
+        credits=Decimal(0),
+        usage_items=0,
+        region=told.region or "",
+        source=told.source,
+        config_sha256=report.config_sha256,
+        webhook=told.webhook,
+        metadata=told.metadata,
+        error=told.error,
+        report_digest=report.digest,
+    )
+    if earlier is not None:
+        for name in ("duration", "num_pages", "total_pages", "source", "webhook", "metadata", "error"):
+            if getattr(row, name) is None:
+                setattr(row, name, getattr(earlier, name))
+        row.region = row.region or earlier.region
+        row.config_sha256 = row.config_sha256 or earlier.config_sha256
+        # As when they come in batches of their own: the first report says whose the job is and when it began.
+        row.api_key_id, row.type, row.created_at = earlier.api_key_id, earlier.type, earlier.created_at
+    return row
+
+
+def _save_configs(reports: list[_Report]) -> None:
+    configs: dict[tuple[int, str], dict[str, Any]] = {}
+    for report in reports:
+        if report.report.config is not None:
+            report.config_sha256 = hashlib.sha256(encode(report.report.config)).hexdigest()
+            configs[report.key.organization_id, report.config_sha256] = report.report.config
+    if configs:
+        statements.run(
+            _CONFIGS,
+            [
+                {"organization_id": key[0], "sha256": key[1], "config": configs[key]}
+                for key in sorted(configs)
+            ],
+        )
+
+
+def _price(reports: list[_Report], rows: dict[JobKey, _JobRow]) -> dict[int, tuple[Rate | None, Decimal]]:
+    """The rate and credits of every new item, by the item's identity, added up on the rows of the jobs."""
+    book = PriceBook.current()
+    charges = {}
+    for report in reports:
+        row = rows[report.job]
+        for item in report.new_items:
+            rate = book.rate(item.product, item.feature, item.timestamp)
+            credits = charge(
+                rate, pages=item.pages, quantity=item.quantity, priority=item.priority or "standard"
+            )
+            charges[id(item)] = rate, credits
+            row.usage_items += 1
+            row.credits += credits
+    return charges
+
+
+def _record(
+    reports: list[_Report],
+    rows: dict[JobKey, _JobRow],
+    changed: dict[JobKey, _Changed],
+    charges: dict[int, tuple[Rate | None, Decimal]],
+) -> None:
+    """Write a usage record for every new item. A failed job's are written at 0 credits."""
+    standing = {key: (job.status, job.usage_items) for key, job in changed.items()}
+    late = [rows[key] for key in sorted(rows) if key not in changed and rows[key].usage_items]
+    if late:
+        standing |= {
+            (organization, job): tuple(rest) for organization, job, *rest in statements.run(_LATE, late)
+        }
+    # How many items a job had before: only a job's first item counts a request.
+    had = {key: standing[key][1] - row.usage_items for key, row in rows.items() if row.usage_items}
+    records_in = []
+    for report in reports:
+        for item in report.new_items:
+            status = standing[report.job][0]
+            rate, credits = charges[id(item)]
+            charged = Decimal(0) if status == JobStatus.FAILED else credits
+            records_in.append(
+                RecordRow(
+                    organization_id=report.key.organization_id,
+                    idempotency_key=item.idempotency_key,
+                    job_id=report.report.job_id,
+                    api_key_id=report.key.id,
+                    product=item.product,
+                    feature=item.feature,
+                    file_type=item.file_type,
+                    region=report.report.region or "",
+                    priority=item.priority or "standard",
+                    requests=int(had[report.job] == 0),
+                    pages=item.pages,
+                    quantity=item.quantity,
+                    credits=charged,
+                    cost=charged * report.key.credit_price,
+                    rate_id=rate.id if rate else None,
+                    unrated=rate is None,
+                    corrects="",
+                    reason="",
+                    day=day_of(report.key.zone, item.timestamp),
+                    timestamp=item.timestamp,
+                    attributes=item.attributes,
+                )
+            )
+            had[report.job] += 1
+    records.write(records_in)
+
+
+def _announce(finished: list[_Changed], keys: dict[int, _Key], now: datetime) -> None:
+    """Put a message in the outbox for each job that completed or failed, where somebody is to hear of it."""
+    jobs = [
+        job for job in finished if job.status in _EVENTS and (job.webhook or {}).get("mode") != "disabled"
+    ]
+    if not jobs:
+        return
+    subscribed = outbox.subscribed({job.organization_id for job in jobs})
+    drafts = []
+    for job in jobs:
+        webhook = job.webhook or {}
+        if job.organization_id not in subscribed and "url" not in webhook:
+            continue
+        data = {
+            "job_id": job.job_id,
+            "organization_id": keys[job.organization_id].organization_uid,
+            "type": job.type,
+            "status": job.status,
+            "created_at": utc(job.created_at),
+            "duration": job.duration,
+            "num_pages": job.num_pages,
+            "credits": 0.0 if job.status == JobStatus.FAILED else float(job.credits),
+            "region": job.region,
+            "metadata": job.metadata,
+        }
+        if job.status == JobStatus.FAILED:
+            data["error"] = job.error
+        drafts.append(
+            outbox.Draft(
+                organization_id=job.organization_id,
+                event_type=_EVENTS[JobStatus(job.status)],
+                data=data,
+                timestamp=now,
+                channels=webhook.get("channels") or None,
+                url=webhook.get("url"),
+            )
+        )
+    outbox.send_many(drafts)
+
+
+_EVENTS = {JobStatus.COMPLETED: "job.completed", JobStatus.FAILED: "job.failed"}
+
+
+def utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _count(finished: list[_Changed], keys: dict[int, _Key]) -> None:
+    """Add finished jobs to the day's counts, by the day they were created."""
+    counts: dict[tuple[Any, ...], list[int]] = {}
+    for job in finished:
+        day = day_of(keys[job.organization_id].zone, job.created_at)
+        buckets = counts.setdefault(
+            (job.organization_id, day, job.api_key_id, job.type, job.region, job.status),
+            [0] * (len(DailyJobs.DURATION_BUCKETS) + 2),
+        )
+        buckets[0] += 1
+        if job.duration is not None:
+            buckets[1 + bisect_left(DailyJobs.DURATION_BUCKETS, job.duration)] += 1
+    if counts:
+        names = ("organization_id", "day", "api_key_id", "type", "region", "status")
+        statements.run(
+            _DAILY_JOBS,
+            [
+                {**dict(zip(names, key, strict=True)), "jobs": jobs, "durations": durations}
+                for key, (jobs, *durations) in sorted(counts.items())
+            ],
+        )

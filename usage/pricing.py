@@ -1,0 +1,68 @@
+"""What a usage item costs, by the price book."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+
+from usage.models import CreditRate
+
+_MICRO = Decimal("0.000001")
+_CELLS = {CreditRate.Unit.CELLS_5000: 5000, CreditRate.Unit.CELLS_1000: 1000}
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One version of a line of the price book."""
+
+    id: int
+    unit: str
+    credits_per_unit: Decimal
+    minimum_credits: Decimal
+    batch_factor: Decimal
+    effective_from: datetime
+
+
+class PriceBook:
+    """All rates in force at any time, read once and asked many times."""
+
+    def __init__(self, rates: Iterable[CreditRate]) -> None:
+        self._versions: dict[tuple[str, str], list[Rate]] = defaultdict(list)
+        for rate in sorted(rates, key=lambda rate: rate.effective_from, reverse=True):
+            self._versions[rate.product, rate.feature].append(
+                Rate(
+                    id=rate.pk,
+                    unit=rate.unit,
+                    credits_per_unit=rate.credits_per_unit,
+                    minimum_credits=rate.minimum_credits,
+                    batch_factor=rate.batch_factor,
+                    effective_from=rate.effective_from,
+                )
+            )
+
+    @classmethod
+    def current(cls) -> "PriceBook":
+        return cls(CreditRate.objects.all())
+
+    def rate(self, product: str, feature: str, at: datetime) -> Rate | None:
+        """The rate in force at that moment, or None."""
+        for rate in self._versions.get((product, feature), ()):
+            if rate.effective_from <= at:
+                return rate
+        return None
+
+
+def charge(rate: Rate | None, *, pages: int, quantity: Decimal | None, priority: str) -> Decimal:
+    """Credits for one usage item; 0 without a rate. Cells are charged by the begun 1,000 or 5,000.
+
+    The minimum holds for the record after the batch discount. Rounded half up to a millionth.
+    """
+    if rate is None:
+        return Decimal(0)
+    cells = _CELLS.get(CreditRate.Unit(rate.unit))
+    units = Decimal(pages) if cells is None else -(-(quantity or Decimal(0)) // cells)
+    credits = units * rate.credits_per_unit
+    if priority == "batch":
+        credits *= rate.batch_factor
+    return max(credits, rate.minimum_credits).quantize(_MICRO, ROUND_HALF_UP)

@@ -1,0 +1,185 @@
+"""The shapes of what the data plane sends, checked by msgspec as they are decoded.
+
+Also the rules that a shape cannot say; `problem` names the first one broken, with the field.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from django.conf import settings
+from msgspec import Meta, Struct
+
+MAX_JOBS = 10_000
+MAX_AHEAD = timedelta(minutes=5)
+
+# A usage item of this form would be mistaken for a correction of ours.
+CORRECTION = "correction:"
+
+Id = Annotated[str, Meta(min_length=1, max_length=128)]
+Word = Annotated[str, Meta(max_length=32)]
+Pages = Annotated[int, Meta(ge=0, le=10_000_000)]
+Time = Annotated[datetime, Meta(tz=True)]
+Channel = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9\-_.]{1,128}$")]
+
+
+class UsageItem(Struct, frozen=True, omit_defaults=True):
+    """One metered fact of a job. `pages` counts pages, `quantity` what the rate's unit counts (cells)."""
+
+    idempotency_key: Annotated[str, Meta(min_length=1, max_length=255)]
+    product: Literal["parse", "extract", "split", "edit", "classify", "pipeline"]
+    feature: Literal[
+        "standard", "complex", "agentic", "agentic_complex", "text", "spreadsheet", "spreadsheet_accurate"
+    ]
+    file_type: Annotated[str, Meta(min_length=1, max_length=32)]
+    pages: Pages
+    timestamp: Time
+    quantity: Decimal | None = None
+    priority: Literal["standard", "batch"] | None = None
+    attributes: dict[str, Any] | None = None
+
+
+class SvixWebhook(Struct, frozen=True, tag_field="mode", tag="svix"):
+    """To the organization's endpoints; with channels, only to those listening on one of them."""
+
+    channels: Annotated[list[Channel], Meta(max_length=5)] = []
+
+
+class DirectWebhook(Struct, frozen=True, tag_field="mode", tag="direct"):
+    """To this address alone."""
+
+    url: Annotated[str, Meta(max_length=2048)]
+
+
+class DisabledWebhook(Struct, frozen=True, tag_field="mode", tag="disabled"):
+    """To nobody."""
+
+
+class JobReport(Struct, frozen=True, omit_defaults=True):
+    """The state of a job as the data plane knows it. `duration` is in seconds."""
+
+    job_id: Id
+    api_key_id: Annotated[str, Meta(min_length=1, max_length=40)]
+    type: Literal["Parse", "Extract", "Split", "Edit", "Pipeline", "Classify"]
+    status: Literal["Pending", "InProgress", "Completing", "Completed", "Failed", "Idle", "Cancelled"]
+    created_at: Time
+    duration: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    num_pages: Pages | None = None
+    total_pages: Pages | None = None
+    region: Word | None = None
+    source: Any = None
+    config: dict[str, Any] | None = None
+    webhook: SvixWebhook | DirectWebhook | DisabledWebhook | None = None
+    metadata: dict[str, Any] | None = None
+    error: Any = None
+    usage: Annotated[list[UsageItem], Meta(max_length=1000)] = []
+
+
+class Rejected(Struct, frozen=True):
+    """Why one report of a batch was refused; `index` counts from 0."""
+
+    index: int
+    code: str
+    message: str
+
+
+encode = msgspec.json.Encoder().encode
+_decode_report = msgspec.json.Decoder(JobReport).decode
+_decode_reports = msgspec.json.Decoder(list[JobReport]).decode
+
+
+class Batch(Struct):
+    """The body of `POST /api/v1/gateway/jobs`, with each report still undecoded so that a bad one harms no other."""
+
+    jobs: msgspec.Raw
+
+
+_decode_batch = msgspec.json.Decoder(Batch).decode
+_decode_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+Item = JobReport | Rejected
+
+
+class BadBatch(Exception):
+    """The body as a whole cannot be read. `param` names the field at fault, if it is one."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+def _one(index: int, raw: bytes | msgspec.Raw) -> Item:
+    try:
+        return _decode_report(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Rejected(index, "invalid_report", str(error))
+
+
+def read_json(body: bytes) -> list[Item]:
+    """Decode `{"jobs": […]}`. Raises `BadBatch` when it is not that, or holds more than 10,000 reports."""
+    try:
+        jobs = _decode_batch(body).jobs
+        raws = _decode_raws(jobs)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadBatch(f'The body must be {{"jobs": [...]}}: {error}', "jobs") from None
+    _check_count(len(raws))
+    try:
+        return list(_decode_reports(jobs))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [_one(index, raw) for index, raw in enumerate(raws)]
+
+
+def read_ndjson(body: bytes) -> list[Item]:
+    """Decode one report a line; blank lines do not count. Raises `BadBatch` for more than 10,000 reports."""
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    _check_count(len(lines))
+    return [_one(index, line) for index, line in enumerate(lines)]
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_JOBS:
+        raise BadBatch(f"At most {MAX_JOBS:,} job reports at once, not {count:,}.", "jobs")
+
+
+# PostgreSQL stores neither NUL nor half a surrogate pair; JSON can spell both.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def problem(report: JobReport, encoded: bytes, now: datetime) -> tuple[str, str] | None:
+    """The code and message of the first rule this report breaks, or None."""
+    if _NUL.search(encoded):
+        return "invalid_report", "Text must not contain the character U+0000."
+    if isinstance(report.webhook, DirectWebhook) and not _is_http(report.webhook.url):
+        return "invalid_report", "`webhook.url` must be an http or https address."
+    for field, time in _times(report):
+        if time > now + MAX_AHEAD:
+            return "timestamp_out_of_range", f"`{field}` is more than 5 minutes ahead."
+        if time < now - timedelta(days=settings.USAGE_ACCEPT_DAYS):
+            return (
+                "timestamp_out_of_range",
+                f"`{field}` is more than {settings.USAGE_ACCEPT_DAYS:,} days old.",
+            )
+    for index, item in enumerate(report.usage):
+        if item.idempotency_key.startswith(CORRECTION):
+            return "invalid_report", f"`usage[{index}].idempotency_key` must not begin with `{CORRECTION}`."
+        if item.quantity is not None and not 0 <= item.quantity <= 1_000_000_000:
+            return "invalid_report", f"`usage[{index}].quantity` must be from 0 to 1,000,000,000."
+    return None
+
+
+def _times(report: JobReport) -> Iterator[tuple[str, datetime]]:
+    yield "created_at", report.created_at
+    for index, item in enumerate(report.usage):
+        yield f"usage[{index}].timestamp", item.timestamp
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

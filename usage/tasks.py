@@ -1,0 +1,26 @@
+"""Periodic work of usage."""
+
+from datetime import timedelta
+
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+
+from usage import partitions
+from usage.models import IdempotencyKey
+
+
+@shared_task
+def attach_partitions() -> None:
+    """Make this month's partition and the next one, so that no report waits for it."""
+    this = partitions.month_of(timezone.now())
+    partitions.ensure([this, partitions.next_month(this)])
+
+
+@shared_task
+def prune_idempotency_keys() -> int:
+    """Forget keys of reports so old that a repetition would be refused by its timestamp. Returns how many."""
+    # A report may come USAGE_ACCEPT_DAYS after its timestamp, and is refused as too old from then on.
+    horizon = timezone.now() - timedelta(days=settings.USAGE_ACCEPT_DAYS + 1)
+    deleted, _ = IdempotencyKey.objects.filter(created_at__lt=horizon).delete()
+    return deleted

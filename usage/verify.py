@@ -1,0 +1,124 @@
+"""May this key call now? The question of every request to the operator's API, answered by one prepared query."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+from django.db import connection
+
+from accounts import secrets
+from accounts.models import ApiKey
+from accounts.permissions import Scope
+from usage import limits
+
+# The left joins of a personal key say whether its owner is still active and still a member of its home.
+_QUERY = """
+SELECT k.uid, k.kind, k.environment, k.scopes, k.expires_at, k.disabled_at, k.revoked_at, o.id, o.uid,
+       e.plan, e.may_call, e.reason, e.requests_per_minute, e.credits_ceiling - e.credits_used, e.overage_allowed,
+       e.spend_cap_reached, u.is_active, m.id IS NOT NULL
+FROM accounts_apikey k
+JOIN accounts_organization o ON o.id = k.organization_id
+JOIN usage_entitlement e ON e.organization_id = o.id
+LEFT JOIN accounts_user u ON u.id = k.user_id
+LEFT JOIN accounts_membership m ON m.user_id = k.user_id AND m.organization_id = k.organization_id
+WHERE k.secret_hash = ANY(%s)
+"""
+
+NOT_FOUND: dict[str, Any] = {
+    "valid": False,
+    "code": "NOT_FOUND",
+    "organization_id": None,
+    "api_key_id": None,
+    "environment": None,
+    "scopes": None,
+    "plan": None,
+    "rate_limit": None,
+    "credits": None,
+}
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A key with all that decides whether it may call."""
+
+    uid: str
+    kind: str
+    environment: str
+    scopes: list[str]
+    expires_at: datetime | None
+    disabled_at: datetime | None
+    revoked_at: datetime | None
+    organization_pk: int
+    organization_uid: str
+    plan: str
+    may_call: bool
+    reason: str
+    requests_per_minute: int
+    credits: Decimal | None
+    overage_allowed: bool
+    spend_cap_reached: bool
+    owner_is_active: bool | None
+    owner_is_member: bool
+
+
+def verify(plaintext: str, *, cost: Decimal, now: datetime) -> dict[str, Any]:
+    """The answer to the data plane, as JSON values. `cost` (credits) is checked, not reserved.
+
+    Takes one request from the organization's limit when all else is well.
+    """
+    found = _find(plaintext)
+    if found is None:
+        return NOT_FOUND
+    code = _refusal(found, cost, now)
+    taken = limits.take(
+        f"organization:{found.organization_pk}", limit=found.requests_per_minute, cost=0 if code else 1
+    )
+    if not code and not taken.allowed:
+        code = "RATE_LIMITED"
+    return {
+        "valid": not code,
+        "code": code or "VALID",
+        "organization_id": found.organization_uid,
+        "api_key_id": found.uid,
+        "environment": found.environment,
+        "scopes": found.scopes,
+        "plan": found.plan,
+        "rate_limit": {"limit": taken.limit, "remaining": taken.remaining, "reset": taken.reset},
+        "credits": {"remaining": None if found.credits is None else float(max(found.credits, Decimal(0)))},
+    }
+
+
+def _find(plaintext: str) -> _Found | None:
+    hashes = secrets.hashes(plaintext)
+    if not hashes:
+        return None
+    connection.ensure_connection()
+    with psycopg.Cursor(connection.connection) as cursor:
+        row = cursor.execute(_QUERY, [hashes], prepare=True).fetchone()
+    return _Found(*row) if row else None
+
+
+def _refusal(found: _Found, cost: Decimal, now: datetime) -> str:
+    """The code of the first thing that forbids the call, or ""; what cannot change back comes first."""
+    if found.revoked_at:
+        return "REVOKED"
+    if found.disabled_at:
+        return "DISABLED"
+    if found.expires_at and found.expires_at <= now:
+        return "EXPIRED"
+    if not found.may_call:
+        return "SUSPENDED"
+    owner_gone = found.kind == ApiKey.Kind.PERSONAL and not (found.owner_is_active and found.owner_is_member)
+    if owner_gone or Scope.JOBS not in found.scopes:
+        return "FORBIDDEN"
+    if found.spend_cap_reached:
+        return "SPEND_CAP_REACHED"
+    if (
+        found.credits is not None
+        and not found.overage_allowed
+        and (found.credits <= 0 or found.credits < cost)
+    ):
+        return "OUT_OF_CREDITS"
+    return ""
