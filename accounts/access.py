@@ -6,7 +6,7 @@ permission 403. API views name their `permission`, and then find `request.organi
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
@@ -14,11 +14,14 @@ from django.http import Http404, HttpRequest, HttpResponseBase
 from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from accounts import permissions
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.permissions import Permission
+
+if TYPE_CHECKING:
+    # Loading it loads the default permission class, which is in this module.
+    from rest_framework.views import APIView
 
 # The session's key for the organization last looked at: what `/` opens, and what a session's API call means.
 LAST_ORGANIZATION = "organization"
@@ -137,7 +140,7 @@ def _of_session(request: Request, org_id: str | None) -> tuple[Organization, fro
 class HasPermission(BasePermission):
     """Lets a call through if its key or session has the view's permission in the organization it is about."""
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: "APIView") -> bool:
         if not request.user and not request.auth:
             return False
         org_id = request.query_params.get("orgId")
@@ -156,5 +159,5 @@ class HasPermission(BasePermission):
 class AnyKey(BasePermission):
     """Lets any valid key through, of whatever kind and scopes, and any session."""
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: "APIView") -> bool:
         return bool(request.user or request.auth)
