@@ -1,0 +1,247 @@
+"""The outbox, and the tables of the embedded engine, which stands in where no Svix server is configured.
+
+The engine's rows mirror Svix's own words: application, endpoint, message, attempt. There is an application
+for each organization that takes part, whatever the engine: it says since when, and signs what goes to a URL
+that a job named.
+"""
+
+import base64
+import secrets
+from typing import Self
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.models import Organization, uid_field
+
+SECRET_BYTES = 24
+
+
+def new_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+
+
+class Signing(models.Model):
+    """Something whose messages are signed with a secret of its own."""
+
+    stored_secret = models.TextField(default=new_secret, editable=False)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def secret(self) -> str:
+        """The secret as its receiver knows it. Nothing else reads `stored_secret`."""
+        return self.stored_secret
+
+
+class OutboxQuerySet(models.QuerySet["OutboxMessage"]):
+    def waiting(self) -> Self:
+        return self.filter(handed_over_at=None, refused_at=None)
+
+
+class OutboxMessage(models.Model):
+    """A message written in the transaction of its fact, until `deliver` has handed it to the engine.
+
+    `uid` is the engine's `event_id`, so a second handing over is known for what it is. An organization's
+    messages are handed over in the order of `id`; while the first is leased or waits, so do the rest.
+    """
+
+    uid = uid_field("evt")
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="+", db_index=False)
+    event_type = models.CharField(max_length=64)
+    payload = models.TextField(help_text="The JSON text that is signed and sent.")
+    channels = ArrayField(models.TextField(), null=True)
+    url = models.TextField(default="", help_text="Where this message alone goes, when its job named a URL.")
+    next_attempt_at = models.DateTimeField(default=timezone.now)
+    attempts = models.IntegerField(default=0)
+    last_error = models.TextField(default="")
+    created_at = models.DateTimeField(default=timezone.now)
+    handed_over_at = models.DateTimeField(null=True)
+    refused_at = models.DateTimeField(null=True, help_text="When the engine said that it will never take it.")
+
+    objects = OutboxQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="outbox_of_organization"),
+            models.Index(
+                fields=["organization", "id"],
+                name="outbox_waiting",
+                condition=Q(handed_over_at=None, refused_at=None),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.uid
+
+
+class ApplicationQuerySet(models.QuerySet["Application"]):
+    def subscribed(self) -> Self:
+        return self.exclude(subscribed_at=None)
+
+
+class Application(Signing):
+    """An organization as the engine knows it. Its secret signs direct deliveries."""
+
+    uid = uid_field("app")
+    organization = models.OneToOneField(Organization, models.CASCADE, related_name="webhook_application")
+    name = models.CharField(max_length=120)
+    subscribed_at = models.DateTimeField(
+        null=True, help_text="When the organization first had an endpoint; before, nothing is written for it."
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = ApplicationQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class EndpointQuerySet(models.QuerySet["Endpoint"]):
+    def existing(self) -> Self:
+        """Those not deleted; deleted ones stay behind the attempts made to them."""
+        return self.filter(deleted_at=None)
+
+
+class Endpoint(Signing):
+    """A URL that wants an organization's messages. None in `event_types` or `channels` means all of them."""
+
+    uid = uid_field("ep")
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="+", db_index=False)
+    url = models.TextField()
+    description = models.TextField(default="", blank=True)
+    event_types = ArrayField(models.TextField(), null=True, blank=True)
+    channels = ArrayField(models.TextField(), null=True, blank=True)
+    disabled = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+    deleted_at = models.DateTimeField(null=True, editable=False)
+
+    objects = EndpointQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["organization", "-id"], name="endpoint_of_organization")]
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def receives(self) -> bool:
+        return not self.disabled and self.deleted_at is None
+
+
+class Message(models.Model):
+    """A notice as the embedded engine took it in. `payload` is the text that each attempt signs and sends."""
+
+    uid = uid_field("msg")
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="+", db_index=False)
+    event_id = models.CharField(max_length=256, null=True)  # noqa: DJ001 (unique where there is one)
+    event_type = models.CharField(max_length=256)
+    payload = models.TextField()
+    channels = ArrayField(models.TextField(), null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["organization", "event_id"], name="message_once")]
+        indexes = [models.Index(fields=["organization", "-id"], name="message_of_organization")]
+
+    def __str__(self) -> str:
+        return self.uid
+
+
+class Status(models.IntegerChoices):
+    """Svix's numbers."""
+
+    SUCCESS = 0
+    PENDING = 1
+    FAIL = 2
+    SENDING = 3
+    CANCELED = 4
+
+
+class Delivery(models.Model):
+    """The queue: one row for each receiver of a message, due at `next_attempt_at`, finished when it is empty.
+
+    Who claims a row moves `next_attempt_at` to the end of a lease, so what a dead worker had claimed falls
+    due again. Deliveries of one `lane` share a limit of how many are under way: an endpoint's id, or minus
+    the organization's for URLs that jobs named.
+    """
+
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="+", db_index=False)
+    message = models.ForeignKey(Message, models.CASCADE, related_name="deliveries", db_index=False)
+    endpoint = models.ForeignKey(Endpoint, models.CASCADE, null=True, related_name="+", db_index=False)
+    url = models.TextField(default="", help_text="The URL that the job named; empty for an endpoint's.")
+    lane = models.BigIntegerField()
+    status = models.SmallIntegerField(choices=Status.choices, default=Status.PENDING)
+    attempts = models.IntegerField(default=0)
+    next_attempt_at = models.DateTimeField(null=True, default=timezone.now)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        constraints = [
+            models.UniqueConstraint(fields=["message", "endpoint"], name="delivery_once"),
+            models.CheckConstraint(
+                name="delivery_has_a_receiver",
+                condition=Q(endpoint=None) & ~Q(url="") | Q(endpoint__isnull=False, url=""),
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["lane", "next_attempt_at"],
+                name="delivery_due",
+                condition=Q(next_attempt_at__isnull=False),
+            ),
+            models.Index(fields=["organization", "endpoint", "-id"], name="delivery_of_endpoint"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.message} to {self.target_url}"
+
+    @property
+    def target_url(self) -> str:
+        return self.endpoint.url if self.endpoint else self.url
+
+    @property
+    def receives(self) -> bool:
+        return self.endpoint is None or self.endpoint.receives
+
+    @property
+    def secret(self) -> str:
+        if self.endpoint:
+            return self.endpoint.secret
+        application: Application = self.organization.webhook_application  # type: ignore[attr-defined]
+        return application.secret
+
+
+class Attempt(models.Model):
+    """One try to deliver. `status_code` is 0 when there was no answer; `response` then says why."""
+
+    class Trigger(models.IntegerChoices):
+        SCHEDULED = 0
+        MANUAL = 1
+
+    uid = uid_field("atmpt")
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="+", db_index=False)
+    message = models.ForeignKey(Message, models.CASCADE, related_name="attempts")
+    endpoint = models.ForeignKey(Endpoint, models.CASCADE, null=True, related_name="+", db_index=False)
+    url = models.TextField()
+    status = models.SmallIntegerField(choices=Status.choices)
+    status_code = models.IntegerField()
+    response = models.TextField(help_text="At most 20,000 bytes of it; base64 where it is not text.")
+    duration_ms = models.IntegerField()
+    trigger = models.SmallIntegerField(choices=Trigger.choices, default=Trigger.SCHEDULED)
+    timestamp = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="attempt_of_organization"),
+            models.Index(fields=["organization", "endpoint", "-id"], name="attempt_of_endpoint"),
+        ]
+
+    def __str__(self) -> str:
+        return self.uid

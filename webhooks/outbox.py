@@ -1,0 +1,92 @@
+"""Writing messages to the outbox, in the transaction of the fact they tell. `relay` takes them from there.
+
+A message is written only where somebody may want it: for organizations that have or had an endpoint, and for
+jobs that name a URL of their own.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+from django.utils import timezone
+
+from accounts.models import Organization
+from webhooks import events
+from webhooks.models import Application
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A message to be, about what happened at `timestamp`.
+
+    With a `url` it goes there alone; otherwise to the endpoints that match its type and channels.
+    """
+
+    organization_id: int
+    event_type: str
+    data: dict[str, Any]
+    timestamp: datetime
+    channels: list[str] | None = None
+    url: str | None = None
+
+
+def subscribed(organization_ids: Iterable[int]) -> set[int]:
+    """Return those of the organizations that have or had an endpoint."""
+    applications = Application.objects.subscribed().filter(organization_id__in=organization_ids)
+    return set(applications.values_list("organization_id", flat=True))
+
+
+def send_many(drafts: Sequence[Draft]) -> int:
+    """Write the drafts as they are, in order and in one statement, and return how many there were.
+
+    Who calls has asked `subscribed` and opened the transaction. `channels` and `url` may not hold a NUL
+    character, which PostgreSQL cannot store; `data` may.
+    """
+    if not drafts:
+        return 0
+    rows = [
+        {
+            "position": position,
+            "organization_id": draft.organization_id,
+            "event_type": draft.event_type,
+            "payload": events.payload(draft.event_type, draft.timestamp, draft.data),
+            "channels": draft.channels,
+            "url": draft.url or "",
+        }
+        for position, draft in enumerate(drafts)
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO webhooks_outboxmessage (
+                uid, organization_id, event_type, payload, channels, url,
+                next_attempt_at, attempts, last_error, created_at
+            )
+            SELECT 'evt_' || replace(gen_random_uuid()::text, '-', ''),
+                   organization_id, event_type, payload, channels, url, now(), 0, '', now()
+            FROM json_to_recordset(%s::json) AS draft (
+                position int, organization_id bigint, event_type text, payload text, channels text[], url text
+            )
+            ORDER BY position
+            """,
+            [json.dumps(rows)],
+        )
+    return len(rows)
+
+
+def send(
+    *,
+    organization: Organization,
+    event_type: str,
+    data: dict[str, Any],
+    channels: list[str] | None = None,
+    url: str | None = None,
+) -> bool:
+    """Write one message about what happens now. Says whether it did: without endpoint or URL it does not."""
+    if not url and not subscribed([organization.pk]):
+        return False
+    draft = Draft(organization.pk, event_type, data, timezone.now(), channels, url)
+    return send_many([draft]) == 1
