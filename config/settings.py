@@ -182,7 +182,6 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "/static/"
-STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Files are served as they are found, so there is no collecting step between an upgrade and the next start.
 WHITENOISE_USE_FINDERS = True
