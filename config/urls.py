@@ -7,5 +7,6 @@ urlpatterns = [
     path("healthz", healthz),
     path("readyz", readyz),
     path("accounts/", include("allauth.account.urls")),
+    path("api/", include("config.api.urls")),
     path("admin/", admin.site.urls),
 ]
