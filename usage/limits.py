@@ -9,18 +9,17 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
+from typing import TYPE_CHECKING
 
 import redis
 from django.conf import settings
-from rest_framework.request import Request
-from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
-from accounts.models import ApiKey
+if TYPE_CHECKING:
+    # Loading it loads the default throttle, which is in this module.
+    pass
 
 logger = logging.getLogger(__name__)
 
-API_REQUESTS_PER_MINUTE = 600
 _MINUTE = 60_000_000  # microseconds
 
 _GCRA = """
@@ -76,22 +75,3 @@ def take(name: str, *, limit: int, cost: int = 1) -> Taken:
         reset=-(-due_us // 1_000_000),
         wait=max(0.0, (owed_us + interval - _MINUTE) / 1e6),
     )
-
-
-class ApiThrottle(BaseThrottle):
-    """600 requests a minute for each key, or each person where the pages' session is used."""
-
-    taken: Taken | None = None
-
-    def allow_request(self, request: Request, view: APIView) -> bool:
-        if isinstance(request.auth, ApiKey):
-            name = f"api:key:{request.auth.pk}"
-        elif request.user:
-            name = f"api:user:{request.user.pk}"
-        else:
-            return True
-        self.taken = take(name, limit=API_REQUESTS_PER_MINUTE)
-        return self.taken.allowed
-
-    def wait(self) -> float | None:
-        return self.taken.wait if self.taken else None
