@@ -214,6 +214,16 @@ ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_LOGOUT_ON_GET = False
 OTP_TOTP_ISSUER = BRAND
 
+# ── Admin ────────────────────────────────────────────────────────────────────────────────────────────────────
+UNFOLD = {
+    "SITE_TITLE": f"{BRAND} back office",
+    "SITE_HEADER": BRAND,
+    "SITE_SUBHEADER": "Back office",
+    "SITE_SYMBOL": "account_balance",
+    "SHOW_VIEW_ON_SITE": False,
+    "SIDEBAR": {"navigation": "config.backoffice.navigation.sidebar"},
+}
+
 # ── REST ─────────────────────────────────────────────────────────────────────────────────────────────────────
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -221,7 +231,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.access.HasPermission"],
-    "DEFAULT_THROTTLE_CLASSES": ["usage.limits.ApiThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": ["usage.throttling.ApiThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
