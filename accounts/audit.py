@@ -29,6 +29,7 @@ class Action(models.TextChoices):
     API_KEY_ENABLED = "api_key.enabled"
     API_KEY_REVOKED = "api_key.revoked"
     STAFF_DEVICE_ADDED = "staff_device.added"
+    STAFF_DEVICE_REMOVED = "staff_device.removed"
     ENDPOINT_CREATED = "endpoint.created"
     ENDPOINT_UPDATED = "endpoint.updated"
     ENDPOINT_DELETED = "endpoint.deleted"

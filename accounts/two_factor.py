@@ -33,3 +33,12 @@ def enrol_totp(
         audit.Action.STAFF_DEVICE_ADDED, actor=actor, target=user, ip=ip, after={"device": device.name}
     )
     return Enrolment(device=device, url=device.config_url, secret=b32encode(device.bin_key).decode())
+
+
+@transaction.atomic
+def remove(*, device: TOTPDevice, actor: User | None, ip: str | None = None) -> None:
+    """Take away a device that was lost or replaced. Sessions verified by it are verified no longer."""
+    user = device.user
+    before = {"device": device.name}
+    device.delete()
+    audit.record(audit.Action.STAFF_DEVICE_REMOVED, actor=actor, target=user, ip=ip, before=before)

@@ -1,0 +1,316 @@
+from typing import Any
+
+from allauth.account.admin import EmailAddressAdmin as AllauthEmailAddressAdmin
+from allauth.account.models import EmailAddress
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import SEARCH_VAR
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.db.models import Count, QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django_otp.plugins.otp_totp.models import TOTPDevice
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.forms import AdminPasswordChangeForm
+
+from accounts import audit, keys, secrets, two_factor
+from accounts.admin_base import (
+    BigTableAdmin,
+    ModelAdmin,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    RecordedAdmin,
+    actor_of,
+    ip_of,
+    json_block,
+)
+from accounts.models import ApiKey, AuditEntry, Membership, Organization, User
+
+STATE_COLORS = {"active": "success", "disabled": "warning", "expired": "warning", "revoked": "danger"}
+
+
+class MembershipsOfUser(ReadOnlyInline[Membership, User]):
+    model = Membership
+    fields = readonly_fields = ("organization", "role", "created_at")
+    verbose_name_plural = "Member of"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        return (
+            super()
+            .get_queryset(request)
+            .select_related("organization", "user")
+            .order_by("organization__name")
+        )
+
+
+@admin.register(User)
+class UserAdmin(RecordedAdmin[User], DjangoUserAdmin[User]):
+    """People sign up, are invited, or are made by `create_staff`; here they are found, helped and switched off."""
+
+    changed = audit.Action.USER_UPDATED
+    form = ModelForm[User]
+    change_password_form = AdminPasswordChangeForm
+    list_display = ("email", "name", "is_active", "is_staff", "date_joined", "last_login")
+    list_filter = ("is_active", "is_staff", "is_superuser")
+    search_fields = ("email", "name", "=uid")
+    search_help_text = "E-mail address, name, or id (usr_…)"
+    ordering = ("-date_joined", "-id")
+    fieldsets = (
+        (None, {"fields": ("email", "name", "password_link")}),
+        ("Access", {"fields": ("is_active", "is_staff", "is_superuser")}),
+        ("For reference", {"fields": ("uid", "date_joined", "last_login")}),
+    )
+    filter_horizontal = ()
+    readonly_fields = ("uid", "password_link", "date_joined", "last_login")
+    inlines = (MembershipsOfUser,)
+
+    @admin.display(description="password")
+    def password_link(self, user: User) -> SafeString:
+        return format_html('<a class="text-link" href="../password/">Set a new password</a>')
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Only superusers change staff: whoever may set a colleague's password can become them."""
+        if obj and obj.is_staff and not actor_of(request).is_superuser:
+            return False
+        return super().has_change_permission(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        if actor_of(request).is_superuser:
+            return self.readonly_fields
+        return (*self.readonly_fields, "is_staff", "is_superuser")
+
+    def save_model(self, request: HttpRequest, obj: User, form: ModelForm[User], change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if "is_active" in form.changed_data:
+            for organization in Organization.objects.of(obj):
+                organization.bump_access()
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        response = super().user_change_password(request, id, form_url)
+        if response.status_code == 302:
+            audit.record(
+                self.changed,
+                actor=actor_of(request),
+                target=User.objects.get(pk=id),
+                ip=ip_of(request),
+                after={"password": "changed"},
+            )
+        return response
+
+
+class MembersOfOrganization(ReadOnlyInline[Membership, Organization]):
+    model = Membership
+    fields = readonly_fields = ("user", "role", "created_at")
+    verbose_name_plural = "Members"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        return super().get_queryset(request).select_related("organization", "user").order_by("user__email")
+
+
+class KeysOfOrganization(ReadOnlyInline[ApiKey, Organization]):
+    model = ApiKey
+    fields = readonly_fields = ("name", "masked", "kind", "environment", "state", "created_by", "created_at")
+    verbose_name_plural = "API keys"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
+        return super().get_queryset(request).select_related("created_by").order_by("-created_at", "-id")
+
+
+@admin.register(Organization)
+class OrganizationAdmin(RecordedAdmin[Organization]):
+    changed = audit.Action.ORGANIZATION_UPDATED
+    list_display = ("name", "uid", "billing_email", "member_count", "created_at")
+    search_fields = ("name", "=uid", "memberships__user__email")
+    search_help_text = "Name, id (org_…), or a member's e-mail address"
+    ordering = ("-created_at", "-id")
+    fields = (
+        "name",
+        "billing_email",
+        "time_zone",
+        "uid",
+        "created_at",
+        "access_version",
+        "access_changed_at",
+    )
+    readonly_fields = ("time_zone", "uid", "created_at", "access_version", "access_changed_at")
+    inlines = (MembersOfOrganization, KeysOfOrganization)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
+        return super().get_queryset(request).annotate(member_count=Count("memberships"))
+
+    @admin.display(description="members")
+    def member_count(self, organization: Organization) -> int:
+        return organization.member_count  # type: ignore[attr-defined, no-any-return]
+
+    def organization_of(self, obj: Organization) -> Organization:
+        return obj
+
+    def save_model(
+        self, request: HttpRequest, obj: Organization, form: ModelForm[Organization], change: bool
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        if form.changed_data:
+            obj.bump_access()
+
+
+@admin.register(Membership)
+class MembershipAdmin(ReadOnlyAdmin[Membership]):
+    list_display = ("user", "organization", "role", "created_at")
+    list_filter = ("role",)
+    list_select_related = ("user", "organization")
+    search_fields = ("user__email", "organization__name", "=organization__uid")
+    search_help_text = "E-mail address, or an organization's name or id (org_…)"
+    ordering = ("-created_at", "-id")
+    fields = ("user", "organization", "role", "created_at")
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
+    """Keys are made by functions that show them once; here they are found and revoked."""
+
+    list_display = ("name", "masked", "kind", "colored_state", "organization", "user", "created_at")
+    list_filter = ("kind", "environment")
+    list_select_related = ("organization", "user")
+    search_fields = ("name", "=uid", "^prefix", "=last_four", "organization__name", "user__email")
+    search_help_text = "Name, id (key_…), first or last characters, owner, or a whole key (found by its hash)"
+    ordering = ("-created_at", "-id")
+    fields = (
+        "name",
+        "masked",
+        "colored_state",
+        "kind",
+        "organization",
+        "user",
+        "environment",
+        "scope_list",
+        "uid",
+        "created_by",
+        "created_at",
+        "expires_at",
+        "disabled_at",
+        "revoked_at",
+        "pepper_id",
+    )
+    actions_detail = ("revoke",)
+
+    @display(description="state", label=STATE_COLORS)  # type: ignore[untyped-decorator]
+    def colored_state(self, key: ApiKey) -> str:
+        return key.state
+
+    @admin.display(description="scopes")
+    def scope_list(self, key: ApiKey) -> str:
+        return ", ".join(key.scopes)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Answer a pasted key with its page, so that the key stays neither in the address bar nor in links."""
+        pasted = request.GET.get(SEARCH_VAR, "").strip()
+        if secrets.is_well_formed(pasted):
+            key = ApiKey.objects.with_secret(pasted).first()
+            if key:
+                return redirect("admin:accounts_apikey_change", key.pk)
+            messages.warning(
+                request, "There is no such key. It is well-formed, but nobody was ever given it."
+            )
+            return redirect("admin:accounts_apikey_changelist")
+        return super().changelist_view(request, extra_context)
+
+    def has_revoke_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return actor_of(request).has_perm("accounts.change_apikey") and (
+            object_id is None or ApiKey.objects.filter(pk=object_id, revoked_at=None).exists()
+        )
+
+    @action(  # type: ignore[untyped-decorator]
+        description="Revoke",
+        permissions=["revoke"],
+        variant=ActionVariant.DANGER,
+        dialog={
+            "title": "Revoke this key?",
+            "description": "Calls made with it fail from now on. It cannot be brought back.",
+            "form_class": None,
+            "form_submit_text": "Revoke",
+        },
+    )
+    def revoke(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        key = get_object_or_404(ApiKey.objects.select_related("organization"), pk=object_id)
+        keys.revoke(key=key, actor=actor_of(request), ip=ip_of(request))
+        messages.success(request, f"{key} is revoked.")
+        return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_apikey_change", args=[key.pk])})
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(BigTableAdmin[AuditEntry]):
+    list_display = ("created_at", "action", "actor_name", "target_name", "organization_name", "ip")
+    search_fields = ("=organization__uid", "=target_uid", "=actor_name", "=action")
+    search_help_text = (
+        "Exactly: an id of what was changed or of an organization, an actor's e-mail, or an action"
+    )
+    fields = (
+        "created_at",
+        "action",
+        "actor_name",
+        "organization_name",
+        "target_type",
+        "target_name",
+        "target_uid",
+        "api_key_uid",
+        "ip",
+        "values_before",
+        "values_after",
+    )
+
+    @admin.display(description="before")
+    def values_before(self, entry: AuditEntry) -> SafeString:
+        return json_block(entry.before)
+
+    @admin.display(description="after")
+    def values_after(self, entry: AuditEntry) -> SafeString:
+        return json_block(entry.after)
+
+
+@admin.register(EmailAddress)
+class EmailAddressAdmin(ReadOnlyAdmin[EmailAddress], AllauthEmailAddressAdmin):  # type: ignore[misc]
+    """What people sign in with; somebody whose mail never arrived can be helped by marking theirs as verified."""
+
+    list_select_related = ("user",)
+    actions = ("mark_verified",)
+
+    @admin.action(description="Mark as verified")
+    def mark_verified(self, request: HttpRequest, queryset: QuerySet[EmailAddress]) -> None:
+        unverified = list(queryset.filter(verified=False).select_related("user"))
+        self.make_verified(request, queryset)
+        for address in unverified:
+            audit.record(
+                audit.Action.USER_UPDATED,
+                actor=actor_of(request),
+                target=address.user,
+                ip=ip_of(request),
+                before={"email": address.email, "verified": False},
+                after={"email": address.email, "verified": True},
+            )
+
+
+@admin.register(TOTPDevice)
+class TOTPDeviceAdmin(ModelAdmin[TOTPDevice]):
+    """Who has a device. Never its key: whoever sees that can sign in as its owner."""
+
+    list_display = ("user", "name", "confirmed", "created_at", "last_used_at")
+    list_filter = ("confirmed",)
+    list_select_related = ("user",)
+    search_fields = ("user__email",)
+    ordering = ("-created_at",)
+    fields = ("user", "name", "confirmed", "created_at", "last_used_at")
+
+    def has_change_permission(self, request: HttpRequest, obj: TOTPDevice | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: TOTPDevice | None = None) -> bool:
+        return actor_of(request).is_superuser
+
+    def delete_model(self, request: HttpRequest, obj: TOTPDevice) -> None:
+        two_factor.remove(device=obj, actor=actor_of(request), ip=ip_of(request))

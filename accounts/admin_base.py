@@ -1,0 +1,126 @@
+"""What the admins of all apps have in common: nothing secret is shown or searched, and every change is recorded."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from django.contrib.admin import ShowFacets
+from django.db.models import Model
+from django.forms import ModelForm
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.paginator import InfinitePaginator
+
+from accounts import audit
+from accounts.models import Organization, User
+
+# Unfold carries no types; its classes extend Django's, whose types serve for both.
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin as UnfoldModelAdmin
+    from django.contrib.admin import TabularInline as UnfoldTabularInline
+else:
+    from unfold.admin import ModelAdmin as UnfoldModelAdmin
+    from unfold.admin import TabularInline as UnfoldTabularInline
+
+M = TypeVar("M", bound=Model)
+Parent = TypeVar("Parent", bound=Model)
+
+# Fields that a filter in the address (`?key__startswith=a`) could otherwise spell out letter by letter.
+SECRET_FIELDS = frozenset({"password", "secret_hash", "key", "stored_secret"})
+
+
+def ip_of(request: HttpRequest) -> str | None:
+    return request.META.get("REMOTE_ADDR")
+
+
+def actor_of(request: HttpRequest) -> User:
+    """Whoever acts in the admin: its site lets nobody else through."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def json_block(value: object) -> SafeString:
+    """A JSON value laid out over lines."""
+    if not value:
+        return format_html("–")
+    return format_html(
+        '<pre class="overflow-x-auto whitespace-pre-wrap break-words">{}</pre>',
+        json.dumps(value, indent=2, ensure_ascii=False),
+    )
+
+
+class ModelAdmin(UnfoldModelAdmin[M]):
+    """Shows and calls; what may change follows from the class. Nothing is counted in full for the sake of a list."""
+
+    show_full_result_count = False
+    list_per_page = 50
+    actions: Any = None
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        return SECRET_FIELDS.isdisjoint(lookup.split("__")) and super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
+        return False
+
+
+class ReadOnlyAdmin(ModelAdmin[M]):
+    """For facts: nobody changes them here, superusers neither."""
+
+    def has_change_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
+        return False
+
+
+class BigTableAdmin(ReadOnlyAdmin[M]):
+    """For tables of millions of rows: pages without a count, newest first by primary key."""
+
+    paginator = InfinitePaginator
+    ordering = ("-pk",)
+    show_facets = ShowFacets.NEVER
+
+
+class RecordedAdmin(ModelAdmin[M]):
+    """For what staff may change: each change leaves an audit row with the values before and after."""
+
+    changed: ClassVar[audit.Action]
+
+    def organization_of(self, obj: M) -> Organization | None:
+        return None
+
+    def save_model(self, request: HttpRequest, obj: M, form: ModelForm[M], change: bool) -> None:
+        """Write only the fields that changed: others may have moved on since the page was opened."""
+        if not form.changed_data:
+            return
+        obj.save(update_fields=form.changed_data)
+        audit.record(
+            self.changed,
+            actor=actor_of(request),
+            organization=self.organization_of(obj),
+            target=obj,
+            ip=ip_of(request),
+            before=_values(form.changed_data, form.initial),
+            after=_values(form.changed_data, form.cleaned_data),
+        )
+
+
+def _values(names: Iterable[str], source: Mapping[str, Any]) -> dict[str, Any]:
+    values = {name: source.get(name) for name in names}
+    return json.loads(json.dumps(values, default=str))  # type: ignore[no-any-return]
+
+
+class ReadOnlyInline(UnfoldTabularInline[M, Parent]):
+    """A list of related rows on the page of another."""
+
+    extra = 0
+    can_delete = False
+    show_change_link = True
+    per_page = 20
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -1,0 +1,58 @@
+"""What stands in the admin's sidebar."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse_lazy
+
+# Each group's models in order, with their icons. A model named nowhere comes last in its app's group, or in System.
+GROUPS: dict[str, dict[str, str]] = {
+    "Customers": {
+        "accounts.organization": "apartment",
+        "accounts.user": "person",
+        "accounts.membership": "groups",
+        "accounts.apikey": "key",
+    },
+    "Usage": {
+        "usage.entitlement": "verified_user",
+        "usage.job": "list_alt",
+        "usage.usagerecord": "receipt_long",
+        "usage.creditrate": "sell",
+    },
+    "Webhooks": {
+        "webhooks.endpoint": "webhook",
+        "webhooks.message": "mail",
+        "webhooks.attempt": "send",
+        "webhooks.outboxmessage": "outbox",
+    },
+    "System": {
+        "accounts.auditentry": "history",
+        "account.emailaddress": "alternate_email",
+        "otp_totp.totpdevice": "phonelink_lock",
+    },
+}
+GROUP_OF_APP = {"accounts": "Customers", "usage": "Usage", "webhooks": "Webhooks"}
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """The overview, and the groups with the models that this person may see."""
+    models = {
+        model["model"]._meta.label_lower: model
+        for app in admin.site.get_app_list(request)
+        for model in app["models"]
+    }
+    groups = {title: dict(members) for title, members in GROUPS.items()}
+    placed = {label for members in GROUPS.values() for label in members}
+    for label in models.keys() - placed:
+        groups[GROUP_OF_APP.get(label.partition(".")[0], "System")][label] = "table"
+    overview = {"title": "Overview", "icon": "home", "link": reverse_lazy("admin:index")}
+    return [{"items": [overview]}] + [
+        {"title": title, "separator": True, "items": items}
+        for title, members in groups.items()
+        if (items := [_item(models[label], icon) for label, icon in members.items() if label in models])
+    ]
+
+
+def _item(model: dict[str, Any], icon: str) -> dict[str, Any]:
+    return {"title": model["name"], "icon": icon, "link": model["admin_url"]}

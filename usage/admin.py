@@ -1,0 +1,227 @@
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from accounts import audit
+from accounts.admin_base import BigTableAdmin, ModelAdmin, RecordedAdmin, actor_of, ip_of, json_block
+from accounts.models import Organization
+from usage.models import CreditRate, Entitlement, Job, JobStatus, PipelineConfig, UsageRecord
+
+STATUS_COLORS = {
+    JobStatus.COMPLETED.label: "success",
+    JobStatus.FAILED.label: "danger",
+    JobStatus.CANCELLED.label: "warning",
+}
+
+
+@admin.register(Entitlement)
+class EntitlementAdmin(RecordedAdmin[Entitlement]):
+    changed = audit.Action.ENTITLEMENT_CHANGED
+    list_display = ("organization", "plan", "may_call", "requests_per_minute", "remaining", "credits_used")
+    list_filter = ("plan", "may_call", "overage_allowed")
+    list_select_related = ("organization",)
+    search_fields = ("organization__name", "=organization__uid")
+    search_help_text = "An organization's name or id (org_…)"
+    ordering = ("organization__name", "organization_id")
+    fieldsets = (
+        (None, {"fields": ("organization", "plan", "may_call", "reason", "requests_per_minute")}),
+        (
+            "Credits",
+            {
+                "fields": (
+                    "remaining",
+                    "credits_used",
+                    "credits_ceiling",
+                    "overage_allowed",
+                    "spend_cap_reached",
+                    "credit_price",
+                )
+            },
+        ),
+        ("Data", {"fields": ("retention_days",)}),
+    )
+    readonly_fields = ("organization", "remaining", "credits_used", "spend_cap_reached")
+
+    @admin.display(description="credits remaining")
+    def remaining(self, entitlement: Entitlement) -> str:
+        credits = entitlement.credits_remaining
+        return "unlimited" if credits is None else f"{credits.normalize():,f}"
+
+    def organization_of(self, obj: Entitlement) -> Organization:
+        return obj.organization
+
+    def save_model(
+        self, request: HttpRequest, obj: Entitlement, form: ModelForm[Entitlement], change: bool
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        if form.changed_data:
+            obj.organization.bump_access()
+
+
+class CreditRateForm(forms.ModelForm[CreditRate]):
+    """A new version of a rate. It starts now or later, since what was charged stays charged."""
+
+    class Meta:
+        model = CreditRate
+        fields = (
+            "product",
+            "feature",
+            "unit",
+            "credits_per_unit",
+            "minimum_credits",
+            "batch_factor",
+            "effective_from",
+            "note",
+        )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "effective_from" in self.fields:
+            field = self.fields["effective_from"]
+            field.required, field.initial, self.initial["effective_from"] = False, None, None
+            field.help_text = "UTC. Empty means now."
+
+    def clean_effective_from(self) -> Any:
+        now = timezone.now()
+        moment = self.cleaned_data["effective_from"] or now
+        if moment < now:
+            raise forms.ValidationError("A rate cannot start in the past: leave it empty for now.")
+        return moment
+
+
+@admin.register(CreditRate)
+class CreditRateAdmin(ModelAdmin[CreditRate]):
+    """The price book. A price changes by a new version with a later start; published ones are never edited."""
+
+    form = CreditRateForm
+    list_display = (
+        "product",
+        "feature",
+        "credits_per_unit",
+        "unit",
+        "minimum_credits",
+        "batch_factor",
+        "effective_from",
+        "note",
+    )
+    list_filter = ("product", "feature")
+    ordering = ("product", "feature", "-effective_from")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return actor_of(request).has_perm("usage.add_creditrate")
+
+    def has_change_permission(self, request: HttpRequest, obj: CreditRate | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: CreditRate, form: Any, change: bool) -> None:
+        obj.save()
+        audit.record(
+            audit.Action.CREDIT_RATE_PUBLISHED,
+            actor=actor_of(request),
+            target=obj,
+            ip=ip_of(request),
+            after={
+                "credits_per_unit": str(obj.credits_per_unit),
+                "minimum_credits": str(obj.minimum_credits),
+                "batch_factor": str(obj.batch_factor),
+                "unit": obj.unit,
+                "effective_from": obj.effective_from.isoformat(),
+            },
+        )
+
+
+@admin.register(Job)
+class JobAdmin(BigTableAdmin[Job]):
+    list_display = (
+        "job_id",
+        "organization",
+        "type",
+        "colored_status",
+        "num_pages",
+        "credits",
+        "region",
+        "created_at",
+    )
+    list_filter = ("type", "status")
+    list_select_related = ("organization", "api_key")
+    search_fields = ("=job_id",)
+    search_help_text = "A job's id, or all jobs of an organization (org_…) or key (key_…)"
+    fieldsets = (
+        (None, {"fields": ("job_id", "organization", "api_key", "type", "colored_status", "error")}),
+        ("Work", {"fields": ("num_pages", "total_pages", "credits", "duration", "region", "source")}),
+        ("Times", {"fields": ("created_at", "updated_at")}),
+        ("Sent with it", {"fields": ("configuration", "webhook_settings", "metadata_sent")}),
+    )
+
+    @display(description="status", label=STATUS_COLORS)  # type: ignore[untyped-decorator]
+    def colored_status(self, job: Job) -> str:
+        return job.get_status_display()
+
+    @admin.display
+    def configuration(self, job: Job) -> SafeString:
+        stored = PipelineConfig.objects.filter(organization_id=job.organization_id, sha256=job.config_sha256)
+        return json_block(stored.values_list("config", flat=True).first())
+
+    @admin.display(description="webhook")
+    def webhook_settings(self, job: Job) -> SafeString:
+        return json_block(job.webhook)
+
+    @admin.display(description="metadata")
+    def metadata_sent(self, job: Job) -> SafeString:
+        return json_block(job.metadata)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Job], search_term: str
+    ) -> tuple[QuerySet[Job], bool]:
+        """One kind of term a search, so that each has its index."""
+        if search_term.startswith("org_"):
+            return queryset.filter(organization__uid=search_term).newest_first(), False  # type: ignore[attr-defined]
+        if search_term.startswith("key_"):
+            return queryset.filter(api_key__uid=search_term).newest_first(), False  # type: ignore[attr-defined]
+        return (queryset.filter(job_id=search_term.strip()) if search_term else queryset), False
+
+
+@admin.register(UsageRecord)
+class UsageRecordAdmin(BigTableAdmin[UsageRecord]):
+    list_display = (
+        "timestamp",
+        "organization",
+        "job_id",
+        "product",
+        "feature",
+        "pages",
+        "credits",
+        "cost",
+        "unrated",
+    )
+    list_filter = ("unrated", "product", "feature")
+    list_select_related = ("organization", "api_key")
+    search_fields = ("=job_id",)
+    search_help_text = "A job's id, or all records of an organization (org_…)"
+    fieldsets = (
+        (None, {"fields": ("idempotency_key", "job_id", "organization", "api_key", "timestamp", "day")}),
+        ("Used", {"fields": ("product", "feature", "file_type", "pages", "quantity", "requests")}),
+        ("Charged", {"fields": ("credits", "cost", "rate_id", "unrated", "priority", "region")}),
+        ("Correction", {"fields": ("corrects", "reason")}),
+        ("Sent with it", {"fields": ("attributes_sent",)}),
+    )
+
+    @admin.display(description="attributes")
+    def attributes_sent(self, record: UsageRecord) -> SafeString:
+        return json_block(record.attributes)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[UsageRecord], search_term: str
+    ) -> tuple[QuerySet[UsageRecord], bool]:
+        """One kind of term a search, so that each has its index."""
+        if search_term.startswith("org_"):
+            found = queryset.filter(organization__uid=search_term)
+            return found.order_by("-timestamp", "-id"), False
+        return (queryset.filter(job_id=search_term.strip()) if search_term else queryset), False
