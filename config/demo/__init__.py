@@ -1,0 +1,1 @@
+"""The demo: three invented customers with people, keys, prices and 60 days of jobs. Nothing outside imports it."""

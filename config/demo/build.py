@@ -1,0 +1,117 @@
+"""Building the demo. A second build changes nothing, and one that was broken off is completed.
+
+What only the maker of a password or key knows is remembered in `demo-secrets.json`, written just before the people
+and keys are committed; the end of the history and whether all is done stand beside it.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.conf import settings
+from django.db import transaction
+
+from accounts.models import ApiKey, Organization, User
+from config.demo import cast, history, prices
+from config.embedded import write_private
+from usage import ingest
+from webhooks import endpoints
+from webhooks.models import Endpoint
+
+
+class LostSecrets(Exception):
+    """The database holds the demo's people, but their passwords and keys are nowhere."""
+
+
+def receiver_url() -> str:
+    """Where the demo's receiver listens: one port above the web server's unless RECEIVER_PORT says another."""
+    port = environ.Env().int("RECEIVER_PORT", default=settings.PORT + 1)
+    return f"http://127.0.0.1:{port}"
+
+
+def build(*, days: int = history.DAYS, on_day: Callable[[], object]) -> dict[str, Any]:
+    """Make what is missing of the demo. Returns the part of `demo.json` that does not depend on addresses.
+
+    `on_day` is called `days` times while the history is made. Raises LostSecrets.
+    """
+    path = settings.VAR_DIR / "demo-secrets.json"
+    state = _remembered(path) or _create_cast(path)
+    if not state["done"]:
+        prices.publish()
+        until = datetime.fromisoformat(state["until"])
+        _make_history(until, days, on_day)
+        with transaction.atomic():
+            for customer in cast.CUSTOMERS:
+                cast.leave_credits(_organization(customer), customer)
+        state["done"] = True
+        _remember(path, state)
+    # Each time, for the receiver's port may be another one; the history has been made by now and notifies nobody.
+    for customer in cast.CUSTOMERS:
+        if customer.has_endpoint:
+            _point_endpoint(_organization(customer))
+    demo: dict[str, Any] = state["demo"]
+    return demo
+
+
+def _remembered(path: Path) -> dict[str, Any] | None:
+    """What an earlier build wrote, unless it was undone or belongs to another database."""
+    if not path.exists():
+        return None
+    state: dict[str, Any] = json.loads(path.read_text())
+    return state if ApiKey.objects.with_secret(state["demo"]["gateway_key"]).exists() else None
+
+
+def _create_cast(path: Path) -> dict[str, Any]:
+    if User.objects.filter(email=cast.STAFF[1]).exists():
+        raise LostSecrets(
+            f"The demo is in the database, but its passwords and keys are not in {path}. Start with an empty "
+            "database (without DATABASE_URL: another VAR_DIR), or with DEMO=no."
+        )
+    now = datetime.now(UTC)
+    with transaction.atomic():
+        state = {"done": False, "until": now.isoformat(), "demo": cast.create(now=now)}
+        _remember(path, state)
+    return state
+
+
+def _remember(path: Path, state: dict[str, Any]) -> None:
+    write_private(path, json.dumps(state, indent=2))
+
+
+def _make_history(until: datetime, days: int, on_day: Callable[[], object]) -> None:
+    """Take the past in day by day, as the gateway API would."""
+    api_keys = {
+        customer.name: dict(_organization(customer).api_keys.organization_keys().values_list("name", "uid"))
+        for customer in cast.CUSTOMERS
+    }
+    for days_ago in reversed(range(days)):
+        reports = [
+            report
+            for customer in cast.CUSTOMERS
+            for report in history.of_day(
+                customer, api_keys[customer.name], until=until, days_ago=days_ago, days=days
+            )
+        ]
+        outcome = ingest.ingest(reports, now=until)
+        assert not outcome.rejected, outcome.rejected[0]
+        on_day()
+
+
+def _point_endpoint(organization: Organization) -> None:
+    """Have an organization hear of its jobs at the demo's receiver, unless somebody deleted that endpoint."""
+    path = f"/hooks/{organization.uid}"
+    url = receiver_url() + path
+    endpoint = Endpoint.objects.filter(organization=organization, url__endswith=path).first()
+    if endpoint is None:
+        endpoints.create(organization=organization, url=url, description="The demo's receiver")
+    elif endpoint.url != url:
+        endpoint.url = url
+        endpoint.save(update_fields=["url", "updated_at"])
+
+
+def _organization(customer: cast.Customer) -> Organization:
+    email = customer.people[0][1]
+    return Organization.objects.get(name=customer.name, memberships__user__email=email)
