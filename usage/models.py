@@ -156,6 +156,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         """The jobs that follow this place in the log, newest first."""
         return self.filter(created_at__lte=created_at).exclude(created_at=created_at, id__gte=id)
 
+    def before(self, created_at: datetime, id: int) -> Self:
+        """The jobs that precede this place in the log, newest first."""
+        return self.filter(created_at__gte=created_at).exclude(created_at=created_at, id__lte=id)
+
 
 class Job(models.Model):
     """A unit of work a customer asked for; the request log lists these. `job_id` is the data plane's own."""
