@@ -2,12 +2,17 @@
 
 from datetime import datetime
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from accounts import audit, secrets
+from accounts.ids import new_uid
 from accounts.models import ApiKey, Organization, User
 from accounts.permissions import DEFAULT_SCOPES, ServicePermission
+
+
+class AlreadyCreated(Exception):
+    """A key with this id exists: the same creation was asked for before."""
 
 
 def _create(
@@ -42,10 +47,15 @@ def create_organization_key(
     environment: str = ApiKey.Environment.PRODUCTION,
     scopes: list[str] | None = None,
     expires_at: datetime | None = None,
+    uid: str | None = None,
     ip: str | None = None,
 ) -> tuple[ApiKey, str]:
-    """Make a key that belongs to the organization. Returns it with its secret, which is not kept."""
+    """Make a key that belongs to the organization. Returns it with its secret, which is not kept.
+
+    With a `uid` chosen beforehand a repeated call makes no second key. Raises `AlreadyCreated`.
+    """
     fields = {
+        "uid": uid or new_uid("key"),
         "kind": ApiKey.Kind.ORGANIZATION,
         "organization": organization,
         "name": name,
@@ -53,7 +63,13 @@ def create_organization_key(
         "scopes": list(DEFAULT_SCOPES) if scopes is None else scopes,
         "expires_at": expires_at,
     }
-    return _create(word=environment, actor=actor, ip=ip, fields=fields)
+    try:
+        with transaction.atomic():
+            return _create(word=environment, actor=actor, ip=ip, fields=fields)
+    except IntegrityError as error:
+        if uid is not None and ApiKey.objects.filter(uid=uid).exists():
+            raise AlreadyCreated from error
+        raise
 
 
 @transaction.atomic

@@ -13,6 +13,7 @@ from django.db.models.functions import Lower, Now
 from django.utils import timezone
 
 from accounts import permissions, secrets
+from accounts.cursors import Cursor
 from accounts.ids import new_uid
 from accounts.permissions import Permission, Role
 
@@ -142,7 +143,20 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         return self.filter(kind=ApiKey.Kind.ORGANIZATION)
 
     def live(self) -> Self:
-        return self.filter(revoked_at=None, disabled_at=None).exclude(expires_at__lte=Now())
+        return self.not_ended().filter(disabled_at=None)
+
+    def not_ended(self) -> Self:
+        """Keys that work, or would once enabled."""
+        return self.filter(revoked_at=None).exclude(expires_at__lte=Now())
+
+    def ended(self) -> Self:
+        return self.filter(Q(revoked_at__isnull=False) | Q(expires_at__lte=Now()))
+
+    def after(self, cursor: Cursor) -> Self:
+        """What follows this place in a list that is sorted newest first."""
+        return self.filter(
+            Q(created_at__lt=cursor.created_at) | Q(created_at=cursor.created_at, id__lt=cursor.id)
+        )
 
 
 class ApiKey(models.Model):

@@ -1,7 +1,7 @@
 // What pages gain where scripts run; each of them works without.
 "use strict";
 
-const plural = (root, selector) => [
+const all = (root, selector) => [
   ...(root.matches?.(selector) ? [root] : []),
   ...root.querySelectorAll(selector),
 ];
@@ -57,9 +57,16 @@ async function copy(button) {
 }
 
 function enhance(root) {
-  plural(root, "time[datetime]").forEach(localize);
-  plural(root, "button.copy, button.dismiss").forEach((button) => { button.hidden = false; });
-  plural(root, "form[data-autosubmit] [data-fallback]").forEach((button) => { button.hidden = true; });
+  all(root, "time[datetime]").forEach(localize);
+  all(root, "button.copy, button.dismiss").forEach((button) => { button.hidden = false; });
+  all(root, "form[data-autosubmit] [data-fallback]").forEach((button) => { button.hidden = true; });
+  all(root, "[data-when]").forEach(showWhenChosen);
+}
+
+// A field that matters only for one choice of another: data-when names that one, data-is its value.
+function showWhenChosen(part) {
+  const choice = part.closest("form").elements[part.dataset.when];
+  part.hidden = choice.value !== part.dataset.is;
 }
 
 document.addEventListener("click", (event) => {
@@ -81,6 +88,7 @@ document.addEventListener("keydown", (event) => {
 
 document.addEventListener("change", (event) => {
   if (event.target.matches("form[data-autosubmit] select")) event.target.form.requestSubmit();
+  event.target.form?.querySelectorAll("[data-when]").forEach(showWhenChosen);
 });
 
 // A form is sent once, however often its button is pressed.
@@ -92,6 +100,11 @@ document.addEventListener("submit", (event) => {
 // The page may come back from the browser's cache, with its buttons as they were left.
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) document.querySelectorAll("form button:disabled").forEach((button) => { button.disabled = false; });
+});
+
+// What is shown once is not kept for the Back button either.
+window.addEventListener("pagehide", () => {
+  document.querySelectorAll("[data-secret]").forEach((secret) => { secret.textContent = "It was shown once."; });
 });
 
 enhance(document);
