@@ -1,0 +1,86 @@
+"""The demo's mailbox: mail that a real installation would send, readable in the browser."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from accounts.access import public
+
+FILES_SHOWN = 100
+# Django's file backend writes one file a connection, and this line after each message.
+SEPARATOR = b"\n" + b"-" * 79 + b"\n"
+
+
+@dataclass(frozen=True)
+class Mail:
+    """One message, named by its file and its place in it."""
+
+    file: str
+    number: int
+    subject: str
+    sender: str
+    recipients: str
+    sent_at: datetime | None
+    text: str
+    html: str
+
+
+@public
+@require_safe
+@never_cache
+def mailbox(request: HttpRequest) -> HttpResponse:
+    """List the last messages, newest first."""
+    mails = [mail for path in _files()[:FILES_SHOWN] for mail in reversed(_read(path))]
+    return render(request, "demo/mailbox.html", {"mails": mails})
+
+
+@public
+@require_safe
+@never_cache
+def message(request: HttpRequest, file: str, number: int) -> HttpResponse:
+    """Show one message. The name only chooses among the files that are there; no path is made of it."""
+    for path in _files():
+        mails = _read(path) if path.name == file else []
+        if number < len(mails):
+            return render(request, "demo/message.html", {"mail": mails[number]})
+    raise Http404
+
+
+def _files() -> list[Path]:
+    """The files of the mailbox, newest first; their names begin with the time."""
+    if not settings.DEMO or settings.EMAIL_URL:
+        raise Http404
+    return sorted(Path(settings.EMAIL_FILE_PATH).glob("*.log"), reverse=True)
+
+
+def _read(path: Path) -> list[Mail]:
+    parts = path.read_bytes().split(SEPARATOR)
+    return [_mail(path.name, number, part) for number, part in enumerate(parts) if part.strip()]
+
+
+def _mail(file: str, number: int, content: bytes) -> Mail:
+    parsed = message_from_bytes(content, _class=EmailMessage, policy=policy.default)
+    date = parsed["Date"]
+    return Mail(
+        file=file,
+        number=number,
+        subject=parsed["Subject"] or "(no subject)",
+        sender=parsed["From"] or "",
+        recipients=parsed["To"] or "",
+        sent_at=date.datetime.astimezone(UTC) if date else None,
+        text=_body(parsed, "plain"),
+        html=_body(parsed, "html"),
+    )
+
+
+def _body(parsed: EmailMessage, kind: str) -> str:
+    part = parsed.get_body(preferencelist=(kind,))
+    return str(part.get_content()) if part else ""
