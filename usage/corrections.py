@@ -26,7 +26,10 @@ ORDER BY organization_id, id
 
 _JOBS = """
 UPDATE usage_job j SET credits = j.credits + x.credits
-FROM json_to_recordset(%s::json) AS x (organization_id bigint, job_id text, credits numeric)
+FROM (
+    SELECT organization_id, job_id, SUM(credits) AS credits
+    FROM json_to_recordset(%s::json) AS x (organization_id bigint, job_id text, credits numeric)
+    GROUP BY organization_id, job_id) x
 WHERE j.organization_id = x.organization_id AND j.job_id = x.job_id
 """
 

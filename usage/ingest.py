@@ -5,6 +5,7 @@ The order of the locks is the same for every writer: idempotency keys, configura
 
 import hashlib
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -72,12 +73,13 @@ INSERT INTO usage_job AS j (
     organization_id, job_id, api_key_id, type, status, stage, created_at, duration, num_pages, total_pages, credits,
     usage_items, region, source, config_sha256, webhook, metadata, error, report_digest, updated_at)
 SELECT x.organization_id, x.job_id, x.api_key_id, x.type, x.status, x.stage, x.created_at, x.duration, x.num_pages,
-    x.total_pages, CASE WHEN x.status = 'Failed' THEN 0 ELSE x.credits END, x.usage_items, x.region, x.source, x.config_sha256, x.webhook, x.metadata, x.error,
-    x.report_digest, now()
+    x.total_pages, CASE WHEN x.status = 'Failed' THEN 0 ELSE x.credits END, x.usage_items, x.region, x.source,
+    x.config_sha256, x.webhook, x.metadata, x.error, x.report_digest, now()
 FROM json_to_recordset(%s::json) AS x (
     organization_id bigint, job_id text, api_key_id bigint, type text, status text, stage smallint,
-    created_at timestamptz, duration float8, num_pages integer, total_pages integer, credits numeric, usage_items integer,
-    region text, source jsonb, config_sha256 text, webhook jsonb, metadata jsonb, error jsonb, report_digest text)
+    created_at timestamptz, duration float8, num_pages integer, total_pages integer, credits numeric,
+    usage_items integer, region text, source jsonb, config_sha256 text, webhook jsonb, metadata jsonb, error jsonb,
+    report_digest text)
 ON CONFLICT (organization_id, job_id) DO UPDATE SET
     status = excluded.status,
     stage = excluded.stage,

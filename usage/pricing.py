@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 
 from usage.models import CreditRate
 
@@ -61,7 +61,10 @@ def charge(rate: Rate | None, *, pages: int, quantity: Decimal | None, priority:
     if rate is None:
         return Decimal(0)
     cells = _CELLS.get(CreditRate.Unit(rate.unit))
-    units = Decimal(pages) if cells is None else -(-(quantity or Decimal(0)) // cells)
+    if cells is None:
+        units = Decimal(pages)
+    else:
+        units = ((quantity or Decimal(0)) / cells).to_integral_value(ROUND_CEILING)
     credits = units * rate.credits_per_unit
     if priority == "batch":
         credits *= rate.batch_factor

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import psycopg
 from django.db import connection
+from psycopg.types.json import JsonbLoader
 
 _encode = msgspec.json.Encoder().encode
 
@@ -21,5 +22,7 @@ def run(query: str, rows: Sequence[Any]) -> list[tuple[Any, ...]]:
     """
     connection.ensure_connection()
     with psycopg.Cursor(connection.connection) as cursor:
+        # Django reads jsonb as text, for its fields decode it themselves.
+        cursor.adapters.register_loader("jsonb", JsonbLoader)
         cursor.execute(query, [_encode(rows).decode()], prepare=True)
         return cursor.fetchall() if cursor.description else []

@@ -1,0 +1,242 @@
+"""Every verdict on a key, and the limits behind two of them."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.utils import timezone
+
+from accounts import keys
+from accounts.models import ApiKey, Membership, Organization, User
+from usage import limits
+from usage.models import Entitlement
+
+URL = "/api/v1/gateway/verify"
+Verify = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def verify(data_plane: Client) -> Verify:
+    def post(key: str, **fields: Any) -> dict[str, Any]:
+        response = data_plane.post(URL, {"key": key, **fields}, content_type="application/json")
+        assert response.status_code == 200, response.content
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    return post
+
+
+@pytest.fixture
+def entitled(organization: Organization) -> Callable[..., None]:
+    """Change what the organization may do now."""
+
+    def change(**fields: Any) -> None:
+        Entitlement.objects.filter(organization=organization).update(**fields)
+
+    return change
+
+
+def test_a_good_key_is_valid_and_says_whose_it_is(
+    verify: Verify, organization_key: tuple[ApiKey, str], organization: Organization
+) -> None:
+    key, secret = organization_key
+
+    answer = verify(secret, product="parse", cost=4, ip="192.0.2.7")
+
+    assert answer.pop("rate_limit")["limit"] == 10
+    assert answer == {
+        "valid": True,
+        "code": "VALID",
+        "organization_id": organization.uid,
+        "api_key_id": key.uid,
+        "environment": "production",
+        "scopes": ["jobs", "usage", "webhooks"],
+        "plan": "pay_as_you_go",
+        "credits": {"remaining": 100.0},
+    }
+
+
+@pytest.mark.parametrize(
+    "key", ["", "x", "ch_production_" + "0" * 38, "é" * 50, "a" * 10_000, "ch_production_\0"]
+)
+def test_unknown_and_malformed_keys_are_not_found_and_the_rest_null(verify: Verify, key: str) -> None:
+    answer = verify(key)
+
+    assert (answer.pop("valid"), answer.pop("code")) == (False, "NOT_FOUND")
+    assert answer and set(answer.values()) == {None}
+
+
+def test_a_service_key_is_nobodys_key(verify: Verify, service_key: tuple[ApiKey, str]) -> None:
+    assert verify(service_key[1])["code"] == "NOT_FOUND"
+
+
+def test_a_revoked_key_is_refused_from_the_moment_on(
+    verify: Verify, organization_key: tuple[ApiKey, str], owner: User
+) -> None:
+    key, secret = organization_key
+    assert verify(secret)["valid"]
+
+    keys.revoke(key=key, actor=owner)
+
+    assert verify(secret)["code"] == "REVOKED"
+
+
+def test_a_disabled_key_is_refused(verify: Verify, organization_key: tuple[ApiKey, str]) -> None:
+    ApiKey.objects.filter(pk=organization_key[0].pk).update(disabled_at=timezone.now())
+
+    assert verify(organization_key[1])["code"] == "DISABLED"
+
+
+def test_an_expired_key_is_refused(verify: Verify, organization_key: tuple[ApiKey, str]) -> None:
+    ApiKey.objects.filter(pk=organization_key[0].pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+
+    assert verify(organization_key[1])["code"] == "EXPIRED"
+
+
+def test_a_suspended_organization_is_refused(
+    verify: Verify, organization_key: tuple[ApiKey, str], entitled: Callable[..., None]
+) -> None:
+    entitled(may_call=False)
+
+    assert verify(organization_key[1])["code"] == "SUSPENDED"
+
+
+def test_a_key_without_the_scope_for_jobs_is_forbidden(verify: Verify, organization: Organization) -> None:
+    _, secret = keys.create_organization_key(
+        organization=organization, name="x", actor=None, scopes=["usage"]
+    )
+
+    assert verify(secret)["code"] == "FORBIDDEN"
+
+
+def test_the_personal_key_of_somebody_removed_is_forbidden(
+    verify: Verify, member: User, organization: Organization
+) -> None:
+    _, secret = keys.create_personal_key(user=member, organization=organization, name="laptop")
+    assert verify(secret)["valid"]
+
+    Membership.objects.filter(user=member).delete()
+
+    assert verify(secret)["code"] == "FORBIDDEN"
+
+
+@pytest.mark.parametrize(("left", "cost"), [(0, None), (-5, None), (3, 4), (0, 0)])
+def test_without_the_credits_the_key_is_refused(
+    verify: Verify,
+    organization_key: tuple[ApiKey, str],
+    entitled: Callable[..., None],
+    left: int,
+    cost: int | None,
+) -> None:
+    entitled(credits_ceiling=1000 + left, credits_used=1000)
+
+    answer = verify(organization_key[1], cost=cost)
+
+    assert answer["code"] == "OUT_OF_CREDITS"
+    assert answer["credits"] == {"remaining": max(left, 0)}
+
+
+def test_cost_is_checked_and_not_reserved(verify: Verify, organization_key: tuple[ApiKey, str]) -> None:
+    codes = [verify(organization_key[1], cost=100)["code"] for _ in range(2)]
+
+    assert codes == ["VALID", "VALID"]
+
+
+def test_overage_goes_on_without_credits(
+    verify: Verify, organization_key: tuple[ApiKey, str], entitled: Callable[..., None]
+) -> None:
+    entitled(overage_allowed=True, credits_used=Decimal(10_000))
+
+    assert verify(organization_key[1])["valid"]
+
+
+def test_nothing_limits_credits_without_a_ceiling(
+    verify: Verify, organization_key: tuple[ApiKey, str], entitled: Callable[..., None]
+) -> None:
+    entitled(credits_ceiling=None)
+
+    answer = verify(organization_key[1])
+
+    assert (answer["valid"], answer["credits"]) == (True, {"remaining": None})
+
+
+def test_a_reached_spend_cap_refuses(
+    verify: Verify, organization_key: tuple[ApiKey, str], entitled: Callable[..., None]
+) -> None:
+    entitled(spend_cap_reached=True)
+
+    assert verify(organization_key[1])["code"] == "SPEND_CAP_REACHED"
+
+
+def test_the_limit_lets_exactly_so_many_through(verify: Verify, organization_key: tuple[ApiKey, str]) -> None:
+    answers = [verify(organization_key[1]) for _ in range(12)]
+
+    assert [answer["code"] for answer in answers] == ["VALID"] * 10 + ["RATE_LIMITED"] * 2
+    assert [answer["rate_limit"]["remaining"] for answer in answers[:10]] == list(range(9, -1, -1))
+    assert answers[-1]["rate_limit"]["reset"] > timezone.now().timestamp()
+
+
+def test_the_limit_is_the_organizations_and_not_the_keys(
+    verify: Verify, organization: Organization, organization_key: tuple[ApiKey, str]
+) -> None:
+    _, second = keys.create_organization_key(organization=organization, name="second", actor=None)
+    for _ in range(10):
+        verify(organization_key[1])
+
+    assert verify(second)["code"] == "RATE_LIMITED"
+
+
+def test_a_refused_call_takes_nothing_from_the_limit(
+    verify: Verify, organization_key: tuple[ApiKey, str], entitled: Callable[..., None]
+) -> None:
+    entitled(may_call=False)
+
+    remaining = [verify(organization_key[1])["rate_limit"]["remaining"] for _ in range(3)]
+
+    assert remaining == [10, 10, 10]
+
+
+def test_with_redis_down_calls_go_unlimited_and_are_counted(
+    verify: Verify, organization_key: tuple[ApiKey, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "REDIS_URL", "redis://127.0.0.1:1/0")
+    limits._script.cache_clear()
+
+    answers = [verify(organization_key[1]) for _ in range(12)]
+
+    limits._script.cache_clear()
+    assert {answer["code"] for answer in answers} == {"VALID"}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ("", None),
+        ("[]", None),
+        ("{}", "key"),
+        ('{"key": 5}', "key"),
+        ('{"key": null}', "key"),
+        ('{"key": "k", "cost": -1}', "cost"),
+        ('{"key": "k", "cost": "many"}', "cost"),
+        ('{"key": "k", "cost": 1e999}', "cost"),
+        ('{"key": "k", "product": "paint"}', "product"),
+        ('{"key": "k", "ip": "here"}', "ip"),
+    ],
+)
+def test_a_malformed_question_is_a_400_naming_the_field(
+    data_plane: Client, body: str, param: str | None
+) -> None:
+    response = data_plane.post(URL, body, content_type="application/json")
+
+    assert response.status_code == 400
+    assert response.json()["error"].get("param") == param
+
+
+def test_a_huge_question_is_refused(data_plane: Client) -> None:
+    response = data_plane.post(URL, f'{{"key": "{"k" * 20_000}"}}', content_type="application/json")
+
+    assert response.status_code == 413
