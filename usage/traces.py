@@ -126,6 +126,8 @@ def _row(number: int, line: bytes) -> Row | None:
         raise MalformedLine(str(error)) from error
     if not any(fields) and len(fields) <= 1:
         return None
+    if "\0" in text:
+        raise MalformedLine("a NUL character")
     if number == 1 and [field.lower() for field in fields] == COLUMNS:
         return None
     if len(fields) != len(COLUMNS):

@@ -23,7 +23,7 @@ from usage.reports_in import JobReport
 PAUSE = (1.0, 3.0)  # seconds between two requests
 LONGEST = 9.0  # seconds; whoever watches should not have to wait for a long job
 REPORT_EVERY = 1.0  # seconds
-SAY_EVERY = 10  # jobs
+SAY_EVERY = 5  # jobs
 
 Report = dict[str, Any]
 
