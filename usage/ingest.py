@@ -22,6 +22,7 @@ from usage.models import STAGE, DailyJobs, JobStatus
 from usage.pricing import PriceBook, Rate, charge
 from usage.records import RecordRow
 from usage.reports_in import (
+    Checker,
     DirectWebhook,
     DisabledWebhook,
     Item,
@@ -30,7 +31,6 @@ from usage.reports_in import (
     SvixWebhook,
     UsageItem,
     encode,
-    problem,
 )
 from webhooks import outbox
 
@@ -162,9 +162,8 @@ class _Report:
     changes_job: bool = False
     config_sha256: str = ""
 
-    @property
-    def job(self) -> JobKey:
-        return self.key.organization_id, self.report.job_id
+    def __post_init__(self) -> None:
+        self.job: JobKey = (self.key.organization_id, self.report.job_id)
 
 
 class _JobRow(Struct):
@@ -245,13 +244,14 @@ _UNKNOWN_KEY = ("unknown_api_key", "`api_key_id` names no key of an organization
 def _check(items: Sequence[Item], outcome: Outcome, now: datetime) -> list[_Report]:
     """Sort out what can be refused without the database's word on it, and look the keys up."""
     keys = _keys({item.api_key_id for item in items if isinstance(item, JobReport)})
+    checker = Checker(now)
     reports = []
     for index, item in enumerate(items):
         if isinstance(item, Rejected):
             outcome.rejected.append(item)
             continue
         encoded = encode(item)
-        refused = problem(item, encoded, now)
+        refused = checker.problem(item, encoded)
         key = keys.get(item.api_key_id)
         if refused or key is None:
             outcome.rejected.append(Rejected(index, *(refused or _UNKNOWN_KEY)))

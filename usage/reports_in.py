@@ -1,10 +1,9 @@
 """The shapes of what the data plane sends, checked by msgspec as they are decoded.
 
-Also the rules that a shape cannot say; `problem` names the first one broken, with the field.
+Also the rules that a shape cannot say; a `Checker` names the first one broken, with the field.
 """
 
 import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -149,32 +148,35 @@ def _check_count(count: int) -> None:
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def problem(report: JobReport, encoded: bytes, now: datetime) -> tuple[str, str] | None:
-    """The code and message of the first rule this report breaks, or None."""
-    if _NUL.search(encoded):
-        return "invalid_report", "Text must not contain the character U+0000."
-    if isinstance(report.webhook, DirectWebhook) and not _is_http(report.webhook.url):
-        return "invalid_report", "`webhook.url` must be an http or https address."
-    for field, time in _times(report):
-        if time > now + MAX_AHEAD:
+class Checker:
+    """The rules that a shape cannot say, for the reports of one batch that came in at `now`."""
+
+    def __init__(self, now: datetime) -> None:
+        self._latest = now + MAX_AHEAD
+        self._days = settings.USAGE_ACCEPT_DAYS
+        self._earliest = now - timedelta(days=self._days)
+
+    def problem(self, report: JobReport, encoded: bytes) -> tuple[str, str] | None:
+        """The code and message of the first rule this report, which encodes as `encoded`, breaks; or None."""
+        if b"\\u0000" in encoded and _NUL.search(encoded):
+            return "invalid_report", "Text must not contain the character U+0000."
+        if isinstance(report.webhook, DirectWebhook) and not _is_http(report.webhook.url):
+            return "invalid_report", "`webhook.url` must be an http or https address."
+        if not self._earliest <= report.created_at <= self._latest:
+            return self._out_of_range("created_at", report.created_at)
+        for index, item in enumerate(report.usage):
+            if not self._earliest <= item.timestamp <= self._latest:
+                return self._out_of_range(f"usage[{index}].timestamp", item.timestamp)
+            if item.idempotency_key.startswith(CORRECTION):
+                return "invalid_report", f"`usage[{index}].idempotency_key` must not begin with `{CORRECTION}`."
+            if item.quantity is not None and not 0 <= item.quantity <= 1_000_000_000:
+                return "invalid_report", f"`usage[{index}].quantity` must be from 0 to 1,000,000,000."
+        return None
+
+    def _out_of_range(self, field: str, time: datetime) -> tuple[str, str]:
+        if time > self._latest:
             return "timestamp_out_of_range", f"`{field}` is more than 5 minutes ahead."
-        if time < now - timedelta(days=settings.USAGE_ACCEPT_DAYS):
-            return (
-                "timestamp_out_of_range",
-                f"`{field}` is more than {settings.USAGE_ACCEPT_DAYS:,} days old.",
-            )
-    for index, item in enumerate(report.usage):
-        if item.idempotency_key.startswith(CORRECTION):
-            return "invalid_report", f"`usage[{index}].idempotency_key` must not begin with `{CORRECTION}`."
-        if item.quantity is not None and not 0 <= item.quantity <= 1_000_000_000:
-            return "invalid_report", f"`usage[{index}].quantity` must be from 0 to 1,000,000,000."
-    return None
-
-
-def _times(report: JobReport) -> Iterator[tuple[str, datetime]]:
-    yield "created_at", report.created_at
-    for index, item in enumerate(report.usage):
-        yield f"usage[{index}].timestamp", item.timestamp
+        return "timestamp_out_of_range", f"`{field}` is more than {self._days:,} days old."
 
 
 def _is_http(url: str) -> bool:
