@@ -7,6 +7,7 @@ that a job named.
 
 import base64
 import secrets
+from datetime import timedelta
 from typing import Self
 
 from django.contrib.postgres.fields import ArrayField
@@ -17,6 +18,8 @@ from django.utils import timezone
 from accounts.models import Organization, uid_field
 
 SECRET_BYTES = 24
+LONGEST_WAIT = timedelta(minutes=5)
+LONGEST_ERROR = 2_000
 
 
 def new_secret() -> str:
@@ -76,6 +79,22 @@ class OutboxMessage(models.Model):
 
     def __str__(self) -> str:
         return self.uid
+
+    def postpone(self, error: str) -> None:
+        """Have it tried again, twice as much later each time, up to five minutes."""
+        self.attempts += 1
+        self.last_error = error[:LONGEST_ERROR]
+        self.next_attempt_at = timezone.now() + min(
+            timedelta(seconds=2 ** min(self.attempts, 20)), LONGEST_WAIT
+        )
+        self.save(update_fields=["attempts", "last_error", "next_attempt_at"])
+
+    def refuse(self, error: str) -> None:
+        """Give it up, because the engine will never take it."""
+        self.attempts += 1
+        self.last_error = error[:LONGEST_ERROR]
+        self.refused_at = timezone.now()
+        self.save(update_fields=["attempts", "last_error", "refused_at"])
 
 
 class ApplicationQuerySet(models.QuerySet["Application"]):
@@ -209,13 +228,6 @@ class Delivery(models.Model):
     @property
     def receives(self) -> bool:
         return self.endpoint is None or self.endpoint.receives
-
-    @property
-    def secret(self) -> str:
-        if self.endpoint:
-            return self.endpoint.secret
-        application: Application = self.organization.webhook_application  # type: ignore[attr-defined]
-        return application.secret
 
 
 class Attempt(models.Model):

@@ -1,0 +1,98 @@
+"""A receiver on loopback that answers as it is told, and the deliver command run until nothing is due."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db.models.functions import Now
+
+from accounts.models import Organization
+from webhooks import endpoints, outbox
+from webhooks.endpoints import NewEndpoint
+from webhooks.models import Delivery, Message, OutboxMessage
+
+
+@dataclass(frozen=True)
+class Arrival:
+    path: str
+    headers: dict[str, str]
+    body: str
+
+
+@dataclass
+class Receiver:
+    """`answers` are given in turn as (status, body, headers); 200 when there are none left."""
+
+    url: str = ""
+    delay: float = 0.0
+    arrivals: list[Arrival] = field(default_factory=list)
+    answers: list[tuple[int, bytes, dict[str, str]]] = field(default_factory=list)
+
+    def answer(self, *statuses: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        self.answers += [(status, body, headers or {}) for status in statuses]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"])).decode()
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            receiver.arrivals.append(Arrival(self.path, headers, body))
+            time.sleep(receiver.delay)
+            status, content, extra = receiver.answers.pop(0) if receiver.answers else (200, b"", {})
+            self.send_response(status)
+            for name, value in {**extra, "content-length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        receiver.url = f"http://127.0.0.1:{server.server_port}/"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield receiver
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def endpoint(organization: Organization, receiver: Receiver) -> NewEndpoint:
+    return endpoints.create(organization=organization, url=receiver.url, actor=None)
+
+
+@pytest.fixture
+def send(organization: Organization) -> Callable[..., None]:
+    """Write one `job.completed` to the outbox."""
+
+    def send(job_id: str = "job-1", **choices: Any) -> None:
+        outbox.send(organization=organization, event_type="job.completed", data={"job_id": job_id}, **choices)
+
+    return send
+
+
+def deliver() -> None:
+    call_command("deliver", once=True)
+
+
+def let_time_pass() -> None:
+    """Make everything due that waits for another try or for the end of a lease."""
+    OutboxMessage.objects.waiting().update(next_attempt_at=Now())
+    Delivery.objects.exclude(next_attempt_at=None).update(next_attempt_at=Now())
+
+
+def the_message() -> Message:
+    return Message.objects.get()

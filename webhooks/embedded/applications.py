@@ -1,0 +1,57 @@
+"""Applications of the embedded engine: an organization each."""
+
+from django.db.models import Q
+from svix.models import ApplicationIn, ApplicationOut
+
+from accounts.models import Organization
+from webhooks.embedded.calls import Answer, Call, conflict, invalid, not_found
+from webhooks.models import Application
+
+
+def create(call: Call) -> Answer:
+    """An application is an organization, so its uid must be one's; `get_if_exists` answers the one there is."""
+    wanted = ApplicationIn.model_validate_json(call.body)
+    application, created = open_for(wanted)
+    if not created and call.query.get("get_if_exists") != "true":
+        raise conflict("An application with this uid already exists")
+    return Answer(201 if created else 200, _out(application))
+
+
+def get(call: Call) -> Answer:
+    return Answer(200, _out(find(call)))
+
+
+def open_for(wanted: ApplicationIn) -> tuple[Application, bool]:
+    """Return the application of the organization with this uid, and whether it was made just now."""
+    organization = Organization.objects.filter(uid=wanted.uid or "").first()
+    if organization is None:
+        raise invalid("uid", "No organization has this id")
+    application, created = Application.objects.get_or_create(
+        organization=organization, defaults={"name": wanted.name[:120]}
+    )
+    application.organization = organization
+    return application, created
+
+
+def find(call: Call) -> Application:
+    """Return the application in the path, by its id or its uid."""
+    name = call.names["app"]
+    application = (
+        Application.objects.filter(Q(uid=name) | Q(organization__uid=name))
+        .select_related("organization")
+        .first()
+    )
+    if application is None:
+        raise not_found()
+    return application
+
+
+def _out(application: Application) -> ApplicationOut:
+    return ApplicationOut(
+        id=application.uid,
+        uid=application.organization.uid,
+        name=application.name,
+        created_at=application.created_at,
+        updated_at=application.updated_at,
+        metadata={},
+    )

@@ -1,0 +1,124 @@
+"""Making, changing and deleting endpoints, whatever the engine. Every change is recorded in the audit trail.
+
+Errors are the SDK's: HTTPValidationError for a field that is wrong, HttpError with 404 for an unknown endpoint.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils import timezone
+from svix.api import EndpointListOptions
+from svix.models import ApplicationIn, EndpointIn, EndpointOut, EndpointPatch
+
+from accounts import audit
+from accounts.models import Organization, User
+from webhooks.gateway import get_svix
+from webhooks.models import Application, Endpoint
+
+_AUDITED = ("url", "description", "event_types", "channels", "disabled")
+
+
+@dataclass(frozen=True)
+class NewEndpoint:
+    endpoint: EndpointOut
+    secret: str
+
+
+def create(
+    *,
+    organization: Organization,
+    url: str,
+    description: str = "",
+    event_types: list[str] | None = None,
+    channels: list[str] | None = None,
+    actor: User | None,
+    ip: str | None = None,
+) -> NewEndpoint:
+    """Add an endpoint, and from now on write messages for its organization. None means all types, all channels."""
+    _subscribe(organization)
+    svix = get_svix()
+    svix.application.get_or_create(ApplicationIn(uid=organization.uid, name=organization.name))
+    endpoint = svix.endpoint.create(
+        organization.uid,
+        EndpointIn(url=url, description=description, event_types=event_types, channels=channels),
+    )
+    secret = svix.endpoint.get_secret(organization.uid, endpoint.id).key
+    audit.record(
+        audit.Action.ENDPOINT_CREATED,
+        actor=actor,
+        organization=organization,
+        target=_target(endpoint),
+        ip=ip,
+        after=_values(endpoint),
+    )
+    return NewEndpoint(endpoint, secret)
+
+
+def update(
+    *,
+    organization: Organization,
+    endpoint_id: str,
+    changes: EndpointPatch,
+    actor: User | None,
+    ip: str | None = None,
+) -> EndpointOut:
+    """Change what `changes` sets; null event types or channels mean all. Unchanged values leave no audit row."""
+    svix = get_svix()
+    before = svix.endpoint.get(organization.uid, endpoint_id)
+    after = svix.endpoint.patch(organization.uid, endpoint_id, changes)
+    changed = [name for name, value in _values(after).items() if value != _values(before)[name]]
+    if changed:
+        audit.record(
+            audit.Action.ENDPOINT_UPDATED,
+            actor=actor,
+            organization=organization,
+            target=_target(after),
+            ip=ip,
+            before={name: _values(before)[name] for name in changed},
+            after={name: _values(after)[name] for name in changed},
+        )
+    return after
+
+
+def delete(
+    *, organization: Organization, endpoint_id: str, actor: User | None, ip: str | None = None
+) -> None:
+    """Delete an endpoint. What was still to be sent to it is not sent any more."""
+    svix = get_svix()
+    endpoint = svix.endpoint.get(organization.uid, endpoint_id)
+    svix.endpoint.delete(organization.uid, endpoint_id)
+    audit.record(
+        audit.Action.ENDPOINT_DELETED,
+        actor=actor,
+        organization=organization,
+        target=_target(endpoint),
+        ip=ip,
+        before=_values(endpoint),
+    )
+
+
+def signing_secrets(*, organization: Organization) -> list[str]:
+    """Return the secrets that verify what the organization is sent: its endpoints' and that of its jobs' URLs."""
+    svix = get_svix()
+    found = [application.secret for application in Application.objects.filter(organization=organization)]
+    if found:
+        endpoints = svix.endpoint.list(organization.uid, EndpointListOptions(limit=250)).data
+        found += [svix.endpoint.get_secret(organization.uid, endpoint.id).key for endpoint in endpoints]
+    return found
+
+
+def _subscribe(organization: Organization) -> None:
+    # Before the endpoint exists, so that nothing that happens from then on is missed.
+    application, _ = Application.objects.get_or_create(
+        organization=organization, defaults={"name": organization.name}
+    )
+    Application.objects.filter(pk=application.pk, subscribed_at=None).update(subscribed_at=timezone.now())
+
+
+def _target(endpoint: EndpointOut) -> Endpoint:
+    """Name the endpoint to the audit trail; with a Svix server there is no row of ours."""
+    return Endpoint(uid=endpoint.id, url=endpoint.url)
+
+
+def _values(endpoint: EndpointOut) -> dict[str, Any]:
+    return {name: getattr(endpoint, name) for name in _AUDITED}

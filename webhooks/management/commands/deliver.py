@@ -1,0 +1,58 @@
+import logging
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import InterfaceError, OperationalError, close_old_connections
+
+from webhooks import relay
+from webhooks.embedded.delivery import Sender
+
+logger = logging.getLogger(__name__)
+
+POLL = 0.2  # seconds between two looks while there is nothing to do
+LONGEST_PAUSE = 10.0  # seconds between two tries while the database is away
+
+
+class Command(BaseCommand):
+    help = "Hand the outbox over to the webhook engine and send what is due, until told to stop."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="Stop when nothing is due any more.")
+
+    def handle(self, *, once: bool, **options: Any) -> None:
+        self.is_stopping = False
+        if not once:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._stop)
+        with Sender() as sender:
+            self._run(sender, once=once)
+
+    def _run(self, sender: Sender, *, once: bool) -> None:
+        failures = 0
+        while not self.is_stopping:
+            try:
+                is_busy = any([relay.hand_over(), sender.step(wait=POLL)])
+                failures = 0
+            except (OperationalError, InterfaceError) as error:
+                failures += 1
+                pause = min(POLL * 2**failures, LONGEST_PAUSE)
+                logger.warning("The database is away, next try in %.1f s: %s", pause, error)
+                close_old_connections()
+                self._pause(pause)
+                continue
+            if is_busy:
+                continue
+            if once:
+                break
+            self._pause(POLL)
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self.is_stopping and time.monotonic() < end:
+            time.sleep(min(seconds, POLL))
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.is_stopping = True

@@ -1,0 +1,158 @@
+"""Handing the outbox over to the engine, in order for each organization.
+
+A claimed row's `next_attempt_at` is the end of its lease. The row that stands first decides for its organization:
+while it is leased or waits, the rest wait, and an organization in trouble holds up nobody else.
+"""
+
+import json
+import logging
+import time
+from itertools import groupby
+
+import httpx
+from django.db import DataError, IntegrityError, connection, transaction
+from django.db.models import F
+from django.utils import timezone
+from pydantic_core import PydanticSerializationError
+from svix.exceptions import HttpError, HTTPValidationError
+from svix.models import ApplicationIn, MessageIn
+
+from webhooks.embedded import queue
+from webhooks.gateway import get_svix
+from webhooks.models import OutboxMessage
+
+logger = logging.getLogger(__name__)
+
+AT_A_TIME = 200
+OF_ONE_ORGANIZATION = 50
+LEASE = 60.0  # seconds
+LONGEST_ROUND = 20.0  # seconds; a slow engine must not outlast the lease
+# Answers that another try would not change.
+FINAL = {400, 413, 422}
+
+
+class Refused(Exception):
+    """The engine will never take this message."""
+
+
+def hand_over() -> int:
+    """Hand over the messages that are due, and return how many were claimed.
+
+    One that is refused for good is marked and passed by. One that fails waits, longer each time, and those behind
+    it with it; when the engine cannot be reached, everybody waits.
+    """
+    claimed = _claim()
+    deadline = time.monotonic() + LONGEST_ROUND
+    handed_over, released = [], []
+    unreachable_until = None
+    for _, messages in groupby(claimed, key=lambda message: message.organization_id):
+        is_blocked = False
+        for message in messages:
+            if is_blocked or unreachable_until or time.monotonic() > deadline:
+                released.append(message.pk)
+                continue
+            try:
+                _hand_over(message)
+            except Refused as error:
+                message.refuse(str(error))
+                logger.error("Message %s is refused: %s", message, error)
+            except (HttpError, httpx.HTTPError, ValueError, IntegrityError) as error:
+                # ValueError: an answer that is not JSON, or not of the form that the SDK knows.
+                message.postpone(str(error))
+                is_blocked = True
+                logger.warning("Message %s waits: %s", message, error)
+                if isinstance(error, httpx.RequestError):
+                    unreachable_until = message.next_attempt_at
+            else:
+                handed_over.append(message.pk)
+    OutboxMessage.objects.filter(pk__in=handed_over).update(
+        handed_over_at=timezone.now(), attempts=F("attempts") + 1, last_error=""
+    )
+    OutboxMessage.objects.filter(pk__in=released).update(next_attempt_at=unreachable_until or timezone.now())
+    return len(claimed)
+
+
+def _claim() -> list[OutboxMessage]:
+    # One claim at a time: two at once would not see each other's leases, and break an organization's order.
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('webhooks.relay'))")
+        cursor.execute(
+            _CLAIM, {"lease": LEASE, "limit": AT_A_TIME, "of_one_organization": OF_ONE_ORGANIZATION}
+        )
+        ids = [row[0] for row in cursor.fetchall()]
+    messages = OutboxMessage.objects.filter(pk__in=ids).select_related("organization")
+    return list(messages.order_by("organization_id", "id"))
+
+
+def _hand_over(message: OutboxMessage) -> None:
+    """Give one message to the engine, or to the queue when it is for a URL of its own. Raises Refused."""
+    organization = message.organization
+    try:
+        if message.url:
+            queue.take_in_direct(
+                organization_id=organization.pk,
+                name=organization.name,
+                event_id=message.uid,
+                event_type=message.event_type,
+                payload=message.payload,
+                url=message.url,
+            )
+        else:
+            get_svix().message.create(
+                organization.uid,
+                MessageIn(
+                    event_type=message.event_type,
+                    event_id=message.uid,
+                    payload=json.loads(message.payload),
+                    channels=message.channels or None,
+                    application=ApplicationIn(uid=organization.uid, name=organization.name),
+                ),
+            )
+    except queue.AlreadyTaken:
+        return
+    except HttpError as error:
+        if error.status_code == 409:  # it was there already: the worker before this one died in between
+            return
+        if error.status_code in FINAL:
+            raise Refused(str(error)) from error
+        raise
+    except (HTTPValidationError, PydanticSerializationError, DataError) as error:
+        raise Refused(str(error)) from error
+
+
+_CLAIM = """
+    WITH RECURSIVE organization (id) AS (
+        (
+            SELECT organization_id FROM webhooks_outboxmessage
+            WHERE handed_over_at IS NULL AND refused_at IS NULL
+            ORDER BY organization_id LIMIT 1
+        )
+        UNION ALL
+        SELECT (
+            SELECT organization_id FROM webhooks_outboxmessage
+            WHERE handed_over_at IS NULL AND refused_at IS NULL AND organization_id > organization.id
+            ORDER BY organization_id LIMIT 1
+        )
+        FROM organization WHERE organization.id IS NOT NULL
+    ), due AS (
+        SELECT message.id
+        FROM (SELECT id FROM organization WHERE id IS NOT NULL ORDER BY random()) AS organization
+        CROSS JOIN LATERAL (
+            SELECT next_attempt_at <= now() AS is_due FROM webhooks_outboxmessage
+            WHERE organization_id = organization.id AND handed_over_at IS NULL AND refused_at IS NULL
+            ORDER BY id LIMIT 1
+        ) AS first
+        CROSS JOIN LATERAL (
+            SELECT id FROM webhooks_outboxmessage
+            WHERE organization_id = organization.id AND handed_over_at IS NULL AND refused_at IS NULL
+            ORDER BY id LIMIT %(of_one_organization)s
+        ) AS message
+        WHERE first.is_due
+        LIMIT %(limit)s
+    )
+    UPDATE webhooks_outboxmessage
+    SET next_attempt_at = now() + make_interval(secs => %(lease)s)
+    FROM due
+    WHERE webhooks_outboxmessage.id = due.id
+    RETURNING webhooks_outboxmessage.id
+"""
