@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from django.contrib.admin import ShowFacets
@@ -48,6 +49,14 @@ def json_block(value: object) -> SafeString:
         '<pre class="overflow-x-auto whitespace-pre-wrap break-words">{}</pre>',
         json.dumps(value, indent=2, ensure_ascii=False),
     )
+
+
+def plain_number(value: Decimal | None) -> str:
+    """A number with thousands marked and no trailing zeros."""
+    if value is None:
+        return "–"
+    digits = f"{value:,f}"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
 class ModelAdmin(UnfoldModelAdmin[M]):
@@ -117,6 +126,7 @@ class ReadOnlyInline(UnfoldTabularInline[M, Parent]):
     extra = 0
     can_delete = False
     show_change_link = True
+    hide_title = True
     per_page = 20
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -180,6 +180,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+FORMAT_MODULE_PATH = "config.formats"
 
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
@@ -220,7 +221,25 @@ UNFOLD = {
     "SITE_HEADER": BRAND,
     "SITE_SUBHEADER": "Back office",
     "SITE_SYMBOL": "account_balance",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": f"{STATIC_URL}favicon.svg"}],
     "SHOW_VIEW_ON_SITE": False,
+    "BORDER_RADIUS": "7px",
+    # The green of the customers' pages. Buttons are 600 under white; links in the dark are 500.
+    "COLORS": {
+        "primary": {
+            "50": "#eff8f4",
+            "100": "#e2f1eb",
+            "200": "#bfe3d4",
+            "300": "#8fd3b9",
+            "400": "#6cd6b5",
+            "500": "#4cc7a2",
+            "600": "#0b6a55",
+            "700": "#085443",
+            "800": "#084437",
+            "900": "#07372d",
+            "950": "#04211a",
+        },
+    },
     "SIDEBAR": {"navigation": "config.backoffice.navigation.sidebar"},
 }
 

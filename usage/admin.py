@@ -10,7 +10,15 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from accounts import audit
-from accounts.admin_base import BigTableAdmin, ModelAdmin, RecordedAdmin, actor_of, ip_of, json_block
+from accounts.admin_base import (
+    BigTableAdmin,
+    ModelAdmin,
+    RecordedAdmin,
+    actor_of,
+    ip_of,
+    json_block,
+    plain_number,
+)
 from accounts.models import Organization
 from usage.models import CreditRate, Entitlement, Job, JobStatus, PipelineConfig, UsageRecord
 
@@ -24,7 +32,7 @@ STATUS_COLORS = {
 @admin.register(Entitlement)
 class EntitlementAdmin(RecordedAdmin[Entitlement]):
     changed = audit.Action.ENTITLEMENT_CHANGED
-    list_display = ("organization", "plan", "may_call", "requests_per_minute", "remaining", "credits_used")
+    list_display = ("organization", "plan", "may_call", "requests_per_minute", "remaining", "used")
     list_filter = ("plan", "may_call", "overage_allowed")
     list_select_related = ("organization",)
     search_fields = ("organization__name", "=organization__uid")
@@ -37,7 +45,7 @@ class EntitlementAdmin(RecordedAdmin[Entitlement]):
             {
                 "fields": (
                     "remaining",
-                    "credits_used",
+                    "used",
                     "credits_ceiling",
                     "overage_allowed",
                     "spend_cap_reached",
@@ -47,12 +55,16 @@ class EntitlementAdmin(RecordedAdmin[Entitlement]):
         ),
         ("Data", {"fields": ("retention_days",)}),
     )
-    readonly_fields = ("organization", "remaining", "credits_used", "spend_cap_reached")
+    readonly_fields = ("organization", "remaining", "used", "spend_cap_reached")
 
     @admin.display(description="credits remaining")
     def remaining(self, entitlement: Entitlement) -> str:
         credits = entitlement.credits_remaining
-        return "unlimited" if credits is None else f"{credits.normalize():,f}"
+        return "unlimited" if credits is None else plain_number(credits)
+
+    @admin.display(description="credits used", ordering="credits_used")
+    def used(self, entitlement: Entitlement) -> str:
+        return plain_number(entitlement.credits_used)
 
     def organization_of(self, obj: Entitlement) -> Organization:
         return obj.organization
@@ -104,15 +116,27 @@ class CreditRateAdmin(ModelAdmin[CreditRate]):
     list_display = (
         "product",
         "feature",
-        "credits_per_unit",
+        "credits",
         "unit",
-        "minimum_credits",
-        "batch_factor",
+        "minimum",
+        "batch",
         "effective_from",
         "note",
     )
     list_filter = ("product", "feature")
     ordering = ("product", "feature", "-effective_from")
+
+    @admin.display(description="credits per unit")
+    def credits(self, rate: CreditRate) -> str:
+        return plain_number(rate.credits_per_unit)
+
+    @admin.display(description="minimum credits")
+    def minimum(self, rate: CreditRate) -> str:
+        return plain_number(rate.minimum_credits)
+
+    @admin.display(description="batch factor")
+    def batch(self, rate: CreditRate) -> str:
+        return plain_number(rate.batch_factor)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return actor_of(request).has_perm("usage.add_creditrate")
@@ -145,7 +169,7 @@ class JobAdmin(BigTableAdmin[Job]):
         "type",
         "colored_status",
         "num_pages",
-        "credits",
+        "charged",
         "region",
         "created_at",
     )
@@ -154,8 +178,8 @@ class JobAdmin(BigTableAdmin[Job]):
     search_fields = ("=job_id",)
     search_help_text = "A job's id, or all jobs of an organization (org_…) or key (key_…)"
     fieldsets = (
-        (None, {"fields": ("job_id", "organization", "api_key", "type", "colored_status", "error")}),
-        ("Work", {"fields": ("num_pages", "total_pages", "credits", "duration", "region", "source")}),
+        (None, {"fields": ("job_id", "organization", "api_key", "type", "colored_status", "error_sent")}),
+        ("Work", {"fields": ("num_pages", "total_pages", "charged", "duration", "region", "source")}),
         ("Times", {"fields": ("created_at", "updated_at")}),
         ("Sent with it", {"fields": ("configuration", "webhook_settings", "metadata_sent")}),
     )
@@ -163,6 +187,14 @@ class JobAdmin(BigTableAdmin[Job]):
     @display(description="status", label=STATUS_COLORS)  # type: ignore[untyped-decorator]
     def colored_status(self, job: Job) -> str:
         return job.get_status_display()
+
+    @admin.display(description="credits")
+    def charged(self, job: Job) -> str:
+        return plain_number(job.credits)
+
+    @admin.display(description="error")
+    def error_sent(self, job: Job) -> SafeString:
+        return json_block(job.error)
 
     @admin.display
     def configuration(self, job: Job) -> SafeString:
@@ -197,9 +229,9 @@ class UsageRecordAdmin(BigTableAdmin[UsageRecord]):
         "product",
         "feature",
         "pages",
-        "credits",
-        "cost",
-        "unrated",
+        "charged",
+        "list_cost",
+        "flagged",
     )
     list_filter = ("unrated", "product", "feature")
     list_select_related = ("organization", "api_key")
@@ -208,10 +240,22 @@ class UsageRecordAdmin(BigTableAdmin[UsageRecord]):
     fieldsets = (
         (None, {"fields": ("idempotency_key", "job_id", "organization", "api_key", "timestamp", "day")}),
         ("Used", {"fields": ("product", "feature", "file_type", "pages", "quantity", "requests")}),
-        ("Charged", {"fields": ("credits", "cost", "rate_id", "unrated", "priority", "region")}),
+        ("Charged", {"fields": ("charged", "list_cost", "rate_id", "unrated", "priority", "region")}),
         ("Correction", {"fields": ("corrects", "reason")}),
         ("Sent with it", {"fields": ("attributes_sent",)}),
     )
+
+    @admin.display(description="credits")
+    def charged(self, record: UsageRecord) -> str:
+        return plain_number(record.credits)
+
+    @admin.display(description="list cost")
+    def list_cost(self, record: UsageRecord) -> str:
+        return f"${plain_number(record.cost)}"
+
+    @display(description="", label={"unrated": "warning"})  # type: ignore[untyped-decorator]
+    def flagged(self, record: UsageRecord) -> str:
+        return "unrated" if record.unrated else ""
 
     @admin.display(description="attributes")
     def attributes_sent(self, record: UsageRecord) -> SafeString:

@@ -13,6 +13,7 @@ from config.backoffice.login import StaffLoginForm
 class BackOffice(UnfoldAdminSite, OTPAdminSite):  # type: ignore[misc]
     """The admin of the support staff: unfold's look, and only for a session verified by a one-time password."""
 
+    index_title = "Overview"
     login_form = StaffLoginForm
     login_template = "admin/login.html"
 
