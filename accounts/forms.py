@@ -47,6 +47,7 @@ class ApiKeyForm(forms.Form):
     name = forms.CharField(
         max_length=80,
         validators=[validate_name],
+        error_messages={"required": "Give the key a name."},
         help_text="Where it will be used, such as “checkout, production” or “local-dev”.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )

@@ -1,5 +1,6 @@
 """The life of API keys: made, shown once, revoked. Every change bumps the organization's access version."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
@@ -16,7 +17,7 @@ class AlreadyCreated(Exception):
 
 
 def _create(
-    *, word: str, actor: User | None, ip: str | None, fields: dict[str, object]
+    *, word: str, actor: User | None, ip: str | None, fields: Mapping[str, object]
 ) -> tuple[ApiKey, str]:
     secret = secrets.generate(word)
     key = ApiKey.objects.create(

@@ -80,7 +80,7 @@ class Scope(models.TextChoices):
     USAGE = "usage"
     WEBHOOKS = "webhooks"
     ALERTS = "alerts"
-    API_KEYS = "api_keys"
+    API_KEYS = "api_keys", "API keys"
     TEAM = "team"
     AUDIT = "audit"
     BILLING = "billing"
