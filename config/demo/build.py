@@ -13,13 +13,14 @@ from typing import Any
 import environ
 from django.conf import settings
 from django.db import transaction
+from svix.exceptions import HttpError
+from svix.models import EndpointPatch
 
 from accounts.models import ApiKey, Organization, User
 from config.demo import cast, history, prices
 from config.embedded import write_private
 from usage import ingest
 from webhooks import endpoints
-from webhooks.models import Endpoint
 
 
 class LostSecrets(Exception):
@@ -48,10 +49,11 @@ def build(*, days: int = history.DAYS, on_day: Callable[[], object]) -> dict[str
                 cast.leave_credits(_organization(customer), customer)
         state["done"] = True
         _remember(path, state)
-    # Each time, for the receiver's port may be another one; the history has been made by now and notifies nobody.
+    # Only now, so that the history notifies nobody; and each time, for the receiver's port may be another one.
     for customer in cast.CUSTOMERS:
         if customer.has_endpoint:
-            _point_endpoint(_organization(customer))
+            _point_endpoint(_organization(customer), state["endpoints"])
+            _remember(path, state)
     demo: dict[str, Any] = state["demo"]
     return demo
 
@@ -72,7 +74,7 @@ def _create_cast(path: Path) -> dict[str, Any]:
         )
     now = datetime.now(UTC)
     with transaction.atomic():
-        state = {"done": False, "until": now.isoformat(), "demo": cast.create(now=now)}
+        state = {"done": False, "until": now.isoformat(), "endpoints": {}, "demo": cast.create(now=now)}
         _remember(path, state)
     return state
 
@@ -100,16 +102,25 @@ def _make_history(until: datetime, days: int, on_day: Callable[[], object]) -> N
         on_day()
 
 
-def _point_endpoint(organization: Organization) -> None:
-    """Have an organization hear of its jobs at the demo's receiver, unless somebody deleted that endpoint."""
-    path = f"/hooks/{organization.uid}"
-    url = receiver_url() + path
-    endpoint = Endpoint.objects.filter(organization=organization, url__endswith=path).first()
-    if endpoint is None:
-        endpoints.create(organization=organization, url=url, description="The demo's receiver")
-    elif endpoint.url != url:
-        endpoint.url = url
-        endpoint.save(update_fields=["url", "updated_at"])
+def _point_endpoint(organization: Organization, known: dict[str, str]) -> None:
+    """Have an organization hear of its jobs at the demo's receiver. An endpoint that somebody deleted stays deleted."""
+    url = f"{receiver_url()}/hooks/{organization.uid}"
+    if organization.uid not in known:
+        made = endpoints.create(
+            organization=organization, url=url, description="The demo's receiver", actor=None
+        )
+        known[organization.uid] = made.endpoint.id
+        return
+    try:
+        endpoints.update(
+            organization=organization,
+            endpoint_id=known[organization.uid],
+            changes=EndpointPatch(url=url),
+            actor=None,
+        )
+    except HttpError as error:
+        if error.status_code != 404:
+            raise
 
 
 def _organization(customer: cast.Customer) -> Organization:

@@ -158,7 +158,7 @@ def _demo_key(organizations: list[dict[str, Any]], uid: str | None) -> str:
 
 async def _account(customer: Client, api_key: str, organization_id: str | None) -> Account:
     who = await customer.get("/api/v1/api-keys/whoami")
-    account = Account(api_key, api_key_id=who["id"], organization_id=who["organization_id"])
+    account = Account(api_key, api_key_id=who["id"], organization_id=who["organization"]["id"])
     if organization_id not in (None, account.organization_id):
         raise CommandError(f"The API key belongs to {account.organization_id}, not to {organization_id}.")
     return account
