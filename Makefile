@@ -62,7 +62,11 @@ if ! { .venv/bin/python -c "$$is_new_enough" && .venv/bin/python -m pip --versio
 fi; \
 rm -f .venv/.runtime-* .venv/.dev-*; \
 echo "Installing $(1)"; \
-.venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off -r $(1) | \
-	awk '/^Collecting/ {n++; printf "%s  %d packages%s", back, n, tail; fflush()} /^Installing collected/ {printf "%s  unpacking %d packages%s", back, n, tail; fflush()} END {if (n) print ""}' \
-	back="$$(test -t 1 && printf '\r' || true)" tail="$$(test -t 1 && printf '   ' || printf '\n')"
+if ! .venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off -r $(1) \
+		2> .venv/pip.log | awk -v tty="$$(test -t 1 && echo 1 || true)" ' \
+			/^Collecting/ {n++; if (tty) {printf "\r  %d packages found ", n; fflush()}} \
+			/^Installing/ {if (tty) printf "\r"; print "  unpacking " n " packages"; fflush()}'; then \
+	cat .venv/pip.log >&2; \
+	exit 1; \
+fi
 endef

@@ -56,6 +56,8 @@ class Command(BaseCommand):
         environment |= {
             "PORT": str(settings.PORT),
             "PYTHONUNBUFFERED": "1",
+            # Celery's warning to root, who may well run a demo.
+            "PYTHONWARNINGS": "ignore:You're running the worker",
             # The Procfile's commands are those of this virtual environment.
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         }
