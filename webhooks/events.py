@@ -22,9 +22,10 @@ class EventType:
 def _job_schema(status: str) -> dict[str, Any]:
     return {
         "type": "object",
-        "required": ["job_id", "type", "status", "created_at"],
+        "required": ["job_id", "organization_id", "type", "status", "created_at"],
         "properties": {
             "job_id": {"type": "string", "description": "The job's id, as the API answered it."},
+            "organization_id": {"type": "string"},
             "type": {
                 "type": "string",
                 "enum": ["Parse", "Extract", "Split", "Edit", "Pipeline", "Classify"],
@@ -33,23 +34,25 @@ def _job_schema(status: str) -> dict[str, Any]:
             "created_at": {"type": "string", "format": "date-time"},
             "duration": {"type": ["number", "null"], "description": "Seconds."},
             "num_pages": {"type": ["integer", "null"], "description": "Pages processed."},
-            "total_pages": {"type": ["integer", "null"], "description": "Pages of the document."},
+            "credits": {"type": "number", "description": "What it cost; 0 for a job that failed."},
+            "region": {"type": "string"},
             "metadata": {"description": "What the caller gave the job to carry, unchanged."},
-            "error": {"description": "Why the job failed; null when it did not."},
+            "error": {"description": "Why the job failed; absent when it did not."},
         },
     }
 
 
 _COMPLETED_JOB = {
     "job_id": "5f0c6f6a-7a1e-4d0f-9d4c-2b8f1f6f3a11",
+    "organization_id": "org_4Fz0kQw1dXv8mN2bT7yR",
     "type": "Parse",
     "status": "Completed",
     "created_at": "2026-03-04T09:30:00.000000Z",
     "duration": 4.2,
     "num_pages": 12,
-    "total_pages": 12,
+    "credits": 24.0,
+    "region": "eu-central-1",
     "metadata": {"invoice": "A-1017"},
-    "error": None,
 }
 
 JOB_COMPLETED = EventType(
@@ -63,7 +66,12 @@ JOB_FAILED = EventType(
     description="A job has ended without a result. It is not charged.",
     schema=_job_schema("Failed"),
     example=_COMPLETED_JOB
-    | {"status": "Failed", "num_pages": 0, "error": {"message": "The document is password protected."}},
+    | {
+        "status": "Failed",
+        "num_pages": 0,
+        "credits": 0.0,
+        "error": {"message": "The document is password protected."},
+    },
 )
 
 EVENT_TYPES = {event_type.name: event_type for event_type in (JOB_COMPLETED, JOB_FAILED)}
