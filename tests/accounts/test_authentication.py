@@ -1,0 +1,87 @@
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts import keys, secrets
+from accounts.authentication import BAD_KEY, bearer, usable_key
+from accounts.models import ApiKey, Organization, User
+
+URL = "/api/v1/api-keys/whoami"
+
+
+def ask(client: Client, key: str) -> tuple[int, str]:
+    response = client.get(URL, headers={"Authorization": f"Bearer {key}"})
+    return response.status_code, response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("header", "key"),
+    [
+        ("Bearer abc", "abc"),
+        ("bearer  abc ", "abc"),
+        ("Basic abc", ""),
+        ("abc", ""),
+        ("", ""),
+    ],
+)
+def test_a_key_is_what_follows_bearer(header: str, key: str) -> None:
+    assert bearer(header) == key
+
+
+def test_a_good_key_is_let_in(client: Client, organization_key: tuple[ApiKey, str]) -> None:
+    status, _ = ask(client, organization_key[1])
+
+    assert status == 200
+
+
+def test_without_a_key_the_answer_is_401_and_names_the_scheme(client: Client, db: None) -> None:
+    response = client.get(URL)
+
+    assert response.status_code == 401
+    assert response["WWW-Authenticate"] == "Bearer"
+
+
+def test_all_kinds_of_bad_keys_get_one_answer(
+    client: Client, organization: Organization, owner: User, organization_key: tuple[ApiKey, str]
+) -> None:
+    key, revoked = organization_key
+    keys.revoke(key=key, actor=owner)
+    yesterday = timezone.now() - timedelta(days=1)
+    _, expired = keys.create_organization_key(
+        organization=organization, name="old", actor=owner, expires_at=yesterday
+    )
+    unknown = secrets.generate("production").plaintext
+
+    answers = {ask(client, text) for text in (revoked, expired, unknown, unknown[:-1], "nonsense")}
+
+    [(status, body)] = answers
+    assert status == 401
+    assert BAD_KEY in body
+
+
+def test_a_disabled_key_is_not_usable(organization_key: tuple[ApiKey, str]) -> None:
+    key, secret = organization_key
+
+    ApiKey.objects.filter(pk=key.pk).update(disabled_at=timezone.now())
+
+    assert usable_key(secret) is None
+
+
+def test_a_personal_key_ends_with_its_owners_account(personal_key: tuple[ApiKey, str], owner: User) -> None:
+    owner.is_active = False
+    owner.save()
+
+    assert usable_key(personal_key[1]) is None
+
+
+def test_bad_keys_never_stop_good_ones_of_the_same_address(
+    client: Client, organization_key: tuple[ApiKey, str]
+) -> None:
+    for _ in range(50):
+        ask(client, "ch_production_wrong")
+
+    status, _ = ask(client, organization_key[1])
+
+    assert status == 200
