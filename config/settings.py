@@ -269,7 +269,9 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "POSTPROCESSING_HOOKS": ["config.api.schema.add_gateway"],
+    # Without an address, the page would have a service on the internet check the description.
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
+    "POSTPROCESSING_HOOKS": ["config.api.schema.add_gateway", "config.api.schema.add_errors"],
 }
 
 # ── Background work ──────────────────────────────────────────────────────────────────────────────────────────

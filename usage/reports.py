@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.cursors import Cursor
 from accounts.models import ApiKey, Organization
-from usage.models import DailyJobs, DailyUsage, Job, JobQuerySet, PipelineConfig, UsageRecord
+from usage.models import DailyJobs, DailyUsage, Job, JobQuerySet, PipelineConfig, UsageDay, UsageRecord
 
 # What the totals of a key say when the key itself is gone: keys go with their owner, facts stay.
 DELETED_KEY = "deleted"
@@ -139,6 +139,14 @@ def dashboard(
         requests[product][(day - start).days] += measures[0]
         found.credits[(day - start).days] += measures[2]
     return found
+
+
+def has_usage(organization: Organization) -> bool:
+    """Whether anything was ever used or asked for."""
+    return (
+        UsageDay.objects.filter(organization_id=organization.pk).exists()
+        or Job.objects.filter(organization=organization).exists()
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,105 @@
+"""What the views of the API share, and the API of accounts."""
+
+from typing import Any, TypeVar, cast
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.access import AnyKey
+from accounts.authentication import ApiKeyAuthentication
+from accounts.cursors import BadCursor, Cursor
+from accounts.models import ApiKey, Organization, User
+
+Query = TypeVar("Query", bound="serializers.Serializer[Any]")
+
+
+class OrganizationRequest(Request):
+    """The request of an API view with a `permission`, once it has been let through."""
+
+    organization: Organization
+
+
+def read_query(query: type[Query], request: Request) -> dict[str, Any]:
+    """The parameters in the address, checked by a serializer. Raises ValidationError naming the first bad one."""
+    asked = query(data=request.query_params)
+    asked.is_valid(raise_exception=True)
+    return dict(asked.validated_data)
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class CursorField(serializers.Field[Cursor, str, str, Any]):
+    """A `next_cursor` handed back."""
+
+    def to_internal_value(self, data: str) -> Cursor:
+        try:
+            return Cursor.parse(data)
+        except BadCursor:
+            raise serializers.ValidationError("Use the next_cursor of an earlier answer.") from None
+
+    def to_representation(self, value: Cursor) -> str:
+        return str(value)
+
+
+class _OrganizationName(serializers.ModelSerializer[Organization]):
+    id = serializers.CharField(source="uid")
+
+    class Meta:
+        model = Organization
+        fields = ["id", "name"]
+
+
+class _Person(serializers.ModelSerializer[User]):
+    id = serializers.CharField(source="uid")
+
+    class Meta:
+        model = User
+        fields = ["id", "name", "email"]
+
+
+class KeyIdentity(serializers.ModelSerializer[ApiKey]):
+    """A key, as it is told about itself."""
+
+    id = serializers.CharField(source="uid")
+    organization = _OrganizationName(
+        allow_null=True, help_text="Whose key it is; the home of a personal key; null for a service key."
+    )
+    user = _Person(allow_null=True, help_text="Whose personal key it is; null for the other kinds.")
+
+    class Meta:
+        model = ApiKey
+        fields = ["kind", "id", "name", "environment", "scopes", "organization", "user", "expires_at"]
+
+
+class WhoAmI(APIView):
+    authentication_classes = [ApiKeyAuthentication]
+    permission_classes = [AnyKey]
+
+    @extend_schema(
+        operation_id="whoami",
+        summary="Who am I?",
+        description="What the key of this request is. Any valid key may ask, of whatever kind and scopes.",
+        tags=["api-keys"],
+        responses=KeyIdentity,
+        examples=[
+            OpenApiExample(
+                "An organization key",
+                value={
+                    "kind": "organization",
+                    "id": "key_2nXw8rTfZ0aYcQ5LbKdM",
+                    "name": "checkout",
+                    "environment": "production",
+                    "scopes": ["jobs", "usage", "webhooks"],
+                    "organization": {"id": "org_7bUq1sVdE3kPzHx9RwGm", "name": "Northwind"},
+                    "user": None,
+                    "expires_at": None,
+                },
+                response_only=True,
+            )
+        ],
+    )
+    def get(self, request: Request) -> Response:
+        return Response(KeyIdentity(cast(ApiKey, request.auth)).data)

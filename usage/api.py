@@ -1,0 +1,321 @@
+"""The API of usage: the request log, a job, and the export."""
+
+import json
+import re
+from contextlib import suppress
+from datetime import date, timedelta
+from typing import Any
+
+from django.http import Http404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    extend_schema,
+    extend_schema_field,
+    inline_serializer,
+)
+from rest_framework import serializers
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.api import CursorField, OrganizationRequest, read_query
+from accounts.permissions import Permission
+from usage import reports
+from usage.models import Job, JobStatus, JobType, UsageRecord
+from usage.reports import Dimension, Filters
+
+ORG_ID = OpenApiParameter(
+    "orgId",
+    str,
+    description="The organization asked about, for a personal key whose owner belongs to several. "
+    "By default the key's own.",
+)
+_JOB: dict[str, Any] = {
+    "job_id": "0b7c0a52-4c1c-4f5e-9a3c-0f6f5f0f9d55",
+    "type": "Parse",
+    "status": "Completed",
+    "created_at": "2026-06-18T09:30:00.000000Z",
+    "duration": 3.42,
+    "num_pages": 12,
+    "total_pages": 12,
+    "raw_config": '{"table_output_format": "html"}',
+    "source": "invoices/2026-06.pdf",
+    "bucket": None,
+}
+
+
+class JobsQuery(serializers.Serializer[Any]):
+    cursor = CursorField(required=False, help_text="The `next_cursor` of the answer before.")
+    limit = serializers.IntegerField(default=100, min_value=1, max_value=500)
+    exclude_configs = serializers.BooleanField(
+        default=False, help_text="Leave `raw_config` empty, for a smaller answer."
+    )
+    api_key = serializers.CharField(required=False, help_text="Only jobs of the key with this id.")
+    region = serializers.CharField(required=False, help_text="Only jobs that ran in this region.")
+    status = serializers.ChoiceField(JobStatus.choices, required=False)
+    type = serializers.ChoiceField(JobType.choices, required=False)
+
+
+class JobLine(serializers.ModelSerializer[Job]):
+    """A job as the list shows it."""
+
+    raw_config = serializers.SerializerMethodField(
+        help_text="The configuration as a JSON string; empty when none was reported, or it was left out."
+    )
+    source = serializers.JSONField(  # type: ignore[assignment]
+        help_text="What was processed, as it was reported."
+    )
+    bucket = serializers.SerializerMethodField(help_text="Always null: results are kept by the API itself.")
+
+    class Meta:
+        model = Job
+        fields = list(_JOB)
+
+    def get_raw_config(self, job: Job) -> str:
+        config = self.context["configurations"].get(job.config_sha256)
+        return "" if config is None else json.dumps(config)
+
+    @extend_schema_field(serializers.CharField(allow_null=True))
+    def get_bucket(self, job: Job) -> None:
+        return None
+
+
+class UsageItem(serializers.ModelSerializer[UsageRecord]):
+    """A metered fact of a job. A correction is an item with negative numbers."""
+
+    class Meta:
+        model = UsageRecord
+        fields = [
+            "idempotency_key",
+            "product",
+            "feature",
+            "file_type",
+            "pages",
+            "quantity",
+            "priority",
+            "credits",
+            "timestamp",
+            "attributes",
+        ]
+
+
+class JobDetail(JobLine):
+    """A job with everything that is known of it."""
+
+    api_key_id = serializers.SerializerMethodField(help_text="Null when the key is gone with its owner.")
+    metadata = serializers.JSONField(help_text="As it was reported.")
+    error = serializers.JSONField(help_text="Why the job failed, as it was reported.")
+    usage = serializers.SerializerMethodField(help_text="What was metered, in the order it came.")
+
+    class Meta(JobLine.Meta):
+        fields = [*JobLine.Meta.fields, "api_key_id", "region", "credits", "metadata", "error", "usage"]
+
+    @extend_schema_field(serializers.CharField(allow_null=True))
+    def get_api_key_id(self, job: Job) -> str | None:
+        key = reports.key_of(job)
+        return key.uid if key else None
+
+    @extend_schema_field(UsageItem(many=True))
+    def get_usage(self, job: Job) -> Any:
+        return UsageItem(reports.records(job), many=True).data
+
+
+class Jobs(APIView):
+    permission = Permission.JOBS_VIEW
+
+    @extend_schema(
+        operation_id="list_jobs",
+        summary="List jobs",
+        description="The request log, newest first. Hand `next_cursor` back as `cursor` until it is null.",
+        tags=["jobs"],
+        parameters=[JobsQuery, ORG_ID],
+        responses=inline_serializer(
+            "JobList",
+            {"jobs": JobLine(many=True), "next_cursor": serializers.CharField(allow_null=True)},
+        ),
+        examples=[
+            OpenApiExample(
+                "A page", value={"jobs": [_JOB], "next_cursor": "AAZLUe9xAAAAAAAAAAAAKg"}, response_only=True
+            )
+        ],
+    )
+    def get(self, request: OrganizationRequest) -> Response:
+        asked = read_query(JobsQuery, request)
+        filters = {name: asked.get(name) for name in ("api_key", "region", "type", "status")}
+        page = reports.log(
+            request.organization,
+            limit=asked["limit"],
+            older_than=asked.get("cursor"),
+            filters=Filters(**filters),
+        )
+        configurations = (
+            {} if asked["exclude_configs"] else reports.configurations(request.organization, page.jobs)
+        )
+        jobs = JobLine(page.jobs, many=True, context={"configurations": configurations}).data
+        return Response({"jobs": jobs, "next_cursor": str(page.older) if page.older else None})
+
+
+class JobById(APIView):
+    permission = Permission.JOBS_VIEW
+
+    @extend_schema(
+        operation_id="get_job",
+        summary="Get a job",
+        description="One job with its configuration, what it cost and how that came about.",
+        tags=["jobs"],
+        parameters=[
+            OpenApiParameter("job_id", str, OpenApiParameter.PATH, description="As the API named it."),
+            ORG_ID,
+        ],
+        responses=JobDetail,
+        examples=[
+            OpenApiExample(
+                "A job",
+                value={
+                    **_JOB,
+                    "api_key_id": "key_2nXw8rTfZ0aYcQ5LbKdM",
+                    "region": "eu",
+                    "credits": 12.0,
+                    "metadata": {"customer": "4711"},
+                    "error": None,
+                    "usage": [
+                        {
+                            "idempotency_key": "0b7c0a52:1",
+                            "product": "parse",
+                            "feature": "standard",
+                            "file_type": "pdf",
+                            "pages": 12,
+                            "quantity": None,
+                            "priority": "standard",
+                            "credits": 12.0,
+                            "timestamp": "2026-06-18T09:30:03.000000Z",
+                            "attributes": None,
+                        }
+                    ],
+                },
+                response_only=True,
+            )
+        ],
+    )
+    def get(self, request: OrganizationRequest, job_id: str) -> Response:
+        job = reports.job(request.organization, job_id)
+        if job is None:
+            raise Http404("There is no job with this id.")
+        context = {"configurations": reports.configurations(request.organization, [job])}
+        return Response(JobDetail(job, context=context).data)
+
+
+@extend_schema_field(OpenApiTypes.DATE)
+class DayField(serializers.Field[date, str, str, Any]):
+    """A day as yyyy-mm-dd, and nothing else that ISO 8601 allows."""
+
+    def to_internal_value(self, data: str) -> date:
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", data):
+            with suppress(ValueError):
+                return date.fromisoformat(data)
+        raise serializers.ValidationError("Use a day in the form yyyy-mm-dd.")
+
+    def to_representation(self, value: date) -> str:
+        return value.isoformat()
+
+
+def _any_of(help_text: str) -> serializers.ListField:
+    return serializers.ListField(
+        child=serializers.CharField(allow_blank=True, trim_whitespace=False),
+        required=False,
+        help_text=f"{help_text} Repeatable: any of the values. A value that never occurred gives no rows.",
+    )
+
+
+class UsageExportQuery(serializers.Serializer[Any]):
+    startDate = DayField(
+        required=False, help_text="First day, as yyyy-mm-dd in the organization's time zone; 30 days ago."
+    )
+    endDate = DayField(required=False, help_text="Last day, which counts as well; today.")
+    groupBy = serializers.ChoiceField(Dimension.choices, default=Dimension.PRODUCT)
+    product = _any_of("Only these products.")
+    feature = _any_of("Only these features.")
+    apiKey = _any_of("Only the keys with these ids.")
+    fileType = _any_of("Only these file types.")
+
+
+class UsageExportRow(serializers.Serializer[Any]):
+    date = serializers.DateField()
+    group = serializers.CharField(
+        help_text="A product, feature or file type, or the id of a key, as `groupBy` says."
+    )
+    credits = serializers.FloatField(help_text="All credits used.")
+    requestCount = serializers.IntegerField(help_text="API requests made.")
+
+
+class UsageExportAnswer(serializers.Serializer[Any]):
+    orgId = serializers.CharField()
+    startDate = serializers.DateField()
+    endDate = serializers.DateField()
+    groupBy = serializers.ChoiceField(Dimension.choices)
+    data = UsageExportRow(many=True)  # type: ignore[assignment]
+
+
+class UsageExport(APIView):
+    permission = Permission.USAGE_VIEW
+
+    @extend_schema(
+        operation_id="export_usage",
+        summary="Export usage",
+        description="The numbers of the usage dashboard: credits and requests of each day and group. "
+        "Days without usage are absent.",
+        tags=["usage"],
+        parameters=[UsageExportQuery, ORG_ID],
+        responses=UsageExportAnswer,
+        examples=[
+            OpenApiExample(
+                "Two days by product",
+                value={
+                    "orgId": "org_7bUq1sVdE3kPzHx9RwGm",
+                    "startDate": "2026-06-17",
+                    "endDate": "2026-06-18",
+                    "groupBy": "product",
+                    "data": [
+                        {"date": "2026-06-17", "group": "parse", "credits": 212.0, "requestCount": 40},
+                        {"date": "2026-06-18", "group": "extract", "credits": 36.5, "requestCount": 9},
+                    ],
+                },
+                response_only=True,
+            )
+        ],
+    )
+    def get(self, request: OrganizationRequest) -> Response:
+        asked = read_query(UsageExportQuery, request)
+        today = reports.today(request.organization)
+        start = asked.get("startDate", today - timedelta(days=30))
+        end = asked.get("endDate", today)
+        if start > end:
+            raise serializers.ValidationError({"startDate": f"{start} is after the endDate {end}."})
+        rows = reports.export(
+            request.organization,
+            start=start,
+            end=end,
+            group_by=Dimension(asked["groupBy"]),
+            products=asked.get("product", ()),
+            features=asked.get("feature", ()),
+            api_keys=asked.get("apiKey", ()),
+            file_types=asked.get("fileType", ()),
+        )
+        return Response(
+            {
+                "orgId": request.organization.uid,
+                "startDate": start,
+                "endDate": end,
+                "groupBy": asked["groupBy"],
+                "data": [
+                    {
+                        "date": row.date,
+                        "group": row.group,
+                        "credits": row.credits,
+                        "requestCount": row.requests,
+                    }
+                    for row in rows
+                ],
+            }
+        )

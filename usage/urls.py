@@ -1,0 +1,21 @@
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
+
+from usage.views import dashboard, request_log
+
+app_name = "usage"
+
+
+class JobId(StringConverter):
+    """Whatever the data plane calls its jobs, slashes and line breaks included."""
+
+    regex = r"[\s\S]+"
+
+
+register_converter(JobId, "job_id")
+
+urlpatterns = [
+    path("o/<str:organization_uid>/usage/", dashboard.dashboard, name="dashboard"),
+    path("o/<str:organization_uid>/jobs/", request_log.listing, name="jobs"),
+    path("o/<str:organization_uid>/jobs/<job_id:job_id>/", request_log.job, name="job"),
+]
