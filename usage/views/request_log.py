@@ -1,0 +1,145 @@
+"""The request log, and the page of a job."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.core.exceptions import BadRequest
+from django.http import Http404, HttpResponse, QueryDict
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from accounts.access import MemberRequest, member_page
+from accounts.cursors import BadCursor, Cursor
+from accounts.models import ApiKey
+from accounts.permissions import Permission
+from usage import reports
+from usage.models import Job, JobStatus, JobType
+from usage.reports import Filters
+
+PAGE = 50
+RECORDS_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the request log."""
+
+    job: Job
+    api_key: ApiKey | None
+
+
+def entries(jobs: Iterable[Job], keys: Iterable[ApiKey]) -> list[Entry]:
+    known = {key.pk: key for key in keys}
+    return [Entry(job, known.get(job.api_key_id)) for job in jobs]
+
+
+@member_page(Permission.JOBS_VIEW)
+@require_safe
+def listing(request: MemberRequest) -> HttpResponse:
+    """Jobs, newest first, a page at a time. A filter that names nothing known is ignored."""
+    organization = request.organization
+    keys = reports.keys(organization)
+    regions = reports.regions(organization)
+    filters = Filters(
+        api_key=_chosen(request.GET, "api_key", [key.uid for key in keys]),
+        region=_chosen(request.GET, "region", regions),
+        type=_chosen(request.GET, "type", JobType.values),
+        status=_chosen(request.GET, "status", JobStatus.values),
+    )
+    older_than, newer_than = _cursor(request.GET, "older_than"), _cursor(request.GET, "newer_than")
+    page = reports.log(
+        organization, limit=PAGE, filters=filters, older_than=older_than, newer_than=newer_than
+    )
+    return render(
+        request,
+        "usage/request_log.html",
+        {
+            "entries": entries(page.jobs, keys),
+            "keys": keys,
+            "regions": regions,
+            "types": JobType.choices,
+            "statuses": JobStatus.choices,
+            "filters": filters,
+            "is_filtered": filters != Filters(),
+            "is_newest": page.newer is None and older_than is None,
+            "newest": _address(filters),
+            "older": _address(filters, older_than=page.older) if page.older else "",
+            "newer": _address(filters, newer_than=page.newer) if page.newer else "",
+        },
+    )
+
+
+def _chosen(query: QueryDict, name: str, known: Iterable[str]) -> str | None:
+    return next((value for value in known if value == query.get(name)), None)
+
+
+def _cursor(query: QueryDict, name: str) -> Cursor | None:
+    word = query.get(name)
+    if not word:
+        return None
+    try:
+        return Cursor.parse(word)
+    except BadCursor as error:
+        raise BadRequest("This place in the log was not made here.") from error
+
+
+def _address(filters: Filters, **cursors: Cursor) -> str:
+    """The same page with these filters, at another place."""
+    return "?" + urlencode({name: value for name, value in vars(filters).items() if value} | cursors)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Something that happened to a job."""
+
+    time: datetime
+    text: str
+    state: str = ""
+
+
+@member_page(Permission.JOBS_VIEW)
+@require_safe
+def job(request: MemberRequest, job_id: str) -> HttpResponse:
+    """A job: when it ran, what it cost and why, and the exact configuration it ran with."""
+    found = reports.job(request.organization, job_id)
+    if found is None:
+        raise Http404
+    configuration = reports.configurations(request.organization, [found]).get(found.config_sha256)
+    records = reports.records(found)
+    return render(
+        request,
+        "usage/job.html",
+        {
+            "job": found,
+            "api_key": reports.key_of(found),
+            "timeline": _timeline(found),
+            "records": records[:RECORDS_SHOWN],
+            "records_left_out": max(len(records) - RECORDS_SHOWN, 0),
+            "configuration": _pretty(configuration),
+            "source": _pretty(found.source),
+            "error": _pretty(found.error),
+            "metadata": _pretty(found.metadata),
+        },
+    )
+
+
+def _pretty(value: Any) -> str:
+    """JSON for people; a text stands for itself, and nothing for nothing."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _timeline(job: Job) -> list[Moment]:
+    moments = [Moment(job.created_at, "Requested")]
+    if job.is_terminal and job.duration is not None:
+        ended = job.created_at + timedelta(seconds=job.duration)
+        moments.append(Moment(ended, job.get_status_display(), job.status))
+    reported = (
+        "Last report received" if job.is_terminal else f"Reported as {job.get_status_display().lower()}"
+    )
+    return [*moments, Moment(job.updated_at, reported)]
