@@ -1,0 +1,41 @@
+"""How times, numbers and states look."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+
+from accounts.templatetags.display import badge, moment, number
+
+
+def test_a_moment_is_written_in_utc_for_the_browser_to_translate() -> None:
+    in_berlin = datetime(2026, 11, 20, 15, 4, 5, 678000, tzinfo=timezone(timedelta(hours=1)))
+
+    assert moment(in_berlin) == (
+        '<time datetime="2026-11-20T14:04:05.678000Z" title="2026-11-20 14:04:05 UTC" data-style="full">'
+        "20 Nov 2026, 14:04 UTC</time>"
+    )
+
+
+@pytest.mark.parametrize(("style", "text"), [("seconds", "3 Jan 2026, 04:05:06 UTC"), ("date", "3 Jan 2026")])
+def test_a_moment_has_styles(style: str, text: str) -> None:
+    assert f">{text}<" in moment(datetime(2026, 1, 3, 4, 5, 6, tzinfo=UTC), style)
+
+
+def test_what_never_happened_is_a_dash() -> None:
+    assert moment(None) == "–"
+    assert number(None) == "–"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (1204, "1,204"), (Decimal("0.500000"), "0.5"), (12000.256, "12,000.26"), (100, "100")],
+)
+def test_numbers_have_separators_and_no_idle_zeros(value: float | Decimal, text: str) -> None:
+    assert number(value) == text
+
+
+def test_a_state_is_coloured_by_its_meaning() -> None:
+    assert badge("revoked") == '<span class="badge bad">Revoked</span>'
+    assert badge("InProgress", "In progress") == '<span class="badge info">In progress</span>'
+    assert badge("<b>") == '<span class="badge ">&lt;b&gt;</span>'
