@@ -1,7 +1,6 @@
 """A place in a list that is sorted by time and id, as an opaque word that a caller hands back to go on."""
 
 import base64
-import binascii
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,6 +30,9 @@ class Cursor:
         try:
             packed = base64.b64decode(word + "=" * (-len(word) % 4), altchars=b"-_", validate=True)
             microseconds, id = _FORM.unpack(packed)
-            return cls(_EPOCH + timedelta(microseconds=microseconds), id)
-        except (ValueError, binascii.Error, struct.error, OverflowError):
+            cursor = cls(_EPOCH + timedelta(microseconds=microseconds), id)
+        except (ValueError, struct.error, OverflowError):
             raise BadCursor(word) from None
+        if str(cursor) != word:
+            raise BadCursor(word)
+        return cursor

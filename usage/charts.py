@@ -215,7 +215,7 @@ def _column(
     days: Sequence[date], index: int, total: Number, unit: str, parts: list[str], *, dot: float | None = None
 ) -> Column:
     count = len(days)
-    summary = f"{days[index]:%a %-d %b}: {plain(total)} {unit}"
+    summary = f"{days[index]:%a %-d %b}: {plain(total)} {unit.removesuffix('s') if total == 1 else unit}"
     return Column(
         x=round(100 * index / count, 3),
         middle=_middle(index, count),

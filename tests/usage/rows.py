@@ -1,0 +1,71 @@
+"""Rows as ingest leaves them, for tests of what is read."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+from accounts.models import ApiKey
+from usage.models import DailyJobs, DailyUsage, Job, PipelineConfig
+
+NOON = datetime(2026, 6, 18, 12, 0, tzinfo=UTC)
+
+
+def job_row(key: ApiKey, job_id: str = "job-1", **fields: Any) -> Job:
+    """A completed Parse job of the key's organization; name what differs. `config` is kept where it belongs."""
+    config = fields.pop("config", None)
+    if config is not None:
+        fields["config_sha256"] = str(hash(str(config)))
+        PipelineConfig.objects.get_or_create(
+            organization=key.organization, sha256=fields["config_sha256"], defaults={"config": config}
+        )
+    return Job.objects.create(
+        **{
+            "organization": key.organization,
+            "api_key": key,
+            "job_id": job_id,
+            "type": "Parse",
+            "status": "Completed",
+            "stage": 3,
+            "created_at": NOON,
+            "duration": 1.5,
+            "num_pages": 3,
+            "total_pages": 4,
+            "credits": Decimal(3),
+            "region": "eu",
+            "report_digest": "",
+            "updated_at": NOON,
+        }
+        | fields
+    )
+
+
+def daily_usage(key: ApiKey, day: date, **fields: Any) -> DailyUsage:
+    """What a key used on a day: one request of three standard pages to parse; name what differs."""
+    return DailyUsage.objects.create(
+        **{
+            "organization_id": key.organization_id,
+            "day": day,
+            "api_key_id": key.pk,
+            "product": "parse",
+            "feature": "standard",
+            "file_type": "pdf",
+            "requests": 1,
+            "pages": 3,
+            "credits": Decimal(3),
+            "cost": Decimal("0.03"),
+        }
+        | fields
+    )
+
+
+def daily_jobs(key: ApiKey, region: str) -> DailyJobs:
+    return DailyJobs.objects.create(
+        organization_id=key.organization_id,
+        day=NOON.date(),
+        api_key_id=key.pk,
+        type="Parse",
+        region=region,
+        status="Completed",
+        jobs=1,
+        durations=[0],
+    )
