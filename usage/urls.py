@@ -15,7 +15,7 @@ class JobId(StringConverter):
 register_converter(JobId, "job_id")
 
 urlpatterns = [
-    path("o/<str:organization_uid>/usage/", dashboard.dashboard, name="dashboard"),
-    path("o/<str:organization_uid>/jobs/", request_log.listing, name="jobs"),
-    path("o/<str:organization_uid>/jobs/<job_id:job_id>/", request_log.job, name="job"),
+    path("o/<slug:organization_uid>/usage/", dashboard.dashboard, name="dashboard"),
+    path("o/<slug:organization_uid>/jobs/", request_log.listing, name="jobs"),
+    path("o/<slug:organization_uid>/jobs/<job_id:job_id>/", request_log.job, name="job"),
 ]

@@ -118,3 +118,14 @@ def test_a_made_up_cursor_is_refused(client: Client, owner: User, organization: 
     response = client.get(address(organization), {"cursor": "made up"})
 
     assert response.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["/o/%00/api-keys/", "/o/{uid}/api-keys/%00/revoke/", "/o/no%20thing/api-keys/"]
+)
+def test_an_address_that_no_id_can_have_is_not_found(
+    client: Client, owner: User, organization: Organization, path: str
+) -> None:
+    client.force_login(owner)
+
+    assert client.get(path.format(uid=organization.uid)).status_code == 404
