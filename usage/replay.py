@@ -23,7 +23,7 @@ from usage.pricing import PriceBook, charge
 from usage.traces import Row, Trace, read
 
 BATCH = 500
-REPORT_EVERY = 0.5  # seconds
+REPORT_EVERY = 0.2  # seconds
 CONNECTIONS = 8
 NEWEST_ID = 2**63 - 1
 
