@@ -102,25 +102,28 @@ def _make_history(until: datetime, days: int, on_day: Callable[[], object]) -> N
         on_day()
 
 
-def _point_endpoint(organization: Organization, known: dict[str, str]) -> None:
+def _point_endpoint(organization: Organization, known: dict[str, dict[str, str]]) -> None:
     """Have an organization hear of its jobs at the demo's receiver. An endpoint that somebody deleted stays deleted."""
     url = f"{receiver_url()}/hooks/{organization.uid}"
     if organization.uid not in known:
         made = endpoints.create(
             organization=organization, url=url, description="The demo's receiver", actor=None
         )
-        known[organization.uid] = made.endpoint.id
+        known[organization.uid] = {"id": made.endpoint.id, "url": url}
+        return
+    if known[organization.uid]["url"] == url:
         return
     try:
         endpoints.update(
             organization=organization,
-            endpoint_id=known[organization.uid],
+            endpoint_id=known[organization.uid]["id"],
             changes=EndpointPatch(url=url),
             actor=None,
         )
     except HttpError as error:
         if error.status_code != 404:
             raise
+    known[organization.uid]["url"] = url
 
 
 def _organization(customer: cast.Customer) -> Organization:

@@ -1,0 +1,166 @@
+import json
+from dataclasses import replace
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db.models import Sum
+from django.test import Client
+from pytest_django import Settings
+
+from accounts import authentication
+from accounts.models import ApiKey, Membership, Organization, User
+from config.demo import build, cast
+from usage.models import DailyUsage, Entitlement, Job, UsageDay, UsageRecord
+from webhooks.models import Endpoint, OutboxMessage
+
+pytestmark = pytest.mark.django_db
+
+DAYS = 2
+
+
+@pytest.fixture(autouse=True)
+def var(settings: Settings, tmp_path: Path) -> Path:
+    settings.VAR_DIR = tmp_path
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def fewer_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        cast, "CUSTOMERS", tuple(replace(customer, jobs_a_day=40) for customer in cast.CUSTOMERS)
+    )
+
+
+def make(var: Path, days: int = DAYS) -> dict[str, Any]:
+    call_command(
+        "demo", days=days, base_url="http://127.0.0.1:1234", output=var / "out.json", stdout=StringIO()
+    )
+    demo: dict[str, Any] = json.loads((var / "out.json").read_text())
+    return demo
+
+
+def snapshot() -> dict[str, Any]:
+    """Everything that a second build might have changed."""
+    return {
+        "jobs": list(
+            Job.objects.order_by("id").values_list("id", "job_id", "status", "credits", "updated_at")
+        ),
+        "records": UsageRecord.objects.count(),
+        "days": list(UsageDay.objects.order_by("pk").values_list()),
+        "entitlements": list(Entitlement.objects.order_by("pk").values_list()),
+        "users": list(User.objects.order_by("id").values_list()),
+        "keys": list(ApiKey.objects.order_by("id").values_list()),
+        "endpoints": list(Endpoint.objects.order_by("id").values_list("uid", "url", "updated_at")),
+    }
+
+
+def test_the_second_build_changes_nothing(var: Path) -> None:
+    first = make(var)
+    before = snapshot()
+
+    second = make(var)
+
+    assert second == first
+    assert snapshot() == before
+
+
+def test_a_build_broken_off_is_completed(var: Path) -> None:
+    def give_up() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build.build(days=DAYS, on_day=give_up)
+    half = Job.objects.count()
+    demo = make(var)
+
+    assert 0 < half < Job.objects.count()
+    assert Organization.objects.count() == 3
+    assert demo["organizations"][0]["owner"]["email"] == cast.CUSTOMERS[0].people[0][1]
+
+
+def test_the_output_has_every_address_sign_in_and_key(var: Path) -> None:
+    demo = make(var)
+
+    assert set(demo) == {"base_url", "gateway_key", "staff", "organizations", "webhook_sink"}
+    assert set(demo["staff"]) == {"email", "password", "totp_secret"}
+    for organization in demo["organizations"]:
+        assert set(organization) == {"id", "name", "plan", "owner", "members", "api_key", "personal_key"}
+        assert set(organization["owner"]) == {"email", "password"}
+    assert [organization["plan"] for organization in demo["organizations"]] == [
+        "pro",
+        "enterprise",
+        "pay_as_you_go",
+    ]
+    assert (var / "out.json").stat().st_mode & 0o777 == 0o600
+    assert (var / "demo-secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_keys_work_and_the_people_can_sign_in(var: Path, client: Client) -> None:
+    demo = make(var)
+
+    gateway_key = authentication.usable_key(demo["gateway_key"])
+    assert gateway_key and gateway_key.kind == ApiKey.Kind.SERVICE
+    for organization in demo["organizations"]:
+        for name in ("api_key", "personal_key"):
+            key = authentication.usable_key(organization[name])
+            assert key and key.organization and key.organization.uid == organization["id"]
+        for person in (organization["owner"], *organization["members"]):
+            assert client.login(email=person["email"], password=person["password"])
+
+
+def test_every_role_is_there_and_somebody_is_in_two_organizations(var: Path) -> None:
+    make(var)
+
+    assert set(Membership.objects.values_list("role", flat=True)) == {"owner", "admin", "member", "viewer"}
+    assert Membership.objects.filter(user__email=cast.CONSULTANT[1]).count() == 2
+
+
+def test_the_first_customer_is_solvent_and_the_last_nearly_out_of_credits(var: Path) -> None:
+    make(var)
+
+    left = {customer.name: customer.credits for customer in cast.CUSTOMERS}
+    assert left["Northwind Insurance"] and left["Northwind Insurance"] > Decimal(10_000)
+    for entitlement in Entitlement.objects.select_related("organization"):
+        assert entitlement.credits_remaining == left[entitlement.organization.name]
+
+
+def test_the_history_is_rated_and_its_totals_agree(var: Path) -> None:
+    make(var)
+
+    assert not UsageRecord.objects.filter(unrated=True).exists()
+    assert Job.objects.filter(status="Failed").exclude(error=None).exists()
+    sums = {
+        model: model.objects.aggregate(Sum("requests"), Sum("pages"), Sum("credits"))
+        for model in (UsageRecord, DailyUsage, UsageDay)
+    }
+    assert sums[UsageRecord] == sums[DailyUsage] == sums[UsageDay]
+
+
+def test_the_history_notifies_nobody(var: Path) -> None:
+    make(var)
+
+    assert Endpoint.objects.count() == 2
+    assert not OutboxMessage.objects.filter(event_type__startswith="job.").exists()
+
+
+def test_another_receiver_s_port_moves_the_endpoints(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(var)
+    monkeypatch.setenv("RECEIVER_PORT", "8459")
+
+    demo = make(var)
+
+    assert demo["webhook_sink"]["url"] == "http://127.0.0.1:8459"
+    assert Endpoint.objects.filter(url__startswith="http://127.0.0.1:8459/hooks/org_").count() == 2
+
+
+def test_lost_secrets_are_said_plainly(var: Path) -> None:
+    make(var)
+    (var / "demo-secrets.json").unlink()
+
+    with pytest.raises(CommandError, match=r"demo-secrets\.json"):
+        make(var)
