@@ -10,8 +10,7 @@ from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
@@ -70,7 +69,7 @@ class UserAdmin(RecordedAdmin[User], DjangoUserAdmin[User]):
 
     @admin.display(description="password")
     def password_link(self, user: User) -> SafeString:
-        return format_html('<a class="text-link" href="../password/">Set a new password</a>')
+        return mark_safe('<a class="text-link" href="../password/">Set a new password</a>')
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Only superusers change staff: whoever may set a colleague's password can become them."""
@@ -265,11 +264,11 @@ class AuditEntryAdmin(BigTableAdmin[AuditEntry]):
     )
 
     @admin.display(description="before")
-    def values_before(self, entry: AuditEntry) -> SafeString:
+    def values_before(self, entry: AuditEntry) -> str:
         return json_block(entry.before)
 
     @admin.display(description="after")
-    def values_after(self, entry: AuditEntry) -> SafeString:
+    def values_after(self, entry: AuditEntry) -> str:
         return json_block(entry.after)
 
 

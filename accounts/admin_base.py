@@ -10,7 +10,6 @@ from django.db.models import Model
 from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from unfold.paginator import InfinitePaginator
 
 from accounts import audit
@@ -41,12 +40,12 @@ def actor_of(request: HttpRequest) -> User:
     return request.user
 
 
-def json_block(value: object) -> SafeString:
+def json_block(value: object) -> str:
     """A JSON value laid out over lines."""
     if not value:
-        return format_html("–")
+        return "–"
     return format_html(
-        '<pre class="overflow-x-auto whitespace-pre-wrap break-words">{}</pre>',
+        '<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>',
         json.dumps(value, indent=2, ensure_ascii=False),
     )
 

@@ -1,0 +1,98 @@
+"""What must not go into production: `manage.py check --deploy` refuses the parts that only a demo can do with."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import Error, Tags, register
+
+# What stands in for each of these when it is not set, and the way out.
+ENVIRONMENT = [
+    (
+        "countinghouse.E002",
+        "SECRET_KEY",
+        "Sessions are signed with a key made up on this machine.",
+        "Set SECRET_KEY to at least 50 random characters, the same on every machine.",
+    ),
+    (
+        "countinghouse.E003",
+        "KEY_PEPPERS",
+        "API keys are hashed under a pepper made up on this machine; without its file no key works.",
+        'Set KEY_PEPPERS to JSON such as {"1": "64 random hexadecimal digits"} and keep a copy of it elsewhere.',
+    ),
+    (
+        "countinghouse.E004",
+        "DATABASE_URL",
+        "The database is the embedded PostgreSQL.",
+        "Set DATABASE_URL to a PostgreSQL 16 or newer that is backed up.",
+    ),
+    (
+        "countinghouse.E005",
+        "REDIS_URL",
+        "The broker is the embedded Redis.",
+        "Set REDIS_URL to a Redis of your own.",
+    ),
+    (
+        "countinghouse.E006",
+        "EMAIL_URL",
+        "Mail goes to a folder on this machine, and nobody receives it.",
+        "Set EMAIL_URL, such as smtp+tls://user:password@mail.example.com:587.",
+    ),
+    (
+        "countinghouse.E009",
+        "STRIPE_SECRET_KEY",
+        "There is no Stripe account: nothing can be sold.",
+        "Set STRIPE_SECRET_KEY to a restricted key of yours: rk_live_…, or rk_test_… to try things out.",
+    ),
+]
+
+
+@register(Tags.security, deploy=True)
+def no_demo_parts(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
+    """One error for each part of the demo that is still in place."""
+    found = [
+        Error(message, hint=hint, id=id)
+        for id, name, message, hint in ENVIRONMENT
+        if not os.environ.get(name)
+    ]
+    if settings.DEMO:
+        found.append(
+            Error(
+                "This is the demo, with invented customers whose passwords are in a file.",
+                hint="Set DEMO=no and start with an empty database.",
+                id="countinghouse.E001",
+            )
+        )
+    if settings.WEBHOOK_ALLOWED_NETWORKS:
+        found.append(
+            Error(
+                f"Webhooks may reach private networks: {', '.join(settings.WEBHOOK_ALLOWED_NETWORKS)}.",
+                hint="Unset WEBHOOK_ALLOWED_NETWORKS, or customers can make this machine call your own services.",
+                id="countinghouse.E007",
+            )
+        )
+    if not settings.BASE_URL.startswith("https://"):
+        found.append(
+            Error(
+                f"{settings.BASE_URL} is not encrypted: passwords and API keys could be read on their way.",
+                hint="Set BASE_URL to the https:// address that customers use.",
+                id="countinghouse.E008",
+            )
+        )
+    return found
+
+
+@register(Tags.security)
+def no_live_money_while_debugging(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
+    """dj-stripe lets a request name its own webhook secret while DEBUG is on."""
+    if settings.DEBUG and settings.STRIPE_LIVE_MODE:
+        return [
+            Error(
+                "DEBUG is on together with a live Stripe key: anybody could forge Stripe's webhooks.",
+                hint="Turn DEBUG off, or use a test key.",
+                id="countinghouse.E010",
+            )
+        ]
+    return []

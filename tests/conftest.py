@@ -2,8 +2,11 @@
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.test import Client
+from django_otp import DEVICE_ID_SESSION_KEY
+from pytest_django import Settings
 
-from accounts import keys, organizations
+from accounts import keys, organizations, two_factor
 from accounts.models import ApiKey, Organization, User
 from accounts.permissions import Role
 from tests.database import clean_redis, django_db_setup
@@ -11,6 +14,12 @@ from tests.database import clean_redis, django_db_setup
 __all__ = ["clean_redis", "django_db_setup"]
 
 PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Settings) -> None:
+    """Most tests make people, and the real hash is slow on purpose."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 def person(name: str, **fields: object) -> User:
@@ -78,3 +87,20 @@ def personal_key(organization: Organization, owner: User) -> tuple[ApiKey, str]:
 @pytest.fixture
 def service_key(db: None) -> tuple[ApiKey, str]:
     return keys.create_service_key(name="data plane")
+
+
+def sign_in_verified(client: Client, user: User) -> None:
+    """Sign in as somebody who has just typed a right code of their device."""
+    enrolment = two_factor.enrol_totp(user=user, actor=None)
+    client.force_login(user)
+    session = client.session
+    session[DEVICE_ID_SESSION_KEY] = enrolment.device.persistent_id
+    session.save()
+
+
+@pytest.fixture
+def back_office(staff: User) -> Client:
+    """The browser of a member of the staff, signed in to the admin."""
+    client = Client()
+    sign_in_verified(client, staff)
+    return client

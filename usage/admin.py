@@ -6,7 +6,6 @@ from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from accounts import audit
@@ -193,20 +192,20 @@ class JobAdmin(BigTableAdmin[Job]):
         return plain_number(job.credits)
 
     @admin.display(description="error")
-    def error_sent(self, job: Job) -> SafeString:
+    def error_sent(self, job: Job) -> str:
         return json_block(job.error)
 
     @admin.display
-    def configuration(self, job: Job) -> SafeString:
+    def configuration(self, job: Job) -> str:
         stored = PipelineConfig.objects.filter(organization_id=job.organization_id, sha256=job.config_sha256)
         return json_block(stored.values_list("config", flat=True).first())
 
     @admin.display(description="webhook")
-    def webhook_settings(self, job: Job) -> SafeString:
+    def webhook_settings(self, job: Job) -> str:
         return json_block(job.webhook)
 
     @admin.display(description="metadata")
-    def metadata_sent(self, job: Job) -> SafeString:
+    def metadata_sent(self, job: Job) -> str:
         return json_block(job.metadata)
 
     def get_search_results(
@@ -253,12 +252,12 @@ class UsageRecordAdmin(BigTableAdmin[UsageRecord]):
     def list_cost(self, record: UsageRecord) -> str:
         return f"${plain_number(record.cost)}"
 
-    @display(description="", label={"unrated": "warning"})  # type: ignore[untyped-decorator]
+    @display(description="flag", label={"unrated": "warning"})  # type: ignore[untyped-decorator]
     def flagged(self, record: UsageRecord) -> str:
         return "unrated" if record.unrated else ""
 
     @admin.display(description="attributes")
-    def attributes_sent(self, record: UsageRecord) -> SafeString:
+    def attributes_sent(self, record: UsageRecord) -> str:
         return json_block(record.attributes)
 
     def get_search_results(

@@ -1,0 +1,66 @@
+import pytest
+from pytest_django import Settings
+
+from config import checks
+
+ENVIRONMENT = [name for _, name, _, _ in checks.ENVIRONMENT]
+
+
+@pytest.fixture(autouse=True)
+def production(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ENVIRONMENT:
+        monkeypatch.setenv(name, "set")
+    settings.DEMO = False
+    settings.WEBHOOK_ALLOWED_NETWORKS = []
+    settings.BASE_URL = "https://account.example.com"
+
+
+def errors() -> list[str | None]:
+    return [error.id for error in checks.no_demo_parts(None)]
+
+
+def test_production_passes() -> None:
+    assert errors() == []
+
+
+@pytest.mark.parametrize("name", ENVIRONMENT)
+def test_what_is_not_set_is_refused_with_the_way_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(name)
+
+    [error] = checks.no_demo_parts(None)
+
+    assert error.hint
+    assert name in error.hint
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "id"),
+    [
+        ("DEMO", True, "countinghouse.E001"),
+        ("WEBHOOK_ALLOWED_NETWORKS", ["10.0.0.0/8"], "countinghouse.E007"),
+        ("BASE_URL", "http://account.example.com", "countinghouse.E008"),
+    ],
+)
+def test_settings_of_the_demo_are_refused(setting: str, value: object, id: str, settings: Settings) -> None:
+    setattr(settings, setting, value)
+
+    assert errors() == [id]
+
+
+def test_every_error_has_an_id_of_its_own(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name)
+    settings.DEMO, settings.WEBHOOK_ALLOWED_NETWORKS, settings.BASE_URL = True, ["10.0.0.0/8"], "http://x"
+
+    found = errors()
+
+    assert len(found) == len(set(found)) == len(ENVIRONMENT) + 3
+
+
+@pytest.mark.parametrize(("debug", "live", "count"), [(True, True, 1), (True, False, 0), (False, True, 0)])
+def test_a_live_key_and_debug_exclude_each_other(
+    settings: Settings, debug: bool, live: bool, count: int
+) -> None:
+    settings.DEBUG, settings.STRIPE_LIVE_MODE = debug, live
+
+    assert len(checks.no_live_money_while_debugging(None)) == count
