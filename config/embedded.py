@@ -294,8 +294,10 @@ def _lock(var_dir: Path, holder: str) -> IO[str]:
         # lockf, not flock: when the holder is killed, its forked children must not go on holding it.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        file.seek(0)
-        raise AlreadyRunning(f"Already running in {var_dir}: {file.read() or 'just starting'}") from error
+        with file:
+            file.seek(0)
+            by = file.read() or "just starting"
+        raise AlreadyRunning(f"Already running in {var_dir}: {by}") from error
     file.truncate(0)
     file.write(f"process {os.getpid()}, {holder}" if holder else f"process {os.getpid()}")
     file.flush()
