@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.cursors import Cursor
 from accounts.models import ApiKey, Organization
-from usage.models import DailyJobs, DailyUsage, Job, JobQuerySet, PipelineConfig, UsageDay, UsageRecord
+from usage.models import DailyJobs, DailyUsage, Job, JobQuerySet, PipelineConfig, UsageRecord
 
 # What the totals of a key say when the key itself is gone: keys go with their owner, facts stay.
 DELETED_KEY = "deleted"
@@ -144,7 +144,7 @@ def dashboard(
 def has_usage(organization: Organization) -> bool:
     """Whether anything was ever used or asked for."""
     return (
-        UsageDay.objects.filter(organization_id=organization.pk).exists()
+        DailyUsage.objects.filter(organization_id=organization.pk).exists()
         or Job.objects.filter(organization=organization).exists()
     )
 

@@ -59,6 +59,8 @@ def daily_usage(key: ApiKey, day: date, **fields: Any) -> DailyUsage:
 
 
 def daily_jobs(key: ApiKey, region: str) -> DailyJobs:
+    """A job that a key finished in a region."""
+    assert key.organization_id is not None
     return DailyJobs.objects.create(
         organization_id=key.organization_id,
         day=NOON.date(),

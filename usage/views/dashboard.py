@@ -16,7 +16,7 @@ from usage.views.request_log import entries
 
 PERIODS = (7, 10, 30)
 DEFAULT_PERIOD = 30
-LATEST = 10
+LATEST = 5
 
 
 @member_page(Permission.USAGE_VIEW)
@@ -70,10 +70,10 @@ def _changes(now: Totals, before: Totals) -> dict[str, str]:
 
 def _change(now: Decimal | int, before: Decimal | int) -> str:
     if before <= 0:
-        return "nothing in the days before" if now > 0 else ""
+        return "none in the days before" if now > 0 else ""
     percent = round((now - before) * 100 / before)
     if percent > 999:
-        return "over ten times as much as in the days before"
+        return "over ten times the days before"
     if percent == 0:
-        return "as much as in the days before"
-    return f"{abs(percent)} % {'more' if percent > 0 else 'less'} than in the days before"
+        return "as in the days before"
+    return f"{abs(percent)} % {'above' if percent > 0 else 'below'} the days before"
