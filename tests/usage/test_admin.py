@@ -1,0 +1,258 @@
+from collections.abc import Callable
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts import audit
+from accounts.models import ApiKey, AuditEntry, Organization, User
+from tests.usage.rows import job_row
+from usage import entitlements, partitions
+from usage.models import CreditRate, Entitlement, Job, UsageRecord
+
+JOBS, RECORDS = "/admin/usage/job/", "/admin/usage/usagerecord/"
+RATE = {
+    "product": "parse",
+    "feature": "standard",
+    "unit": "page",
+    "credits_per_unit": "1.5",
+    "minimum_credits": "0",
+    "batch_factor": "0.8",
+}
+
+
+@pytest.fixture
+def entitlement(organization: Organization) -> Entitlement:
+    return entitlements.write(
+        organization,
+        plan="pro",
+        requests_per_minute=100,
+        credit_price=Decimal("0.01"),
+        credits=Decimal(1000),
+        overage_allowed=False,
+        retention_days=90,
+    )
+
+
+def form_of(entitlement: Entitlement, **changed: str) -> dict[str, str]:
+    """What a browser sends back from the page; a switch that is off is not sent."""
+    form = {
+        "plan": entitlement.plan,
+        "may_call": "on",
+        "reason": "",
+        "requests_per_minute": "100",
+        "credits_ceiling": str(entitlement.credits_ceiling),
+        "credit_price": "0.01",
+        "retention_days": "90",
+    }
+    return {name: value for name, value in (form | changed).items() if value != "off"}
+
+
+@pytest.fixture
+def add_job(organization_key: tuple[ApiKey, str]) -> Callable[..., Job]:
+    return partial(job_row, organization_key[0])
+
+
+@pytest.fixture
+def add_record(
+    organization: Organization, organization_key: tuple[ApiKey, str]
+) -> Callable[..., UsageRecord]:
+    key, now = organization_key[0], timezone.now()
+    partitions.ensure([partitions.month_of(now)])
+
+    def add(idempotency_key: str, **fields: Any) -> UsageRecord:
+        return UsageRecord.objects.create(
+            organization=organization,
+            api_key=key,
+            idempotency_key=idempotency_key,
+            **(
+                {
+                    "job_id": idempotency_key,
+                    "product": "parse",
+                    "feature": "standard",
+                    "file_type": "pdf",
+                    "requests": 1,
+                    "pages": 1,
+                    "credits": 1,
+                    "cost": Decimal("0.01"),
+                    "day": now.date(),
+                    "timestamp": now,
+                }
+                | fields
+            ),
+        )
+
+    return add
+
+
+def test_a_changed_entitlement_is_recorded_and_told_to_the_caches(
+    back_office: Client, entitlement: Entitlement, staff: User
+) -> None:
+    before = Organization.objects.get().access_version
+    url = reverse("admin:usage_entitlement_change", args=[entitlement.pk])
+
+    back_office.post(url, form_of(entitlement, may_call="off", reason="Unpaid since May."))
+
+    entry = AuditEntry.objects.get(action=audit.Action.ENTITLEMENT_CHANGED)
+    assert (entry.actor, entry.organization) == (staff, entitlement.organization)
+    assert entry.before == {"may_call": True, "reason": ""}
+    assert entry.after == {"may_call": False, "reason": "Unpaid since May."}
+    assert Organization.objects.get().access_version == before + 1
+
+
+def test_saving_an_entitlement_does_not_undo_usage_meanwhile(
+    back_office: Client, entitlement: Entitlement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = reverse("admin:usage_entitlement_change", args=[entitlement.pk])
+    full_clean = Entitlement.full_clean
+
+    def use_credits_and_clean(self: Entitlement, *args: Any, **kwargs: Any) -> None:
+        Entitlement.objects.update(credits_used=77)
+        full_clean(self, *args, **kwargs)
+
+    monkeypatch.setattr(Entitlement, "full_clean", use_credits_and_clean)
+    back_office.post(url, form_of(entitlement, requests_per_minute="200", credits_used="0"))
+
+    entitlement.refresh_from_db()
+    assert (entitlement.requests_per_minute, entitlement.credits_used) == (200, 77)
+
+
+@pytest.mark.parametrize("ceiling", ["abc", "1e400", "9" * 25])
+def test_a_ceiling_out_of_range_is_refused(
+    back_office: Client, entitlement: Entitlement, ceiling: str
+) -> None:
+    url = reverse("admin:usage_entitlement_change", args=[entitlement.pk])
+
+    response = back_office.post(url, form_of(entitlement, credits_ceiling=ceiling))
+
+    assert response.status_code == 200
+    assert not AuditEntry.objects.filter(action=audit.Action.ENTITLEMENT_CHANGED).exists()
+
+
+def test_a_new_rate_starts_now_and_is_recorded(back_office: Client, staff: User) -> None:
+    before = timezone.now()
+
+    back_office.post(reverse("admin:usage_creditrate_add"), RATE)
+
+    rate = CreditRate.objects.get()
+    entry = AuditEntry.objects.get(action=audit.Action.CREDIT_RATE_PUBLISHED)
+    assert before <= rate.effective_from <= timezone.now()
+    assert rate.credits_per_unit == Decimal("1.5")
+    assert (entry.actor, entry.after["credits_per_unit"]) == (staff, "1.5")
+
+
+def test_a_rate_can_be_announced_for_later(back_office: Client) -> None:
+    later = {"effective_from_0": "2099-01-01", "effective_from_1": "00:00:00"}
+
+    back_office.post(reverse("admin:usage_creditrate_add"), RATE | later)
+
+    assert CreditRate.objects.get().effective_from.year == 2099
+
+
+def test_no_rate_reaches_into_the_past(back_office: Client) -> None:
+    past = {"effective_from_0": "2020-01-01", "effective_from_1": "00:00:00"}
+
+    page = back_office.post(reverse("admin:usage_creditrate_add"), RATE | past).content.decode()
+
+    assert "cannot start in the past" in page
+    assert not CreditRate.objects.exists()
+
+
+@pytest.mark.parametrize("action", ["change", "delete"])
+def test_published_rates_stay_as_they_are(back_office: Client, action: str) -> None:
+    rate = CreditRate.objects.create(product="parse", feature="standard", credits_per_unit=1)
+
+    response = back_office.post(reverse(f"admin:usage_creditrate_{action}", args=[rate.pk]), RATE)
+
+    assert response.status_code == 403
+    assert CreditRate.objects.get().credits_per_unit == 1
+
+
+@pytest.mark.parametrize("model", ["job", "usagerecord"])
+def test_facts_can_be_neither_made_nor_changed(back_office: Client, model: str) -> None:
+    assert back_office.post(reverse(f"admin:usage_{model}_add")).status_code == 403
+
+
+def test_a_job_is_found_by_its_exact_id(back_office: Client, add_job: Callable[..., Job]) -> None:
+    add_job("job-1"), add_job("job-10")
+
+    page = back_office.get(JOBS, {"q": "job-1"}).content.decode()
+
+    assert ">job-1<" in page
+    assert "job-10" not in page
+
+
+@pytest.mark.parametrize("by", ["organization", "api_key"])
+def test_jobs_are_found_by_whose_they_are(
+    back_office: Client, add_job: Callable[..., Job], other_organization: Organization, by: str
+) -> None:
+    job = add_job()
+
+    found = back_office.get(JOBS, {"q": getattr(job, by).uid}).content.decode()
+    others = back_office.get(JOBS, {"q": other_organization.uid}).content.decode()
+
+    assert "job-1" in found
+    assert "job-1" not in others
+
+
+def test_a_jobs_page_shows_its_configuration(back_office: Client, add_job: Callable[..., Job]) -> None:
+    job = add_job(config={"table_output_format": "html"}, metadata={"file": "<script>"})
+
+    page = back_office.get(reverse("admin:usage_job_change", args=[job.pk])).content.decode()
+
+    assert "table_output_format" in page
+    assert "&lt;script&gt;" in page
+
+
+def test_unrated_records_can_be_picked_out(
+    back_office: Client, add_record: Callable[..., UsageRecord]
+) -> None:
+    add_record("rated"), add_record("without-a-rate", unrated=True)
+
+    page = back_office.get(RECORDS, {"unrated__exact": "1"}).content.decode()
+
+    assert "without-a-rate" in page
+    assert ">rated<" not in page
+
+
+def test_a_record_has_a_page(back_office: Client, add_record: Callable[..., UsageRecord]) -> None:
+    record = add_record("one", attributes={"ocr": True})
+
+    page = back_office.get(reverse("admin:usage_usagerecord_change", args=[record.pk])).content.decode()
+
+    assert "ocr" in page
+
+
+@pytest.mark.parametrize("url", [JOBS, RECORDS])
+def test_big_tables_are_never_counted(
+    back_office: Client,
+    add_job: Callable[..., Job],
+    add_record: Callable[..., UsageRecord],
+    url: str,
+) -> None:
+    for number in range(3):
+        add_job(f"job-{number}"), add_record(f"record-{number}")
+
+    with CaptureQueriesContext(connection) as queries:
+        back_office.get(url)
+
+    assert not [query for query in queries if "COUNT(" in query["sql"]]
+    assert len(queries) <= 8
+
+
+def test_pages_of_a_big_table_end(back_office: Client, add_job: Callable[..., Job]) -> None:
+    for number in range(51):
+        add_job(f"job-{number}")
+
+    second = back_office.get(JOBS, {"p": "2"}).content.decode()
+    beyond = back_office.get(JOBS, {"p": "3"})
+
+    assert "job-0<" in second
+    assert "job-1<" not in second
+    assert beyond.status_code == 200
