@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 import psutil
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.urls import reverse
 from honcho.environ import parse_procfile
 
 from config.embedded import ServiceError, Services
@@ -145,7 +146,7 @@ def _start_box(demo: dict[str, Any] | None) -> str:
             "Data plane:   python manage.py create_service_key",
         ]
     lines += ["", "Ctrl-C stops everything and keeps all data."]
-    rule = "─" * max(map(len, lines))
+    rule = "─" * 100
     return "\n".join(["", rule, *lines, rule, ""])
 
 
@@ -171,7 +172,7 @@ def _demo_lines(demo: dict[str, Any]) -> list[str]:
         "",
         f"Webhooks arrive at  {demo['webhook_sink']['url']}",
     ]
-    if "mailbox" in demo:
-        lines.append(f"Mail arrives at     {demo['mailbox']['url']}")
+    if not settings.EMAIL_URL:
+        lines.append(f"Mail arrives at     {settings.BASE_URL}{reverse('demo_mailbox')}")
     lines.append(f"All of this is in   {settings.VAR_DIR / 'demo.json'}")
     return lines
