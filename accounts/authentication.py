@@ -1,11 +1,12 @@
 """Who is calling. Keys authenticate; `accounts.access` decides what they may."""
 
-from typing import Any
+from datetime import datetime
 
 from rest_framework import authentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from accounts import prepared, secrets
 from accounts.models import ApiKey, User
 
 # One answer for every kind of bad key, so that it teaches nothing about the keys there are.
@@ -24,6 +25,19 @@ def usable_key(plaintext: str) -> ApiKey | None:
     if key is None or key.state != "active" or (key.user and not key.user.is_active):
         return None
     return key
+
+
+_SERVICE_SCOPES = """
+SELECT CASE WHEN kind = 'service' THEN scopes ELSE '{}' END FROM accounts_apikey
+WHERE secret_hash = ANY(%s) AND revoked_at IS NULL AND disabled_at IS NULL AND (expires_at IS NULL OR expires_at > %s)
+"""
+
+
+def service_scopes(plaintext: str, *, now: datetime) -> list[str] | None:
+    """What a service key may do; nothing for a live key of another kind; None for a bad one."""
+    hashes = secrets.hashes(plaintext)
+    rows = prepared.fetch(_SERVICE_SCOPES, [hashes, now]) if hashes else []
+    return rows[0][0] if rows else None
 
 
 class ApiKeyAuthentication(authentication.BaseAuthentication):

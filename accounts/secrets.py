@@ -18,7 +18,7 @@ from accounts.ids import BASE62, random_base62
 
 RANDOM_LENGTH = 32
 CHECKSUM_LENGTH = 6
-_FORM = re.compile(r"[A-Za-z0-9]+_[a-z]+_[0-9A-Za-z]{%d}" % (RANDOM_LENGTH + CHECKSUM_LENGTH))
+_FORM = re.compile(rf"[A-Za-z0-9]+_[a-z]+_[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from django.views.decorators.csrf import csrf_exempt
 from psycopg import OperationalError as PostgresOperationalError
 
 from accounts import authentication
-from accounts.models import ApiKey
 from accounts.permissions import ServicePermission
 from accounts.problems import problem
 from usage import ingest, reports_in
@@ -50,14 +49,13 @@ def service_key(permission: ServicePermission) -> Callable[[View], View]:
                 response["Allow"] = "POST"
                 return response
             try:
-                key = authentication.usable_key(
-                    authentication.bearer(request.headers.get("Authorization", ""))
-                )
-                if key is None:
+                key = authentication.bearer(request.headers.get("Authorization", ""))
+                scopes = authentication.service_scopes(key, now=timezone.now())
+                if scopes is None:
                     response = problem(401, "invalid_api_key", authentication.BAD_KEY)
                     response["WWW-Authenticate"] = "Bearer"
                     return response
-                if key.kind != ApiKey.Kind.SERVICE or permission not in key.scopes:
+                if permission not in scopes:
                     return problem(
                         403, "permission_denied", f"This needs a service key with the scope {permission}."
                     )

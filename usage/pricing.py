@@ -61,11 +61,8 @@ def charge(rate: Rate | None, *, pages: int, quantity: Decimal | None, priority:
     if rate is None:
         return Decimal(0)
     cells = _CELLS.get(CreditRate.Unit(rate.unit))
-    if cells is None:
-        units = Decimal(pages)
-    else:
-        units = ((quantity or Decimal(0)) / cells).to_integral_value(ROUND_CEILING)
-    credits = units * rate.credits_per_unit
+    begun = Decimal(pages) if cells is None else (quantity or Decimal(0)) / cells
+    credits = begun.to_integral_value(ROUND_CEILING) * rate.credits_per_unit
     if priority == "batch":
         credits *= rate.batch_factor
     return max(credits, rate.minimum_credits).quantize(_MICRO, ROUND_HALF_UP)

@@ -168,7 +168,10 @@ class Checker:
             if not self._earliest <= item.timestamp <= self._latest:
                 return self._out_of_range(f"usage[{index}].timestamp", item.timestamp)
             if item.idempotency_key.startswith(CORRECTION):
-                return "invalid_report", f"`usage[{index}].idempotency_key` must not begin with `{CORRECTION}`."
+                return (
+                    "invalid_report",
+                    f"`usage[{index}].idempotency_key` must not begin with `{CORRECTION}`.",
+                )
             if item.quantity is not None and not 0 <= item.quantity <= 1_000_000_000:
                 return "invalid_report", f"`usage[{index}].quantity` must be from 0 to 1,000,000,000."
         return None

@@ -5,10 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-import psycopg
-from django.db import connection
-
-from accounts import secrets
+from accounts import prepared, secrets
 from accounts.models import ApiKey
 from accounts.permissions import Scope
 from usage import limits
@@ -94,10 +91,8 @@ def _find(plaintext: str) -> _Found | None:
     hashes = secrets.hashes(plaintext)
     if not hashes:
         return None
-    connection.ensure_connection()
-    with psycopg.Cursor(connection.connection) as cursor:
-        row = cursor.execute(_QUERY, [hashes], prepare=True).fetchone()
-    return _Found(*row) if row else None
+    rows = prepared.fetch(_QUERY, [hashes])
+    return _Found(*rows[0]) if rows else None
 
 
 def _refusal(found: _Found, cost: Decimal, now: datetime) -> str:

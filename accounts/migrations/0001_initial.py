@@ -1,11 +1,13 @@
-import accounts.ids
+import functools
+
 import django.contrib.postgres.fields
 import django.db.models.deletion
 import django.db.models.functions.text
 import django.utils.timezone
-import functools
 from django.conf import settings
 from django.db import migrations, models
+
+import accounts.ids
 
 
 class Migration(migrations.Migration):
@@ -38,7 +40,7 @@ class Migration(migrations.Migration):
                 (
                     "uid",
                     models.CharField(
-                        default=functools.partial(accounts.ids.new_uid, *("usr",), **{}),
+                        default=functools.partial(accounts.ids.new_uid, *("usr",)),
                         editable=False,
                         max_length=40,
                         unique=True,
@@ -130,7 +132,7 @@ class Migration(migrations.Migration):
                 (
                     "uid",
                     models.CharField(
-                        default=functools.partial(accounts.ids.new_uid, *("org",), **{}),
+                        default=functools.partial(accounts.ids.new_uid, *("org",)),
                         editable=False,
                         max_length=40,
                         unique=True,
@@ -226,7 +228,7 @@ class Migration(migrations.Migration):
                 (
                     "uid",
                     models.CharField(
-                        default=functools.partial(accounts.ids.new_uid, *("key",), **{}),
+                        default=functools.partial(accounts.ids.new_uid, *("key",)),
                         editable=False,
                         max_length=40,
                         unique=True,

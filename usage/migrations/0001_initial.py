@@ -1,7 +1,8 @@
+from decimal import Decimal
+
 import django.contrib.postgres.fields
 import django.db.models.deletion
 import django.utils.timezone
-from decimal import Decimal
 from django.db import migrations, models
 
 # What Django cannot declare: partitions, and keys that lead with the organization. Keep in step with the models.
