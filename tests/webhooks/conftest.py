@@ -4,17 +4,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db.models.functions import Now
+from django.utils import timezone
 
 from accounts.models import Organization
 from webhooks import endpoints, outbox
 from webhooks.endpoints import NewEndpoint
-from webhooks.models import Delivery, Message, OutboxMessage
+from webhooks.models import Delivery, OutboxMessage
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,6 @@ def deliver() -> None:
 
 def let_time_pass() -> None:
     """Make everything due that waits for another try or for the end of a lease."""
-    OutboxMessage.objects.waiting().update(next_attempt_at=Now())
-    Delivery.objects.exclude(next_attempt_at=None).update(next_attempt_at=Now())
-
-
-def the_message() -> Message:
-    return Message.objects.get()
+    an_hour_ago = timezone.now() - timedelta(hours=1)
+    OutboxMessage.objects.waiting().update(next_attempt_at=an_hour_ago)
+    Delivery.objects.exclude(next_attempt_at=None).update(next_attempt_at=an_hour_ago)
