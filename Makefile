@@ -32,7 +32,7 @@ format: $(DEV) ## Format code and templates, and fix what can be fixed
 	.venv/bin/djlint --reformat --quiet templates
 
 bench: $(DEV) ## Measure speed, each path beside its limit and a peer in the same run
-	@for file in bench/[a-z]*.py; do .venv/bin/python "$$file"; done
+	@for file in bench/[a-z]*.py; do .venv/bin/python -m "bench.$$(basename "$$file" .py)"; done
 
 $(RUNTIME):
 	@$(call install,requirements.txt)
