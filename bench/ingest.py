@@ -21,7 +21,7 @@ from bench._system import Connection, line, median, server, system
 BATCH = 1_000
 ORGANIZATIONS = 20
 TABLES = ("usage_job", "usage_usagerecord", "usage_idempotencykey")
-# What storage.md of the design asks for; here so that every run says whether it is still so.
+# The ratios we mean to keep; every run says whether they are reached.
 COPY_GOAL, PEER_GOAL, REPLAY_GOAL, WRITERS_GOAL = 0.35, 12.0, 1.0, 1.6
 
 
