@@ -330,3 +330,6 @@ class DailyJobs(models.Model):
     status = models.CharField(max_length=16)
     jobs = models.BigIntegerField()
     durations = ArrayField(models.BigIntegerField())
+
+    class Meta:
+        indexes = [models.Index(fields=["organization_id", "region"], name="daily_jobs_region")]

@@ -8,13 +8,13 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db import models
+from django.db import connection, models
 from django.db.models import Sum
 from django.utils import timezone
 
 from accounts.cursors import Cursor
 from accounts.models import ApiKey, Organization
-from usage.models import DailyJobs, DailyUsage, Job, JobQuerySet, PipelineConfig, UsageRecord
+from usage.models import DailyUsage, Job, JobQuerySet, PipelineConfig, UsageRecord
 
 # What the totals of a key say when the key itself is gone: keys go with their owner, facts stay.
 DELETED_KEY = "deleted"
@@ -212,10 +212,25 @@ def configurations(organization: Organization, jobs: Iterable[Job]) -> dict[str,
     return dict(kept.values_list("sha256", "config"))
 
 
+# From one region to the next along the index, however many days there are of each.
+_REGIONS = """
+WITH RECURSIVE found AS (
+    (SELECT region FROM usage_dailyjobs WHERE organization_id = %(organization)s AND region > ''
+     ORDER BY region LIMIT 1)
+    UNION ALL
+    SELECT (SELECT d.region FROM usage_dailyjobs d
+            WHERE d.organization_id = %(organization)s AND d.region > found.region
+            ORDER BY d.region LIMIT 1)
+    FROM found WHERE found.region IS NOT NULL)
+SELECT region FROM found WHERE region IS NOT NULL
+"""
+
+
 def regions(organization: Organization) -> list[str]:
-    """The regions this organization's finished jobs ran in, from their daily totals."""
-    totals = DailyJobs.objects.filter(organization_id=organization.pk).exclude(region="")
-    return list(totals.values_list("region", flat=True).distinct().order_by("region"))
+    """The regions this organization's finished jobs ran in."""
+    with connection.cursor() as cursor:
+        cursor.execute(_REGIONS, {"organization": organization.pk})
+        return [region for (region,) in cursor.fetchall()]
 
 
 def job(organization: Organization, job_id: str) -> Job | None:
