@@ -5,11 +5,13 @@ from allauth.account.models import EmailAddress
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.db.models import Count, QuerySet
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.decorators import action, display
@@ -57,7 +59,7 @@ class UserAdmin(RecordedAdmin[User], DjangoUserAdmin[User]):
     list_filter = ("is_active", "is_staff", "is_superuser")
     search_fields = ("email", "name", "=uid")
     search_help_text = "E-mail address, name, or id (usr_…)"
-    ordering = ("-date_joined", "-id")
+    ordering = ("-id",)
     fieldsets = (
         (None, {"fields": ("email", "name", "password_link")}),
         ("Access", {"fields": ("is_active", "is_staff", "is_superuser")}),
@@ -125,7 +127,7 @@ class OrganizationAdmin(RecordedAdmin[Organization]):
     list_display = ("name", "uid", "billing_email", "member_count", "created_at")
     search_fields = ("name", "=uid", "memberships__user__email")
     search_help_text = "Name, id (org_…), or a member's e-mail address"
-    ordering = ("-created_at", "-id")
+    ordering = ("-id",)
     fields = (
         "name",
         "billing_email",
@@ -139,7 +141,9 @@ class OrganizationAdmin(RecordedAdmin[Organization]):
     inlines = (MembersOfOrganization, KeysOfOrganization)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
-        return super().get_queryset(request).annotate(member_count=Count("memberships"))
+        members = Membership.objects.filter(organization=OuterRef("pk")).values("organization")
+        count = members.annotate(count=Count("pk")).values("count")
+        return super().get_queryset(request).annotate(member_count=Coalesce(Subquery(count), 0))
 
     @admin.display(description="members")
     def member_count(self, organization: Organization) -> int:
@@ -163,7 +167,7 @@ class MembershipAdmin(ReadOnlyAdmin[Membership]):
     list_select_related = ("user", "organization")
     search_fields = ("user__email", "organization__name", "=organization__uid")
     search_help_text = "E-mail address, or an organization's name or id (org_…)"
-    ordering = ("-created_at", "-id")
+    ordering = ("-id",)
     fields = ("user", "organization", "role", "created_at")
 
 
@@ -176,7 +180,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
     list_select_related = ("organization", "user")
     search_fields = ("name", "=uid", "^prefix", "=last_four", "organization__name", "user__email")
     search_help_text = "Name, id (key_…), first or last characters, owner, or a whole key (found by its hash)"
-    ordering = ("-created_at", "-id")
+    ordering = ("-id",)
     fields = (
         "name",
         "masked",
@@ -244,7 +248,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(BigTableAdmin[AuditEntry]):
-    list_display = ("created_at", "action", "actor_name", "target_name", "organization_name", "ip")
+    list_display = ("created_at", "action", "actor_name", "target", "organization_name", "ip")
     search_fields = ("=organization__uid", "=target_uid", "=actor_name", "=action")
     search_help_text = (
         "Exactly: an id of what was changed or of an organization, an actor's e-mail, or an action"
@@ -263,6 +267,10 @@ class AuditEntryAdmin(BigTableAdmin[AuditEntry]):
         "values_after",
     )
 
+    @admin.display
+    def target(self, entry: AuditEntry) -> SafeString:
+        return format_html('<span style="overflow-wrap: anywhere">{}</span>', entry.target_name)
+
     @admin.display(description="before")
     def values_before(self, entry: AuditEntry) -> str:
         return json_block(entry.before)
@@ -279,7 +287,10 @@ class EmailAddressAdmin(ReadOnlyAdmin[EmailAddress], AllauthEmailAddressAdmin): 
     list_select_related = ("user",)
     actions = ("mark_verified",)
 
-    @admin.action(description="Mark as verified")
+    def has_verify_permission(self, request: HttpRequest) -> bool:
+        return actor_of(request).has_perm("accounts.change_user")
+
+    @admin.action(description="Mark as verified", permissions=["verify"])
     def mark_verified(self, request: HttpRequest, queryset: QuerySet[EmailAddress]) -> None:
         unverified = list(queryset.filter(verified=False).select_related("user"))
         self.make_verified(request, queryset)
@@ -302,7 +313,7 @@ class TOTPDeviceAdmin(ModelAdmin[TOTPDevice]):
     list_filter = ("confirmed",)
     list_select_related = ("user",)
     search_fields = ("user__email",)
-    ordering = ("-created_at",)
+    ordering = ("-id",)
     fields = ("user", "name", "confirmed", "created_at", "last_used_at")
 
     def has_change_permission(self, request: HttpRequest, obj: TOTPDevice | None = None) -> bool:

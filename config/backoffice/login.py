@@ -17,6 +17,12 @@ from accounts.models import User
 class StaffLoginForm(OTPAdminAuthenticationForm):  # type: ignore[misc]
     """Verifies a person and their device. Wrong passwords count towards allauth's limits, wrong codes the device's."""
 
+    otp_error_messages = OTPAdminAuthenticationForm.otp_error_messages | {
+        "token_required": "Type the code that your device shows.",
+        "invalid_token": "That code is wrong, or it was used before. Wait for the next one.",
+        "device_required": "Choose the device that shows the code.",
+    }
+
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, *args, **kwargs)
         self.knows_user = request.user.is_authenticated and request.user.is_active and request.user.is_staff
@@ -24,6 +30,7 @@ class StaffLoginForm(OTPAdminAuthenticationForm):  # type: ignore[misc]
             del self.fields["username"], self.fields["password"]
         code = self.fields["otp_token"]
         code.label = "Code from your device"
+        self.fields["otp_device"].label = "Device"
         code.widget.attrs |= {"autocomplete": "one-time-code", "inputmode": "numeric", "maxlength": "8"}
         next(iter(self.fields.values())).widget.attrs["autofocus"] = True
         for field in self.fields.values():
@@ -60,11 +67,13 @@ class StaffLoginForm(OTPAdminAuthenticationForm):  # type: ignore[misc]
     def _chosen_device(self, user: User) -> Device | None:
         """Save people with one device the choice. Trying several in turn would count as failures against each."""
         if not self.cleaned_data.get("otp_device"):
-            choices = [value for value, _ in self.device_choices(user) if value]
-            if len(choices) == 1:
-                self.cleaned_data["otp_device"] = choices[0]
+            devices = [id for id, _ in self.device_choices(user) if id]
+            if len(devices) == 1:
+                [self.cleaned_data["otp_device"]] = devices
         return super()._chosen_device(user)
 
     def _update_form(self, user: User) -> None:
-        """Offer the choice of a device; unlike the library, do not send the password back in the page."""
-        self.fields["otp_device"].widget.choices = self.device_choices(user)
+        """Offer a choice where there is one; unlike the library, do not send the password back in the page."""
+        choices = self.device_choices(user)
+        if len(choices) > 2:  # the first is none of them
+            self.fields["otp_device"].widget.choices = choices

@@ -86,7 +86,7 @@ def test_a_password_alone_does_not(client: Client, staff: User, device: TOTPDevi
 def test_a_wrong_code_does_not(client: Client, staff: User, device: TOTPDevice) -> None:
     page = sign_in(client, staff, wrong_code_of(device))
 
-    assert "Invalid token" in page
+    assert "That code is wrong" in page
     assert not is_in(client)
 
 
@@ -146,7 +146,7 @@ def test_somebody_with_two_devices_is_asked_which(client: Client, staff: User, d
 
     page = sign_in(client, staff, code_of(second))
 
-    assert "Please select a device" in page
+    assert "Choose the device" in page
     assert "Tablet" in page
     form = {"username": staff.email, "password": PASSWORD, "otp_token": code_of(second)}
     client.post(LOGIN, form | {"otp_device": second.persistent_id})

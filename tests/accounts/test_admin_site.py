@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin import ModelAdmin
@@ -260,3 +261,37 @@ def test_the_lists_of_customers_cost_the_same_however_long(
 def management_forms(*prefixes: str) -> dict[str, str]:
     """What a browser sends for the read-only lists on a page."""
     return {f"{prefix}-{field}": "0" for prefix in prefixes for field in ("TOTAL_FORMS", "INITIAL_FORMS")}
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_an_address_is_marked_as_verified_by_who_may_change_people(
+    back_office: Client, staff: User, owner: User, is_allowed: bool
+) -> None:
+    staff.is_superuser = False
+    staff.save()
+    names = ["view_emailaddress"] + ["change_user"] * is_allowed
+    staff.user_permissions.set(Permission.objects.filter(codename__in=names))
+    address = EmailAddress.objects.get(user=owner)
+    EmailAddress.objects.update(verified=False)
+
+    form = {"action": "mark_verified", "_selected_action": str(address.pk)}
+    back_office.post(list_url(EmailAddress), form)
+
+    address.refresh_from_db()
+    assert address.verified == is_allowed
+    assert AuditEntry.objects.filter(target_uid=owner.uid, after__verified=True).exists() == is_allowed
+
+
+def test_staff_without_rights_are_told_whom_to_ask(back_office: Client, staff: User) -> None:
+    staff.is_superuser = False
+    staff.save()
+
+    assert "Ask a superuser" in back_office.get("/admin/").content.decode()
+
+
+def test_an_organizations_members_are_counted_whatever_was_searched(
+    back_office: Client, organization: Organization, member: User, viewer: User
+) -> None:
+    [found] = back_office.get(list_url(Organization), {"q": "@example.com"}).context["cl"].result_list
+
+    assert found.member_count == 3
