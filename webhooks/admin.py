@@ -7,7 +7,6 @@ from django.core.validators import URLValidator
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
-from django.utils.safestring import SafeString
 from svix.models import EndpointPatch
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
@@ -196,7 +195,7 @@ class OutboxMessageAdmin(FoundById[OutboxMessage]):
         return message.last_error[:100]
 
     @admin.display
-    def content(self, message: OutboxMessage) -> SafeString:
+    def content(self, message: OutboxMessage) -> str:
         return json_block(json.loads(message.payload))
 
 
@@ -227,7 +226,7 @@ class MessageAdmin(FoundById[Message]):
     inlines = (DeliveriesOfMessage, AttemptsOfMessage)
 
     @admin.display
-    def content(self, message: Message) -> SafeString:
+    def content(self, message: Message) -> str:
         return json_block(json.loads(message.payload))
 
 

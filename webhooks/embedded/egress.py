@@ -4,10 +4,13 @@ A name is judged after it is resolved, and each of its addresses by itself, so n
 name that changes its mind between two look-ups reaches a private network.
 """
 
+import errno
 import ipaddress
+import re
 import socket
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from django.conf import settings
@@ -16,6 +19,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # One sentence for every refusal: which address it was, or what answers there, is not the customer's to learn.
 BLOCKED = "Blocked: the URL does not lead to a public address."
+
+NOT_A_URL = "Must be an http or https URL."
+
+_NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f]")
 
 # Besides what the ipaddress module does not call global: its idea of that differs between Python versions, and
 # some of these reach a private address by way of a gateway.
@@ -52,7 +59,18 @@ class Blocked(OSError):
     """The address is not one that webhooks may reach."""
 
     def __init__(self) -> None:
-        super().__init__(BLOCKED)
+        super().__init__(errno.EACCES, BLOCKED)
+
+
+def is_url(text: str) -> bool:
+    """Say whether this has the form of an http or https URL."""
+    if _NOT_IN_URLS.search(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def may_reach(address: str) -> bool:
@@ -81,7 +99,7 @@ def open_session(*, timeout: float) -> aiohttp.ClientSession:
 
 def explain(error: BaseException) -> str:
     """Return what the customer is told about a request that had no answer."""
-    if isinstance(error, Blocked) or BLOCKED in str(error):
+    if BLOCKED in str(error):  # also where the library has wrapped it, or several of them
         return BLOCKED
     if isinstance(error, TimeoutError):
         return "Timed out."

@@ -1,0 +1,169 @@
+"""From the outbox to the engine: in order, once, and one organization's trouble stays its own."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from django.test import override_settings
+from django.utils import timezone
+from svix.api import Message as MessageApi
+from svix.exceptions import HttpError
+
+from accounts.models import Organization
+from tests.webhooks.conftest import Receiver, deliver, let_time_pass
+from webhooks import endpoints, outbox, relay
+from webhooks.endpoints import NewEndpoint
+from webhooks.models import Message, OutboxMessage
+
+Send = Callable[..., None]
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], Exception | None]], None]:
+    """Have the engine fail for messages of which the given function returns an error."""
+    create = MessageApi.create
+
+    def break_for(error_of: Callable[[Any], Exception | None]) -> None:
+        def failing(self: MessageApi, app_id: str, message_in: Any, *rest: Any) -> Any:
+            if error := error_of(message_in):
+                raise error
+            return create(self, app_id, message_in, *rest)
+
+        monkeypatch.setattr(MessageApi, "create", failing)
+
+    return break_for
+
+
+def _job_of(message_in: Any) -> str:
+    return str(message_in.payload["data"]["job_id"])
+
+
+def _taken() -> list[str]:
+    return [json.loads(message.payload)["data"]["job_id"] for message in Message.objects.order_by("id")]
+
+
+def test_messages_of_an_organization_arrive_in_order(endpoint: NewEndpoint, send: Send) -> None:
+    jobs = [f"job-{number}" for number in range(2 * relay.OF_ONE_ORGANIZATION + 1)]
+    for job in jobs:
+        send(job)
+
+    while relay.hand_over():
+        pass
+
+    assert _taken() == jobs
+
+
+def test_a_message_handed_over_before_is_handed_over_once(endpoint: NewEndpoint, send: Send) -> None:
+    send()
+    relay.hand_over()
+    OutboxMessage.objects.update(handed_over_at=None)
+    let_time_pass()
+
+    relay.hand_over()
+
+    assert Message.objects.count() == 1
+    assert OutboxMessage.objects.get().handed_over_at
+
+
+def test_one_that_fails_keeps_its_place_and_is_tried_again(
+    endpoint: NewEndpoint, send: Send, engine: Any
+) -> None:
+    for job in ("a", "b", "c"):
+        send(job)
+    error = HttpError(code="server_error", detail="try later", status_code=500)
+    engine(lambda message: error if _job_of(message) == "b" else None)
+
+    relay.hand_over()
+    relay.hand_over()
+
+    waiting = OutboxMessage.objects.waiting().order_by("id")
+    assert _taken() == ["a"]
+    assert [message.attempts for message in waiting] == [1, 0]
+    assert "try later" in waiting[0].last_error
+    assert waiting[0].next_attempt_at > timezone.now()
+
+    engine(lambda message: None)
+    let_time_pass()
+    relay.hand_over()
+    assert _taken() == ["a", "b", "c"]
+
+
+def test_one_that_is_refused_for_good_is_passed_by(endpoint: NewEndpoint, send: Send, engine: Any) -> None:
+    for job in ("a", "b", "c"):
+        send(job)
+    error = HttpError(code="too_large", detail="too large", status_code=413)
+    engine(lambda message: error if _job_of(message) == "b" else None)
+
+    relay.hand_over()
+
+    assert _taken() == ["a", "c"]
+    refused = OutboxMessage.objects.exclude(refused_at=None).get()
+    assert "too large" in refused.last_error
+
+
+def test_one_bad_message_does_not_hold_up_other_organizations(
+    organization: Organization,
+    other_organization: Organization,
+    endpoint: NewEndpoint,
+    receiver: Receiver,
+    engine: Any,
+) -> None:
+    endpoints.create(organization=other_organization, url=receiver.url, actor=None)
+    for each in (organization, other_organization):
+        outbox.send(organization=each, event_type="job.completed", data={"job_id": each.name})
+    error = HttpError(code="server_error", detail="", status_code=500)
+    engine(lambda message: error if _job_of(message) == organization.name else None)
+
+    relay.hand_over()
+
+    assert _taken() == [other_organization.name]
+
+
+def test_while_the_engine_is_away_everything_waits_and_nothing_is_lost(
+    endpoint: NewEndpoint, send: Send, receiver: Receiver
+) -> None:
+    for job in ("a", "b"):
+        send(job)
+
+    with override_settings(SVIX_SERVER_URL="http://127.0.0.1:9", SVIX_AUTH_TOKEN="token"):
+        relay.hand_over()
+        assert OutboxMessage.objects.waiting().filter(next_attempt_at__gt=timezone.now()).count() == 2
+    let_time_pass()
+    deliver()
+
+    assert {json.loads(arrival.body)["data"]["job_id"] for arrival in receiver.arrivals} == {"a", "b"}
+
+
+def test_an_answer_that_is_not_json_is_a_failure_like_others(
+    endpoint: NewEndpoint, send: Send, engine: Any
+) -> None:
+    send()
+    engine(lambda message: json.JSONDecodeError("Expecting value", "<html>", 0))
+
+    relay.hand_over()
+
+    assert OutboxMessage.objects.waiting().get().attempts == 1
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectTimeout("slow"), httpx.RemoteProtocolError("cut")])
+def test_the_network_may_fail_in_any_way(
+    error: Exception, endpoint: NewEndpoint, send: Send, engine: Any
+) -> None:
+    send()
+    engine(lambda message: error)
+
+    relay.hand_over()
+
+    assert OutboxMessage.objects.waiting().get().attempts == 1
+
+
+def test_a_row_whose_worker_died_falls_due_again(endpoint: NewEndpoint, send: Send) -> None:
+    send()
+    relay._claim()
+
+    assert relay.hand_over() == 0
+    let_time_pass()
+    assert relay.hand_over() == 1
+    assert Message.objects.count() == 1
