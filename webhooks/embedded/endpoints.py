@@ -72,10 +72,9 @@ def _fields(given: EndpointIn | EndpointPatch) -> dict[str, Any]:
     fields = given.model_dump(exclude_unset=True)
     for name in fields.keys() - _FIELDS:
         raise invalid(name, "The embedded engine does not take this field")
-    if "url" in fields:
-        # Only the form: whether its address may be reached is decided at each sending, when it is known.
-        if not egress.is_url(fields["url"] or ""):
-            raise invalid("url", egress.NOT_A_URL)
+    # Only the form: whether its address may be reached is decided at each sending, when it is known.
+    if "url" in fields and not egress.is_url(fields["url"] or ""):
+        raise invalid("url", egress.NOT_A_URL)
     if fields.get("event_types") is not None:
         _check_event_types(fields["event_types"])
     if fields.get("channels") is not None:
