@@ -302,4 +302,6 @@ LOGGING = {
     "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    # A line a request, also for calls that the embedded engine answers in this process.
+    "loggers": {"httpx": {"level": "WARNING"}},
 }
