@@ -167,17 +167,13 @@ TEMPLATES = [
         },
     },
 ]
-DATABASES = {
-    "default": {
-        **env.db_url_config(
-            env.str(
-                "DATABASE_URL", default=_services.get("database_url", "postgres://127.0.0.1/countinghouse")
-            )
-        ),
-        "CONN_MAX_AGE": 600,
-        "CONN_HEALTH_CHECKS": True,
-    }
-}
+_database = env.db_url_config(
+    env.str("DATABASE_URL", default=_services.get("database_url", "postgres://127.0.0.1/countinghouse"))
+)
+_database |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
+# An unreachable host is said within seconds, also by /readyz.
+_database["OPTIONS"] = {"connect_timeout": 5} | _database.get("OPTIONS", {})
+DATABASES = {"default": _database}
 REDIS_URL = env.str("REDIS_URL", default=_services.get("redis_url", "redis://127.0.0.1:6379/0"))
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en"

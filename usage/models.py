@@ -241,6 +241,7 @@ class UsageRecord(models.Model):
         indexes = [
             models.Index(fields=["organization", "-timestamp", "-id"], name="usage_record_log"),
             models.Index(fields=["organization", "job_id"], name="usage_record_of_job"),
+            models.Index(fields=["id"], name="usage_record_unrated", condition=models.Q(unrated=True)),
         ]
 
     def __str__(self) -> str:

@@ -50,6 +50,7 @@ CREATE TABLE usage_usagerecord (
 ) PARTITION BY RANGE (timestamp);
 CREATE INDEX usage_record_log ON usage_usagerecord (organization_id, timestamp DESC, id DESC);
 CREATE INDEX usage_record_of_job ON usage_usagerecord (organization_id, job_id);
+CREATE INDEX usage_record_unrated ON usage_usagerecord (id) WHERE unrated;
 """
 
 
@@ -521,6 +522,9 @@ class Migration(migrations.Migration):
                                 fields=["organization", "-timestamp", "-id"], name="usage_record_log"
                             ),
                             models.Index(fields=["organization", "job_id"], name="usage_record_of_job"),
+                            models.Index(
+                                fields=["id"], name="usage_record_unrated", condition=models.Q(unrated=True)
+                            ),
                         ],
                     },
                 ),
