@@ -35,6 +35,8 @@ def test_from_the_charts_to_a_jobs_configuration(
     expect(page.get_by_text("17", exact=True).first).to_be_visible()
 
     page.get_by_role("link", name="All request logs").click()
+    # A choice made before the page's script runs waits for the button: that is another story.
+    page.wait_for_url("**/jobs/", wait_until="load")
     page.get_by_label("Region").select_option("us")
     expect(page.get_by_role("link", name="another-job")).to_have_count(0)
     page.get_by_role("link", name="the-job").click()
