@@ -3,7 +3,10 @@
 Also the rules that a shape cannot say; a `Checker` names the first one broken, with the field.
 """
 
+import json
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -114,22 +117,36 @@ class BadBatch(Exception):
 def _one(index: int, raw: bytes | msgspec.Raw) -> Item:
     try:
         return _decode_report(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except msgspec.ValidationError as error:
         return Rejected(index, "invalid_report", str(error))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Rejected(index, "invalid_report", f"Malformed JSON: {error}")
 
 
 def read_json(body: bytes) -> list[Item]:
     """Decode `{"jobs": […]}`. Raises `BadBatch` when it is not that, or holds more than 10,000 reports."""
     try:
         jobs = _decode_batch(body).jobs
-        raws = _decode_raws(jobs)
+        raws: Sequence[bytes | msgspec.Raw] = _decode_raws(jobs)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadBatch(f'The body must be {{"jobs": [...]}}: {error}', "jobs") from None
+        raws = _read_leniently(body)
+        if not raws:
+            raise BadBatch(f'The body must be {{"jobs": [...]}}: {error}', "jobs") from None
+        jobs = None
     _check_count(len(raws))
+    if jobs is not None:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return list(_decode_reports(jobs))
+    return [_one(index, raw) for index, raw in enumerate(raws)]
+
+
+def _read_leniently(body: bytes) -> list[bytes]:
+    """The reports of a batch that only the stricter decoder finds malformed, such as by half a surrogate pair."""
     try:
-        return list(_decode_reports(jobs))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return [_one(index, raw) for index, raw in enumerate(raws)]
+        jobs = json.loads(body)["jobs"]
+        return [json.dumps(job).encode() for job in jobs] if isinstance(jobs, list) else []
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return []
 
 
 def read_ndjson(body: bytes) -> list[Item]:
@@ -160,6 +177,8 @@ class Checker:
         """The code and message of the first rule this report, which encodes as `encoded`, breaks; or None."""
         if b"\\u0000" in encoded and _NUL.search(encoded):
             return "invalid_report", "Text must not contain the character U+0000."
+        if report.job_id in (".", ".."):  # clients fold them out of the path of a URL
+            return "invalid_report", "`job_id` must not be `.` or `..`."
         if isinstance(report.webhook, DirectWebhook) and not _is_http(report.webhook.url):
             return "invalid_report", "`webhook.url` must be an http or https address."
         if not self._earliest <= report.created_at <= self._latest:

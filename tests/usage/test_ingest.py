@@ -249,6 +249,9 @@ def test_batch_priority_costs_a_fifth_less(post_jobs: Post, job: Make) -> None:
     [
         ({"job_id": ""}, "invalid_report", "job_id"),
         ({"job_id": "x" * 129}, "invalid_report", "job_id"),
+        ({"job_id": ".."}, "invalid_report", "job_id"),
+        ({"metadata": {"half": "\ud83d"}}, "invalid_report", "Malformed JSON"),
+        ({"metadata": {"number": float("nan")}}, "invalid_report", "Malformed JSON"),
         ({"job_id": "a\0b"}, "invalid_report", "U+0000"),
         ({"metadata": {"deep": ["a\0b"]}}, "invalid_report", "U+0000"),
         ({"api_key_id": "key_unknown"}, "unknown_api_key", "api_key_id"),
