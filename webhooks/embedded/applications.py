@@ -1,6 +1,5 @@
 """Applications of the embedded engine: an organization each."""
 
-from django.db.models import Q
 from svix.models import ApplicationIn, ApplicationOut
 
 from accounts.models import Organization
@@ -36,11 +35,11 @@ def open_for(wanted: ApplicationIn) -> tuple[Application, bool]:
 def find(call: Call) -> Application:
     """Return the application in the path, by its id or its uid."""
     name = call.names["app"]
-    application = (
-        Application.objects.filter(Q(uid=name) | Q(organization__uid=name))
-        .select_related("organization")
-        .first()
+    is_own = name.startswith("app_")
+    found = (
+        Application.objects.filter(uid=name) if is_own else Application.objects.filter(organization__uid=name)
     )
+    application = found.select_related("organization").first()
     if application is None:
         raise not_found()
     return application

@@ -187,10 +187,10 @@ def record(outcomes: Iterable[Outcome]) -> None:
             )
         )
         if delivery.next_attempt_at == outcome.claimed.lease:
-            _settle(delivery, outcome)
-            settled.append(delivery)
+            settled.append(_settled(delivery, outcome))
     Attempt.objects.bulk_create(attempts)
-    Delivery.objects.bulk_update(settled, ["attempts", "status", "next_attempt_at"])
+    with connection.cursor() as cursor:
+        cursor.execute(_SETTLE, [json.dumps(settled, default=datetime.isoformat)])
 
 
 def wait_after(failures: int, *, timed_out: bool = False) -> timedelta | None:
@@ -201,14 +201,17 @@ def wait_after(failures: int, *, timed_out: bool = False) -> timedelta | None:
     return timedelta(seconds=max(seconds, SHORTEST_WAIT_AFTER_TIMEOUT) if timed_out else seconds)
 
 
-def _settle(delivery: Delivery, outcome: Outcome) -> None:
-    delivery.attempts += 1
-    wait = None if outcome.succeeded else wait_after(delivery.attempts, timed_out=outcome.timed_out)
-    delivery.next_attempt_at = timezone.now() + wait if wait else None
-    if outcome.succeeded:
-        delivery.status = Status.SUCCESS
-    elif wait is None:
-        delivery.status = Status.FAIL
+def _settled(delivery: Delivery, outcome: Outcome) -> dict[str, Any]:
+    """Return what an outcome makes of its delivery."""
+    attempts = delivery.attempts + 1
+    wait = None if outcome.succeeded else wait_after(attempts, timed_out=outcome.timed_out)
+    unsuccessful = Status.SENDING if wait else Status.FAIL
+    return {
+        "id": delivery.pk,
+        "attempts": attempts,
+        "status": Status.SUCCESS if outcome.succeeded else unsuccessful,
+        "next_attempt_at": timezone.now() + wait if wait else None,
+    }
 
 
 _TAKE_IN = """
@@ -272,4 +275,13 @@ _CLAIM = """
     FROM due
     WHERE webhooks_delivery.id = due.id
     RETURNING webhooks_delivery.id
+"""
+
+_SETTLE = """
+    UPDATE webhooks_delivery AS delivery
+    SET attempts = settled.attempts, status = settled.status, next_attempt_at = settled.next_attempt_at
+    FROM json_to_recordset(%s::json) AS settled (
+        id bigint, attempts integer, status smallint, next_attempt_at timestamptz
+    )
+    WHERE delivery.id = settled.id
 """
