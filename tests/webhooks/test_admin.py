@@ -1,0 +1,145 @@
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from accounts import audit
+from accounts.models import AuditEntry, Organization, User
+from tests.webhooks.conftest import Receiver, deliver
+from webhooks import outbox
+from webhooks.endpoints import NewEndpoint
+from webhooks.models import Attempt, Endpoint, Message, OutboxMessage
+
+Send = Callable[..., None]
+
+ENDPOINTS = "/admin/webhooks/endpoint/"
+OUTBOX, MESSAGES, ATTEMPTS = (f"/admin/webhooks/{name}/" for name in ("outboxmessage", "message", "attempt"))
+
+
+@pytest.fixture
+def row(endpoint: NewEndpoint) -> Endpoint:
+    return Endpoint.objects.get(uid=endpoint.endpoint.id)
+
+
+def test_staff_add_an_endpoint(back_office: Client, organization: Organization, staff: User) -> None:
+    answer = back_office.post(
+        f"{ENDPOINTS}add/",
+        {
+            "organization": organization.pk,
+            "url": "https://example.com/hook",
+            "description": "Billing",
+            "event_types": ["job.failed"],
+        },
+    )
+
+    assert answer.status_code == 302
+    made = Endpoint.objects.get()
+    assert (made.url, made.description, made.event_types) == (
+        "https://example.com/hook",
+        "Billing",
+        ["job.failed"],
+    )
+    entry = AuditEntry.objects.newest_first()[0]
+    assert (entry.action, entry.actor, entry.target_uid) == (audit.Action.ENDPOINT_CREATED, staff, made.uid)
+    assert outbox.subscribed([organization.pk]) == {organization.pk}
+
+
+def test_staff_change_an_endpoint_and_it_is_recorded(back_office: Client, row: Endpoint) -> None:
+    back_office.post(
+        f"{ENDPOINTS}{row.pk}/change/",
+        {"url": row.url, "description": "Now off", "event_types": [], "disabled": "on"},
+    )
+
+    row.refresh_from_db()
+    assert (row.description, row.event_types, row.disabled) == ("Now off", None, True)
+    entry = AuditEntry.objects.newest_first()[0]
+    assert entry.action == audit.Action.ENDPOINT_UPDATED
+    assert entry.after == {"description": "Now off", "disabled": True}
+
+
+@pytest.mark.parametrize("url", ["ftp://example.com", "nonsense", "javascript:alert(1)", "http://"])
+def test_a_wrong_url_is_an_error_of_the_form(url: str, back_office: Client, row: Endpoint) -> None:
+    answer = back_office.post(f"{ENDPOINTS}{row.pk}/change/", {"url": url, "event_types": []})
+
+    assert answer.status_code == 200
+    assert "Enter a valid URL" in answer.content.decode()
+
+
+def test_staff_delete_an_endpoint(back_office: Client, row: Endpoint) -> None:
+    back_office.post(f"{ENDPOINTS}{row.pk}/delete/", {"post": "yes"})
+
+    assert not Endpoint.objects.existing().exists()
+    assert f"{ENDPOINTS}{row.pk}/" not in back_office.get(ENDPOINTS).content.decode()
+    assert AuditEntry.objects.filter(action=audit.Action.ENDPOINT_DELETED).exists()
+
+
+def test_secrets_are_on_no_page(
+    back_office: Client, row: Endpoint, endpoint: NewEndpoint, send: Send, receiver: Receiver
+) -> None:
+    send()
+    deliver()
+
+    for model in (Endpoint, OutboxMessage, Message, Attempt):
+        for obj in model._default_manager.all():
+            name = f"admin:webhooks_{model._meta.model_name}"
+            for url in (reverse(f"{name}_changelist"), reverse(f"{name}_change", args=[obj.pk])):
+                page = back_office.get(url)
+                assert page.status_code == 200
+                assert endpoint.secret not in page.content.decode()
+
+
+def test_facts_cannot_be_changed(back_office: Client, endpoint: NewEndpoint, send: Send) -> None:
+    send()
+    deliver()
+
+    for path, model in ((OUTBOX, OutboxMessage), (MESSAGES, Message), (ATTEMPTS, Attempt)):
+        obj = model._default_manager.get()
+        assert back_office.post(f"{path}{obj.pk}/change/", {}).status_code == 403
+        assert back_office.post(f"{path}{obj.pk}/delete/", {"post": "yes"}).status_code == 403
+        assert back_office.get(f"{path}add/").status_code == 403
+
+
+@pytest.mark.parametrize("path", [OUTBOX, MESSAGES, ATTEMPTS])
+def test_lists_ask_little_and_count_nothing(
+    path: str, back_office: Client, endpoint: NewEndpoint, send: Send
+) -> None:
+    for number in range(5):
+        send(f"job-{number}")
+    deliver()
+
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        back_office.get(path)
+
+    asked = [query["sql"] for query in queries if "webhooks_" in query["sql"]]
+    assert len(asked) <= 2
+    assert not any("COUNT" in sql for sql in asked)
+
+
+def test_rows_are_found_by_id_and_by_organization(
+    back_office: Client, organization: Organization, endpoint: NewEndpoint, send: Send
+) -> None:
+    send()
+    deliver()
+    uid = Message.objects.get().uid
+
+    for term in (uid, organization.uid):
+        assert uid in back_office.get(MESSAGES, {"q": term}).content.decode()
+    assert uid not in back_office.get(MESSAGES, {"q": "msg_unknown"}).content.decode()
+    assert uid not in back_office.get(MESSAGES, {"q": "org_unknown"}).content.decode()
+
+
+def test_what_waits_can_be_singled_out(back_office: Client, endpoint: NewEndpoint, send: Send) -> None:
+    send("a")
+    deliver()
+    send("b")
+    handed_over, waiting = OutboxMessage.objects.order_by("id")
+
+    page = back_office.get(OUTBOX, {"state": "waiting"}).content.decode()
+
+    assert waiting.uid in page
+    assert handed_over.uid not in page
