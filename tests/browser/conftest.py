@@ -12,16 +12,17 @@ from accounts.models import User
 from tests.conftest import PASSWORD
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Start Chromium once: CHROMIUM, or the one on the path. Without one the tests are skipped, but not under CI."""
+    """Start Chromium: CHROMIUM, or the one on the path. Without one the tests are skipped, but not under CI."""
     executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if executable is None:
         message = "No Chromium found: install Debian's chromium, or set CHROMIUM to its path."
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    # Playwright's synchronous API keeps an event loop in this thread, and Django would refuse queries beside one.
+    # Playwright's synchronous API keeps an event loop in this thread: Django would refuse queries beside it, and no
+    # test outside this folder could run a loop of its own.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
