@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
@@ -150,6 +151,7 @@ class FoundById(BigTableAdmin[M]):
     list_select_related: ClassVar[Any] = ("organization",)
     search_fields = ("=uid",)
     search_help_text = "An id, or an organization's (org_…)"
+    sortable_by = ()  # nothing but the order of ids has an index
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[M], search_term: str
@@ -185,7 +187,7 @@ class OutboxMessageAdmin(FoundById[OutboxMessage]):
     list_filter = (StateFilter,)
     fieldsets = (
         (None, {"fields": ("uid", "organization", "event_type", "state", "channels", "url")}),
-        ("Handing over", {"fields": ("handed_over_at", "attempts", "next_attempt_at", "last_error")}),
+        ("Handing over", {"fields": ("handed_over_at", "attempts", "next_try", "last_error")}),
         ("Content", {"fields": ("created_at", "content")}),
     )
 
@@ -198,6 +200,10 @@ class OutboxMessageAdmin(FoundById[OutboxMessage]):
     @admin.display(description="last error")
     def error(self, message: OutboxMessage) -> str:
         return message.last_error[:100]
+
+    @admin.display
+    def next_try(self, message: OutboxMessage) -> datetime | None:
+        return None if message.handed_over_at or message.refused_at else message.next_attempt_at
 
     @admin.display
     def content(self, message: OutboxMessage) -> str:

@@ -4,18 +4,31 @@ A message is written only where somebody may want it: for organizations that hav
 jobs that name a URL of their own.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
+import msgspec
 from django.utils import timezone
 
+from accounts import prepared
 from accounts.models import Organization
 from webhooks import events
 from webhooks.models import Application
+
+_INSERT = """
+INSERT INTO webhooks_outboxmessage (
+    uid, organization_id, event_type, payload, channels, url, next_attempt_at, attempts, last_error, created_at
+)
+SELECT 'evt_' || replace(gen_random_uuid()::text, '-', ''),
+       organization_id, event_type, payload, channels, url, now(), 0, '', now()
+FROM json_to_recordset(%s::json) AS draft (
+    position int, organization_id bigint, event_type text, payload text, channels text[], url text
+)
+ORDER BY position
+"""
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True)
@@ -58,22 +71,7 @@ def send_many(drafts: Sequence[Draft]) -> int:
         }
         for position, draft in enumerate(drafts)
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO webhooks_outboxmessage (
-                uid, organization_id, event_type, payload, channels, url,
-                next_attempt_at, attempts, last_error, created_at
-            )
-            SELECT 'evt_' || replace(gen_random_uuid()::text, '-', ''),
-                   organization_id, event_type, payload, channels, url, now(), 0, '', now()
-            FROM json_to_recordset(%s::json) AS draft (
-                position int, organization_id bigint, event_type text, payload text, channels text[], url text
-            )
-            ORDER BY position
-            """,
-            [json.dumps(rows)],
-        )
+    prepared.fetch(_INSERT, [_encode(rows).decode()])
     return len(rows)
 
 
