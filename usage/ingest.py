@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -32,7 +32,7 @@ from usage.reports_in import (
     UsageItem,
     encode,
 )
-from webhooks import outbox
+from webhooks import events, outbox
 
 _FINAL = 3
 
@@ -507,7 +507,7 @@ def _announce(finished: list[_Changed], keys: dict[int, _Key], now: datetime) ->
             "organization_id": keys[job.organization_id].organization_uid,
             "type": job.type,
             "status": job.status,
-            "created_at": utc(job.created_at),
+            "created_at": events.utc(job.created_at),
             "duration": job.duration,
             "num_pages": job.num_pages,
             "credits": 0.0 if job.status == JobStatus.FAILED else float(job.credits),
@@ -530,10 +530,6 @@ def _announce(finished: list[_Changed], keys: dict[int, _Key], now: datetime) ->
 
 
 _EVENTS = {JobStatus.COMPLETED: "job.completed", JobStatus.FAILED: "job.failed"}
-
-
-def utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _count(finished: list[_Changed], keys: dict[int, _Key]) -> None:

@@ -3,10 +3,11 @@
 Payloads have the form of Standard Webhooks: `{"type", "timestamp", "data"}`.
 """
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,15 @@ JOB_FAILED = EventType(
     },
 )
 
+_encode = msgspec.json.Encoder().encode
 EVENT_TYPES = {event_type.name: event_type for event_type in (JOB_COMPLETED, JOB_FAILED)}
+
+
+def utc(moment: datetime) -> str:
+    """A time as messages tell it, such as `2026-06-18T09:30:00.000000Z`."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def payload(event_type: str, timestamp: datetime, data: dict[str, Any]) -> str:
     """Return the JSON text of a message. KeyError for a type that is not in the catalogue."""
-    return json.dumps(
-        {
-            "type": EVENT_TYPES[event_type].name,
-            "timestamp": timestamp.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "data": data,
-        },
-        separators=(",", ":"),
-    )
+    return _encode({"type": EVENT_TYPES[event_type].name, "timestamp": utc(timestamp), "data": data}).decode()

@@ -53,7 +53,10 @@ class OutboxMessage(models.Model):
     """
 
     uid = uid_field("evt")
-    organization = models.ForeignKey(Organization, models.CASCADE, related_name="+", db_index=False)
+    # No constraint: it would look up and lock the organization for every message of a batch.
+    organization = models.ForeignKey(
+        Organization, models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
     event_type = models.CharField(max_length=64)
     payload = models.TextField(help_text="The JSON text that is signed and sent.")
     channels = ArrayField(models.TextField(), null=True)

@@ -92,6 +92,9 @@ class Migration(migrations.Migration):
                     django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), size=None),
                 ),
             ],
+            options={
+                "indexes": [models.Index(fields=["organization_id", "region"], name="daily_jobs_region")],
+            },
         ),
         migrations.CreateModel(
             name="DailyUsage",
@@ -369,6 +372,7 @@ class Migration(migrations.Migration):
                 (
                     "organization",
                     models.ForeignKey(
+                        db_constraint=False,
                         db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="jobs",
@@ -400,6 +404,7 @@ class Migration(migrations.Migration):
                 (
                     "organization",
                     models.ForeignKey(
+                        db_constraint=False,
                         db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="+",
