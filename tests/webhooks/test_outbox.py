@@ -44,7 +44,7 @@ def test_an_organization_stays_subscribed_when_its_endpoint_is_gone(
     assert outbox.subscribed([organization.pk, other_organization.pk]) == {organization.pk}
 
 
-def test_many_are_written_by_one_statement_in_their_order(organization: Organization) -> None:
+def test_many_are_written_in_their_order(organization: Organization) -> None:
     drafts = [_draft(organization, f"job-{number}") for number in range(20)]
 
     with mock.patch.object(prepared, "fetch", wraps=prepared.fetch) as statements:
