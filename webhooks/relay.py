@@ -80,8 +80,11 @@ def _claim() -> list[OutboxMessage]:
             _CLAIM, {"lease": LEASE, "limit": AT_A_TIME, "of_one_organization": OF_ONE_ORGANIZATION}
         )
         ids = [row[0] for row in cursor.fetchall()]
-    messages = OutboxMessage.objects.filter(pk__in=ids).select_related("organization")
-    return list(messages.order_by("organization_id", "id"))
+    rows = OutboxMessage.objects.filter(pk__in=ids)
+    messages = list(rows.select_related("organization").order_by("organization_id", "id"))
+    if len(messages) < len(ids):  # written while their organization was being deleted
+        rows.exclude(pk__in=[message.pk for message in messages]).delete()
+    return messages
 
 
 def _hand_over(message: OutboxMessage) -> None:

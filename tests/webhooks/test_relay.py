@@ -167,3 +167,12 @@ def test_a_row_whose_worker_died_falls_due_again(endpoint: NewEndpoint, send: Se
     let_time_pass()
     assert relay.hand_over() == 1
     assert Message.objects.count() == 1
+
+
+def test_what_an_organization_left_behind_is_removed(organization: Organization, receiver: Receiver) -> None:
+    draft = outbox.Draft(organization.pk + 1_000_000, "job.completed", {"job_id": "job-1"}, timezone.now())
+    outbox.send_many([draft])
+
+    relay.hand_over()
+
+    assert not OutboxMessage.objects.exists()
