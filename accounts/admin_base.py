@@ -87,6 +87,7 @@ class BigTableAdmin(ReadOnlyAdmin[M]):
 
     paginator = InfinitePaginator
     ordering = ("-pk",)
+    sortable_by = ()  # nothing but this order has an index
     show_facets = ShowFacets.NEVER
 
 

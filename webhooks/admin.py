@@ -151,7 +151,6 @@ class FoundById(BigTableAdmin[M]):
     list_select_related: ClassVar[Any] = ("organization",)
     search_fields = ("=uid",)
     search_help_text = "An id, or an organization's (org_…)"
-    sortable_by = ()  # nothing but the order of ids has an index
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[M], search_term: str
