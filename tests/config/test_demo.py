@@ -9,6 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.models import Sum
 from django.test import Client
+from django_otp.plugins.otp_totp.models import TOTPDevice
 from pytest_django import Settings
 
 from accounts import authentication
@@ -164,3 +165,12 @@ def test_lost_secrets_are_said_plainly(var: Path) -> None:
 
     with pytest.raises(CommandError, match=r"demo-secrets\.json"):
         make(var)
+
+
+def test_the_code_of_the_moment_opens_the_staffs_device(var: Path) -> None:
+    (var / "demo.json").write_text(json.dumps(make(var)))
+    output = StringIO()
+
+    call_command("demo", code=True, stdout=output)
+
+    assert TOTPDevice.objects.get(user__is_staff=True).verify_token(output.getvalue().strip())

@@ -167,6 +167,7 @@ def _demo_lines(demo: dict[str, Any]) -> list[str]:
         f"Support staff, at {settings.BASE_URL}/admin/",
         f"  {'staff':<10}  {staff['email']:<34}  {staff['password']}",
         f"  {'one-time':<10}  otpauth://totp/{label}?{query}",
+        f"  {'':<10}  (its code of this moment: .venv/bin/python manage.py demo --code)",
         "Gateway",
         f"  {'key':<10}  {demo['gateway_key']}",
         "",
