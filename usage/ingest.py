@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import psycopg
 from django.db import transaction
 from msgspec import Struct
 
@@ -223,10 +224,27 @@ def ingest(items: Sequence[Item], *, now: datetime) -> Outcome:
         partitions.ensure(
             partitions.month_of(item.timestamp) for report in reports for item in report.report.usage
         )
-        with transaction.atomic():
-            _take_in(reports, outcome, now)
+        try:
+            with transaction.atomic():
+                _take_in(reports, outcome, now)
+        except psycopg.DataError as error:
+            return _one_by_one(items, now, error)
     outcome.rejected.sort(key=lambda rejected: rejected.index)
     return outcome
+
+
+def _one_by_one(items: Sequence[Item], now: datetime, error: psycopg.DataError) -> Outcome:
+    """Find the report with a value that no check foresaw and the database refuses, so that it harms no other."""
+    if len(items) == 1:
+        message = f"The database refused a value: {error.diag.message_primary}"
+        return Outcome(rejected=[Rejected(0, "invalid_report", message)])
+    whole = Outcome()
+    for index, item in enumerate(items):
+        alone = ingest([item], now=now)
+        whole.accepted += alone.accepted
+        whole.duplicates += alone.duplicates
+        whole.rejected += [Rejected(index, found.code, found.message) for found in alone.rejected]
+    return whole
 
 
 def day_of(zone: ZoneInfo, moment: datetime) -> date:

@@ -191,7 +191,7 @@ class Checker:
                     "invalid_report",
                     f"`usage[{index}].idempotency_key` must not begin with `{CORRECTION}`.",
                 )
-            if item.quantity is not None and not 0 <= item.quantity <= 1_000_000_000:
+            if item.quantity is not None and not _is_quantity(item.quantity):
                 return "invalid_report", f"`usage[{index}].quantity` must be from 0 to 1,000,000,000."
         return None
 
@@ -199,6 +199,11 @@ class Checker:
         if time > self._latest:
             return "timestamp_out_of_range", f"`{field}` is more than 5 minutes ahead."
         return "timestamp_out_of_range", f"`{field}` is more than {self._days:,} days old."
+
+
+def _is_quantity(number: Decimal) -> bool:
+    # So tiny a number is none that anybody measured, and no column holds it.
+    return 0 <= number <= 1_000_000_000 and (number == 0 or number.adjusted() > -100)
 
 
 def _is_http(url: str) -> bool:

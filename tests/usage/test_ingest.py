@@ -11,6 +11,7 @@ from django.db.models import Sum
 from accounts import keys
 from accounts.models import ApiKey, Organization
 from tests.usage.conftest import item
+from usage import reports_in
 from usage.models import (
     CreditRate,
     DailyJobs,
@@ -275,6 +276,7 @@ def test_batch_priority_costs_a_fifth_less(post_jobs: Post, job: Make) -> None:
         ({"usage": [item("k", pages=-1)]}, "invalid_report", "pages"),
         ({"usage": [item("k", product="paint")]}, "invalid_report", "product"),
         ({"usage": [item("k", quantity=-1)]}, "invalid_report", "usage[0].quantity"),
+        ({"usage": [item("k", quantity=1e-300)]}, "invalid_report", "usage[0].quantity"),
         ({"usage": [item("k", quantity=1e300)]}, "invalid_report", "usage[0].quantity"),
         ({"usage": [item("k", priority="urgent")]}, "invalid_report", "priority"),
         (
@@ -297,3 +299,15 @@ def test_a_bad_report_is_refused_by_field_and_harms_no_other(
 
 def test_backslashes_before_u0000_are_text(post_jobs: Post, job: Make) -> None:
     assert post_jobs(job(metadata={"path": "C:\\u0000"}))["accepted"] == 1
+
+
+def test_a_value_that_only_the_database_refuses_harms_no_other_report(
+    post_jobs: Post, job: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports_in, "_is_quantity", lambda number: True)
+
+    answer = post_jobs(job("good-1"), job("bad", usage=[item("k", quantity=1e300)]), job("good-2"))
+
+    assert (answer["accepted"], [r["index"] for r in answer["rejected"]]) == (2, [1])
+    assert "overflow" in answer["rejected"][0]["message"]
+    assert Job.objects.count() == 2
