@@ -4,18 +4,22 @@ Django's own cursor writes the values into the text of a query, which PostgreSQL
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, LiteralString
 
 import psycopg
 from django.db import connection
-from psycopg.types.json import JsonbLoader
 
 
 def fetch(query: LiteralString, values: Sequence[Any]) -> list[tuple[Any, ...]]:
     """Run a query in the transaction that is open, if one is. Raises psycopg's errors, not Django's."""
     connection.ensure_connection()
-    with psycopg.Cursor(connection.connection) as cursor:
-        # Django reads jsonb as text, for its fields decode it themselves.
-        cursor.adapters.register_loader("jsonb", JsonbLoader)
-        cursor.execute(query, values, prepare=True)
-        return cursor.fetchall() if cursor.description else []
+    cursor = psycopg.Cursor(connection.connection)
+    cursor.execute(query, values, prepare=True)
+    return cursor.fetchall() if cursor.description else []
+
+
+def pipeline() -> AbstractContextManager[object]:
+    """Within it, statements that return nothing run while this process goes on. Their errors rise at its end."""
+    connection.ensure_connection()
+    return connection.connection.pipeline()  # type: ignore[no-any-return]

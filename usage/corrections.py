@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from django.db import transaction
+import msgspec
 
-from usage import records, statements
+from usage import statements
 from usage.records import RecordRow
 from usage.reports_in import CORRECTION
 
@@ -34,49 +34,38 @@ WHERE j.organization_id = x.organization_id AND j.job_id = x.job_id
 """
 
 
-def void_jobs(jobs: Sequence[tuple[int, str]], *, reason: str) -> int:
-    """Give back what these jobs (organization id, job id), locked by the caller, were charged. Returns the records.
+def void_jobs(jobs: Sequence[tuple[int, str]], *, reason: str) -> list[RecordRow]:
+    """Take back what these jobs (organization id, job id) were charged: returns the records that do, to be written.
 
-    Pages and requests stay as they were: the work was asked for, it is only not paid for. Doing it again does nothing.
+    The caller has locked the jobs, and writes the records by `records.write` in the same transaction. Pages and
+    requests stay as they were: the work was asked for, it is only not paid for. Doing it again does nothing.
     """
     if not jobs:
-        return 0
-    with transaction.atomic():
-        charged = statements.run(
-            _CHARGED, [{"organization_id": organization, "job_id": job} for organization, job in jobs]
-        )
-        if not charged:
-            return 0
-        originals = {f"{CORRECTION}{id}": RecordRow(*values) for id, *values in charged}
-        claims = [{"organization_id": row.organization_id, "key": key} for key, row in originals.items()]
-        claimed = {key for (key,) in statements.run(_CLAIM, claims)}
-        negatives = [
-            RecordRow(
-                organization_id=row.organization_id,
-                idempotency_key=key,
-                job_id=row.job_id,
-                api_key_id=row.api_key_id,
-                product=row.product,
-                feature=row.feature,
-                file_type=row.file_type,
-                region=row.region,
-                priority=row.priority,
-                requests=0,
-                pages=0,
-                quantity=None,
-                credits=-row.credits,
-                cost=-row.cost,
-                rate_id=row.rate_id,
-                unrated=False,
-                corrects=row.idempotency_key,
-                reason=reason,
-                day=row.day,
-                timestamp=row.timestamp,
-                attributes=None,
-            )
-            for key, row in originals.items()
-            if key in claimed
-        ]
-        records.write(negatives)
-        statements.run(_JOBS, negatives)
-        return len(negatives)
+        return []
+    charged = statements.run(
+        _CHARGED, [{"organization_id": organization, "job_id": job} for organization, job in sorted(jobs)]
+    )
+    if not charged:
+        return []
+    originals = {f"{CORRECTION}{id}": RecordRow(*values) for id, *values in charged}
+    claims = [{"organization_id": row.organization_id, "key": key} for key, row in originals.items()]
+    claimed = {key for (key,) in statements.run(_CLAIM, claims)}
+    corrections = [_negative(row, key, reason) for key, row in originals.items() if key in claimed]
+    statements.run(_JOBS, corrections)
+    return corrections
+
+
+def _negative(row: RecordRow, key: str, reason: str) -> RecordRow:
+    return msgspec.structs.replace(
+        row,
+        idempotency_key=key,
+        requests=0,
+        pages=0,
+        quantity=None,
+        credits=-row.credits,
+        cost=-row.cost,
+        unrated=False,
+        corrects=row.idempotency_key,
+        reason=reason,
+        attributes=None,
+    )

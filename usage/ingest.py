@@ -13,10 +13,12 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import psycopg
 from django.db import transaction
 from msgspec import Struct
 
+from accounts import prepared
 from accounts.models import ApiKey
 from usage import corrections, partitions, records, statements
 from usage.models import STAGE, DailyJobs, JobStatus
@@ -98,8 +100,8 @@ ON CONFLICT (organization_id, job_id) DO UPDATE SET
     report_digest = excluded.report_digest,
     updated_at = excluded.updated_at
 WHERE j.stage < 3 AND excluded.stage >= j.stage AND j.report_digest <> excluded.report_digest
-RETURNING organization_id, job_id, status, usage_items, stage, (xmax = 0) AS is_new,
-    api_key_id, type, created_at, duration, num_pages, region, credits, webhook, metadata, error
+RETURNING organization_id, job_id, status, usage_items, xmax = 0,
+    CASE WHEN xmax <> 0 AND stage = 3 THEN row_to_json(j)::text END
 """
 
 # Usage that comes after its job's last word.
@@ -191,26 +193,7 @@ class _JobRow(Struct):
     report_digest: str
 
 
-@dataclass(frozen=True)
-class _Changed:
-    """A job this batch created or moved on, as it stands now."""
-
-    organization_id: int
-    job_id: str
-    status: str
-    usage_items: int
-    stage: int
-    is_new: bool
-    api_key_id: int
-    type: str
-    created_at: datetime
-    duration: float | None
-    num_pages: int | None
-    region: str
-    credits: Decimal
-    webhook: dict[str, Any] | None
-    metadata: dict[str, Any] | None
-    error: Any
+_decode_job = msgspec.json.Decoder(_JobRow).decode
 
 
 def ingest(items: Sequence[Item], *, now: datetime) -> Outcome:
@@ -286,7 +269,8 @@ def _check(items: Sequence[Item], outcome: Outcome, now: datetime) -> list[_Repo
 
 
 def _keys(uids: set[str]) -> dict[str, _Key]:
-    rows = ApiKey.objects.filter(uid__in=uids, organization__isnull=False).values_list(
+    known = [uid for uid in uids if "\0" not in uid]  # with which the database cannot even be asked
+    rows = ApiKey.objects.filter(uid__in=known, organization__isnull=False).values_list(
         "id",
         "uid",
         "organization_id",
@@ -307,30 +291,35 @@ def _take_in(reports: list[_Report], outcome: Outcome, now: datetime) -> None:
     _save_configs(reports)
     rows = _fold(reports)
     charges = _price(reports, rows)
-    changed = {
-        (job.organization_id, job.job_id): job
-        for job in (
-            _Changed(*values) for values in statements.run(_JOBS, [rows[key] for key in sorted(rows)])
-        )
-    }
+    # Status and number of usage items of the jobs that this batch created or moved on.
+    standing: dict[JobKey, tuple[str, int]] = {}
+    finished: list[_JobRow] = []
+    failed: list[JobKey] = []
+    for organization, job_id, status, usage_items, is_new, job in statements.run(
+        _JOBS, [rows[key] for key in sorted(rows)]
+    ):
+        key = organization, job_id
+        standing[key] = status, usage_items
+        if STAGE[status] == _FINAL:
+            finished.append(rows[key] if is_new else _decode_job(job))
+            if status == JobStatus.FAILED and not is_new:
+                failed.append(key)
     for report in reports:
-        if report.new_items or (report.changes_job and report.job in changed):
+        if report.new_items or (report.changes_job and report.job in standing):
             outcome.accepted += 1
         else:
             outcome.duplicates += 1
-    _record(reports, rows, changed, charges)
-    finished = [changed[key] for key in sorted(changed) if changed[key].stage == _FINAL]
-    corrections.void_jobs(
-        [
-            (job.organization_id, job.job_id)
-            for job in finished
-            if job.status == JobStatus.FAILED and not job.is_new
-        ],
-        reason="The job failed.",
-    )
+    late = [rows[key] for key in sorted(rows) if key not in standing and rows[key].usage_items]
+    if late:
+        for organization, job_id, status, usage_items in statements.run(_LATE, late):
+            standing[organization, job_id] = status, usage_items
+    corrected = corrections.void_jobs(failed, reason="The job failed.")
     keys = {report.key.organization_id: report.key for report in reports}
-    _announce(finished, keys, now)
-    _count(finished, keys)
+    drafts = _drafts(finished, keys, now)
+    with prepared.pipeline():
+        outbox.send_many(drafts)
+        _count(finished, keys)
+        records.write(_records(reports, rows, standing, charges) + corrected)
 
 
 def _claim(reports: list[_Report], outcome: Outcome) -> list[_Report]:
@@ -377,7 +366,7 @@ def _fold(reports: list[_Report]) -> dict[JobKey, _JobRow]:
     rows: dict[JobKey, _JobRow] = {}
     for report in reports:
         stage, digest = known.get(report.job, (-1, ""))
-        new_stage = STAGE[JobStatus(report.report.status)]
+        new_stage = STAGE[report.report.status]
         earlier = rows.get(report.job)
         if stage == _FINAL or new_stage < stage or digest == report.digest:
             # Nothing new of the job, but its row must be there to find out what became of it.
@@ -457,28 +446,22 @@ def _price(reports: list[_Report], rows: dict[JobKey, _JobRow]) -> dict[int, tup
     return charges
 
 
-def _record(
+def _records(
     reports: list[_Report],
     rows: dict[JobKey, _JobRow],
-    changed: dict[JobKey, _Changed],
+    standing: dict[JobKey, tuple[str, int]],
     charges: dict[int, tuple[Rate | None, Decimal]],
-) -> None:
-    """Write a usage record for every new item. A failed job's are written at 0 credits."""
-    standing = {key: (job.status, job.usage_items) for key, job in changed.items()}
-    late = [rows[key] for key in sorted(rows) if key not in changed and rows[key].usage_items]
-    if late:
-        standing |= {
-            (organization, job): tuple(rest) for organization, job, *rest in statements.run(_LATE, late)
-        }
+) -> list[RecordRow]:
+    """A usage record for every new item. A failed job's are at 0 credits."""
     # How many items a job had before: only a job's first item counts a request.
     had = {key: standing[key][1] - row.usage_items for key, row in rows.items() if row.usage_items}
-    records_in = []
+    found = []
     for report in reports:
         for item in report.new_items:
             status = standing[report.job][0]
             rate, credits = charges[id(item)]
             charged = Decimal(0) if status == JobStatus.FAILED else credits
-            records_in.append(
+            found.append(
                 RecordRow(
                     organization_id=report.key.organization_id,
                     idempotency_key=item.idempotency_key,
@@ -504,21 +487,17 @@ def _record(
                 )
             )
             had[report.job] += 1
-    records.write(records_in)
+    return found
 
 
-def _announce(finished: list[_Changed], keys: dict[int, _Key], now: datetime) -> None:
-    """Put a message in the outbox for each job that completed or failed, where somebody is to hear of it."""
-    jobs = [
-        job for job in finished if job.status in _EVENTS and (job.webhook or {}).get("mode") != "disabled"
-    ]
-    if not jobs:
-        return
-    subscribed = outbox.subscribed({job.organization_id for job in jobs})
+def _drafts(finished: list[_JobRow], keys: dict[int, _Key], now: datetime) -> list[outbox.Draft]:
+    """A message for each job that completed or failed, where somebody is to hear of it."""
+    jobs = [job for job in finished if job.status in _EVENTS and not isinstance(job.webhook, DisabledWebhook)]
+    subscribed = outbox.subscribed({job.organization_id for job in jobs}) if jobs else set()
     drafts = []
     for job in jobs:
-        webhook = job.webhook or {}
-        if job.organization_id not in subscribed and "url" not in webhook:
+        url = job.webhook.url if isinstance(job.webhook, DirectWebhook) else None
+        if url is None and job.organization_id not in subscribed:
             continue
         data = {
             "job_id": job.job_id,
@@ -537,20 +516,20 @@ def _announce(finished: list[_Changed], keys: dict[int, _Key], now: datetime) ->
         drafts.append(
             outbox.Draft(
                 organization_id=job.organization_id,
-                event_type=_EVENTS[JobStatus(job.status)],
+                event_type=_EVENTS[job.status],
                 data=data,
                 timestamp=now,
-                channels=webhook.get("channels") or None,
-                url=webhook.get("url"),
+                channels=(job.webhook.channels or None) if isinstance(job.webhook, SvixWebhook) else None,
+                url=url,
             )
         )
-    outbox.send_many(drafts)
+    return drafts
 
 
-_EVENTS = {JobStatus.COMPLETED: "job.completed", JobStatus.FAILED: "job.failed"}
+_EVENTS: dict[str, str] = {JobStatus.COMPLETED: "job.completed", JobStatus.FAILED: "job.failed"}
 
 
-def _count(finished: list[_Changed], keys: dict[int, _Key]) -> None:
+def _count(finished: list[_JobRow], keys: dict[int, _Key]) -> None:
     """Add finished jobs to the day's counts, by the day they were created."""
     counts: dict[tuple[Any, ...], list[int]] = {}
     for job in finished:

@@ -57,10 +57,12 @@ class JobStatus(models.TextChoices):
 
 TERMINAL = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
 # How far a job has come. A report of an earlier stage arriving late changes nothing.
-STAGE = {status: 3 if status in TERMINAL else 0 for status in JobStatus} | {
+STAGE: dict[str, int] = {
+    JobStatus.PENDING: 0,
     JobStatus.IN_PROGRESS: 1,
     JobStatus.IDLE: 1,
     JobStatus.COMPLETING: 2,
+    **dict.fromkeys(TERMINAL, 3),
 }
 
 

@@ -9,7 +9,7 @@ from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from usage.models import CreditRate
 
 _MICRO = Decimal("0.000001")
-_CELLS = {CreditRate.Unit.CELLS_5000: 5000, CreditRate.Unit.CELLS_1000: 1000}
+_CELLS: dict[str, int] = {CreditRate.Unit.CELLS_5000: 5000, CreditRate.Unit.CELLS_1000: 1000}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def charge(rate: Rate | None, *, pages: int, quantity: Decimal | None, priority:
     """
     if rate is None:
         return Decimal(0)
-    cells = _CELLS.get(CreditRate.Unit(rate.unit))
+    cells = _CELLS.get(rate.unit)
     begun = Decimal(pages) if cells is None else (quantity or Decimal(0)) / cells
     credits = begun.to_integral_value(ROUND_CEILING) * rate.credits_per_unit
     if priority == "batch":

@@ -1,6 +1,6 @@
 """Writing usage records together with everything that adds them up: cube, day totals, credits used."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -79,35 +79,41 @@ class RecordRow(Struct):
 
 
 def write(rows: Sequence[RecordRow]) -> None:
-    """Insert records and bump every total of theirs, in the transaction that is open."""
+    """Insert records and bump every total of theirs, in the transaction that is open.
+
+    Once in a transaction: totals locked a second time would be locked out of order.
+    """
     if not rows:
         return
     statements.run(_RECORDS, rows)
-    cube = _totals(
-        rows, lambda r: (r.organization_id, r.day, r.api_key_id, r.product, r.feature, r.file_type)
-    )
-    names = ("organization_id", "day", "api_key_id", "product", "feature", "file_type", *_MEASURES)
-    statements.run(_CUBE, [dict(zip(names, row, strict=True)) for row in cube])
-    days = _totals(rows, lambda r: (r.organization_id, r.day))
+    cube = _sums((*_dimensions(row), row.requests, row.pages, row.credits, row.cost) for row in rows)
+    statements.run(_CUBE, _named(cube, "api_key_id", "product", "feature", "file_type"))
+    days = _sums((*row[:2], *row[-4:]) for row in cube)
+    statements.run(_DAYS, _named(days))
+    used: dict[int, Decimal] = {}
+    for organization, *_, credits, _cost in days:
+        used[organization] = used.get(organization, Decimal(0)) + credits
     statements.run(
-        _DAYS, [dict(zip(("organization_id", "day", *_MEASURES), row, strict=True)) for row in days]
+        _CREDITS_USED, [{"organization_id": key, "credits": credits} for key, credits in used.items()]
     )
-    used = _totals(rows, lambda r: (r.organization_id,))
-    statements.run(_CREDITS_USED, [{"organization_id": row[0], "credits": row[3]} for row in used])
 
 
-_MEASURES = ("requests", "pages", "credits", "cost")
+def _dimensions(row: RecordRow) -> tuple[Any, ...]:
+    return row.organization_id, row.day, row.api_key_id, row.product, row.feature, row.file_type
 
 
-def _totals(
-    rows: Iterable[RecordRow], key_of: Callable[[RecordRow], tuple[Any, ...]]
-) -> list[tuple[Any, ...]]:
-    """Key and summed measures of each group, sorted by key."""
+def _sums(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Add up the last four columns (requests, pages, credits, cost) of each group of the others, sorted by group."""
     totals: dict[tuple[Any, ...], list[Any]] = {}
-    for row in rows:
-        sums = totals.setdefault(key_of(row), [0, 0, Decimal(0), Decimal(0)])
-        sums[0] += row.requests
-        sums[1] += row.pages
-        sums[2] += row.credits
-        sums[3] += row.cost
-    return [(*key, *sums) for key, sums in sorted(totals.items())]
+    for *group, requests, pages, credits, cost in rows:
+        sums = totals.setdefault(tuple(group), [0, 0, Decimal(0), Decimal(0)])
+        sums[0] += requests
+        sums[1] += pages
+        sums[2] += credits
+        sums[3] += cost
+    return [(*group, *sums) for group, sums in sorted(totals.items())]
+
+
+def _named(rows: Iterable[tuple[Any, ...]], *dimensions: str) -> list[dict[str, Any]]:
+    names = ("organization_id", "day", *dimensions, "requests", "pages", "credits", "cost")
+    return [dict(zip(names, row, strict=True)) for row in rows]

@@ -6,7 +6,6 @@ Also the rules that a shape cannot say; a `Checker` names the first one broken, 
 import json
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -89,19 +88,26 @@ class Rejected(Struct, frozen=True):
     message: str
 
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 encode = msgspec.json.Encoder().encode
 _decode_report = msgspec.json.Decoder(JobReport).decode
-_decode_reports = msgspec.json.Decoder(list[JobReport]).decode
 
 
 class Batch(Struct):
-    """The body of `POST /api/v1/gateway/jobs`, with each report still undecoded so that a bad one harms no other."""
+    """The body of `POST /api/v1/gateway/jobs`."""
 
-    jobs: msgspec.Raw
+    jobs: list[JobReport]
+
+
+class RawBatch(Struct):
+    """The same with each report still undecoded, so that a bad one harms no other."""
+
+    jobs: list[msgspec.Raw]
 
 
 _decode_batch = msgspec.json.Decoder(Batch).decode
-_decode_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_raw_batch = msgspec.json.Decoder(RawBatch).decode
 
 Item = JobReport | Rejected
 
@@ -119,24 +125,28 @@ def _one(index: int, raw: bytes | msgspec.Raw) -> Item:
         return _decode_report(raw)
     except msgspec.ValidationError as error:
         return Rejected(index, "invalid_report", str(error))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         return Rejected(index, "invalid_report", f"Malformed JSON: {error}")
 
 
 def read_json(body: bytes) -> list[Item]:
     """Decode `{"jobs": […]}`. Raises `BadBatch` when it is not that, or holds more than 10,000 reports."""
     try:
-        jobs = _decode_batch(body).jobs
-        raws: Sequence[bytes | msgspec.Raw] = _decode_raws(jobs)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        items: list[Item] = list(_decode_batch(body).jobs)
+    except _UNREADABLE:
+        return _read_one_by_one(body)
+    _check_count(len(items))
+    return items
+
+
+def _read_one_by_one(body: bytes) -> list[Item]:
+    try:
+        raws: Sequence[bytes | msgspec.Raw] = _decode_raw_batch(body).jobs
+    except _UNREADABLE as error:
         raws = _read_leniently(body)
         if not raws:
             raise BadBatch(f'The body must be {{"jobs": [...]}}: {error}', "jobs") from None
-        jobs = None
     _check_count(len(raws))
-    if jobs is not None:
-        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return list(_decode_reports(jobs))
     return [_one(index, raw) for index, raw in enumerate(raws)]
 
 

@@ -255,6 +255,7 @@ def test_batch_priority_costs_a_fifth_less(post_jobs: Post, job: Make) -> None:
         ({"metadata": {"number": float("nan")}}, "invalid_report", "Malformed JSON"),
         ({"job_id": "a\0b"}, "invalid_report", "U+0000"),
         ({"metadata": {"deep": ["a\0b"]}}, "invalid_report", "U+0000"),
+        ({"api_key_id": "key_\0"}, "invalid_report", "U+0000"),
         ({"api_key_id": "key_unknown"}, "unknown_api_key", "api_key_id"),
         ({"type": "Paint"}, "invalid_report", "type"),
         ({"status": "Done"}, "invalid_report", "status"),
