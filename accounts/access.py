@@ -158,7 +158,7 @@ class HasPermission(BasePermission):
 
 
 class AnyKey(BasePermission):
-    """Lets any valid key through, of whatever kind and scopes, and any session."""
+    """Lets any valid key through, of whatever kind and scopes."""
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
-        return bool(request.user or request.auth)
+        return isinstance(request.auth, ApiKey)

@@ -80,9 +80,12 @@ class UserAdmin(RecordedAdmin[User], DjangoUserAdmin[User]):
         return super().has_change_permission(request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
-        if actor_of(request).is_superuser:
-            return self.readonly_fields
-        return (*self.readonly_fields, "is_staff", "is_superuser")
+        fields: tuple[str, ...] = self.readonly_fields
+        if obj:  # an address that signs in is verified first, by its owner
+            fields += ("email",)
+        if not actor_of(request).is_superuser:
+            fields += ("is_staff", "is_superuser")
+        return fields
 
     def save_model(self, request: HttpRequest, obj: User, form: ModelForm[User], change: bool) -> None:
         super().save_model(request, obj, form, change)

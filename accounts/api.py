@@ -64,10 +64,15 @@ class KeyIdentity(serializers.ModelSerializer[ApiKey]):
     """A key, as it is told about itself."""
 
     id = serializers.CharField(source="uid")
-    organization = _OrganizationName(
-        allow_null=True, help_text="Whose key it is; the home of a personal key; null for a service key."
+    organization = serializers.SerializerMethodField(
+        help_text="Whose key it is; the home of a personal key, unless its owner left; null for a service key."
     )
     user = _Person(allow_null=True, help_text="Whose personal key it is; null for the other kinds.")
+
+    @extend_schema_field(_OrganizationName(allow_null=True))
+    def get_organization(self, key: ApiKey) -> Any:
+        left = key.user and not key.user.memberships.filter(organization=key.organization).exists()
+        return None if left or not key.organization else _OrganizationName(key.organization).data
 
     class Meta:
         model = ApiKey

@@ -1,6 +1,5 @@
 """People, organizations and what joins them; API keys; the audit trail."""
 
-from collections.abc import Iterable
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -179,7 +178,8 @@ class ApiKey(models.Model):
         Organization, models.CASCADE, null=True, blank=True, related_name="api_keys"
     )
     user = models.ForeignKey(User, models.CASCADE, null=True, blank=True, related_name="personal_keys")
-    created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="created_keys")
+    # None: made by the system. Never forgotten, for a key may do no more than its maker.
+    created_by = models.ForeignKey(User, models.PROTECT, null=True, blank=True, related_name="created_keys")
     name = models.CharField(max_length=80)
     environment = models.CharField(max_length=16, choices=Environment.choices, default=Environment.PRODUCTION)
     scopes = ArrayField(models.CharField(max_length=40), default=list)
@@ -225,9 +225,6 @@ class ApiKey(models.Model):
         if self.expires_at and self.expires_at <= timezone.now():
             return "expired"
         return "active"
-
-    def has_scopes(self, scopes: Iterable[str]) -> bool:
-        return set(scopes) <= set(self.scopes)
 
 
 class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):

@@ -3,8 +3,8 @@
 Django's own cursor writes the values into the text of a query, which PostgreSQL then plans anew each time.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, LiteralString
 
 import psycopg
@@ -12,14 +12,17 @@ from django.db import connection
 
 
 def fetch(query: LiteralString, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Run a query in the transaction that is open, if one is. Raises psycopg's errors, not Django's."""
+    """Run a query in the transaction that is open, if one is. A broken connection is noticed as Django's own is."""
     connection.ensure_connection()
-    cursor = psycopg.Cursor(connection.connection)
-    cursor.execute(query, values, prepare=True)
-    return cursor.fetchall() if cursor.description else []
+    with connection.wrap_database_errors:
+        cursor = psycopg.Cursor(connection.connection)
+        cursor.execute(query, values, prepare=True)
+        return cursor.fetchall() if cursor.description else []
 
 
-def pipeline() -> AbstractContextManager[object]:
+@contextmanager
+def pipeline() -> Iterator[None]:
     """Within it, statements that return nothing run while this process goes on. Their errors rise at its end."""
     connection.ensure_connection()
-    return connection.connection.pipeline()  # type: ignore[no-any-return]
+    with connection.wrap_database_errors, connection.connection.pipeline():
+        yield

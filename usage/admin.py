@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 from django import forms
@@ -214,7 +215,7 @@ class JobAdmin(BigTableAdmin[Job]):
     @admin.display
     def configuration(self, job: Job) -> str:
         stored = PipelineConfig.objects.filter(organization_id=job.organization_id, sha256=job.config_sha256)
-        return json_block(stored.values_list("config", flat=True).first())
+        return json_block(json.loads(stored.values_list("text", flat=True).first() or "null"))
 
     @admin.display(description="webhook")
     def webhook_settings(self, job: Job) -> str:

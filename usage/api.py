@@ -1,6 +1,5 @@
 """The API of usage: the request log, a job, and the export."""
 
-import json
 import re
 from contextlib import suppress
 from datetime import date, timedelta
@@ -73,8 +72,8 @@ class JobLine(serializers.ModelSerializer[Job]):
         fields = list(_JOB)
 
     def get_raw_config(self, job: Job) -> str:
-        config = self.context["configurations"].get(job.config_sha256)
-        return "" if config is None else json.dumps(config)
+        text: str = self.context["configurations"].get(job.config_sha256, "")
+        return text
 
     @extend_schema_field(serializers.CharField(allow_null=True))
     def get_bucket(self, job: Job) -> None:

@@ -1,5 +1,6 @@
 """Taking a charge back. The original stays; a negative record with its timestamp and a key of its own follows."""
 
+import hashlib
 from collections.abc import Sequence
 
 import msgspec
@@ -11,17 +12,17 @@ from usage.reports_in import CORRECTION
 _CLAIM = """
 INSERT INTO usage_idempotencykey (organization_id, key, digest, created_at)
 SELECT organization_id, key, '', now() FROM json_to_recordset(%s::json) AS x (organization_id bigint, key text)
-ON CONFLICT DO NOTHING RETURNING key
+ON CONFLICT DO NOTHING RETURNING organization_id, key
 """
 
 # What jobs were charged and have not been given back. Only originals carry a key without a correction.
 _CHARGED = """
-SELECT id, organization_id, idempotency_key, job_id, api_key_id, product, feature, file_type, region, priority,
+SELECT organization_id, idempotency_key, job_id, api_key_id, product, feature, file_type, region, priority,
        requests, pages, quantity, credits, cost, rate_id, unrated, corrects, reason, day, timestamp, attributes
 FROM usage_usagerecord
 WHERE corrects = '' AND credits > 0 AND (organization_id, job_id) IN (
     SELECT * FROM json_to_recordset(%s::json) AS x (organization_id bigint, job_id text))
-ORDER BY organization_id, id
+ORDER BY organization_id, idempotency_key
 """
 
 _JOBS = """
@@ -47,12 +48,20 @@ def void_jobs(jobs: Sequence[tuple[int, str]], *, reason: str) -> list[RecordRow
     )
     if not charged:
         return []
-    originals = {f"{CORRECTION}{id}": RecordRow(*values) for id, *values in charged}
-    claims = [{"organization_id": row.organization_id, "key": key} for key, row in originals.items()]
-    claimed = {key for (key,) in statements.run(_CLAIM, claims)}
-    corrections = [_negative(row, key, reason) for key, row in originals.items() if key in claimed]
+    originals = {
+        (row.organization_id, correction_key(row.idempotency_key)): row
+        for row in (RecordRow(*values) for values in charged)
+    }
+    claims = [{"organization_id": key[0], "key": key[1]} for key in sorted(originals)]
+    claimed = {(organization, key) for organization, key in statements.run(_CLAIM, claims)}
+    corrections = [_negative(row, key[1], reason) for key, row in originals.items() if key in claimed]
     statements.run(_JOBS, corrections)
     return corrections
+
+
+def correction_key(idempotency_key: str) -> str:
+    """The key of the correction of the record with this key; as short however long that one is."""
+    return CORRECTION + hashlib.blake2b(idempotency_key.encode(), digest_size=16).hexdigest()
 
 
 def _negative(row: RecordRow, key: str, reason: str) -> RecordRow:

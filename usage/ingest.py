@@ -9,20 +9,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
-import psycopg
-from django.db import transaction
+from django.db import DataError, transaction
 from msgspec import Struct
 
 from accounts import prepared
 from accounts.models import ApiKey
 from usage import corrections, partitions, records, statements
 from usage.models import STAGE, DailyJobs, JobStatus
-from usage.pricing import PriceBook, Rate, charge
+from usage.pricing import MICRO, PriceBook, Rate, charge
 from usage.records import RecordRow
 from usage.reports_in import (
     Checker,
@@ -59,9 +58,15 @@ USING json_to_recordset(%s::json) AS x (organization_id bigint, key text)
 WHERE k.organization_id = x.organization_id AND k.key = x.key
 """
 
+_AMEND = """
+UPDATE usage_idempotencykey k SET digest = x.digest
+FROM json_to_recordset(%s::json) AS x (organization_id bigint, key text, digest text)
+WHERE k.organization_id = x.organization_id AND k.key = x.key
+"""
+
 _CONFIGS = """
-INSERT INTO usage_pipelineconfig (organization_id, sha256, config)
-SELECT * FROM json_to_recordset(%s::json) AS x (organization_id bigint, sha256 text, config jsonb)
+INSERT INTO usage_pipelineconfig (organization_id, sha256, text)
+SELECT * FROM json_to_recordset(%s::json) AS x (organization_id bigint, sha256 text, text text)
 ON CONFLICT DO NOTHING
 """
 
@@ -210,24 +215,30 @@ def ingest(items: Sequence[Item], *, now: datetime) -> Outcome:
         try:
             with transaction.atomic():
                 _take_in(reports, outcome, now)
-        except psycopg.DataError as error:
-            return _one_by_one(items, now, error)
+        except DataError as error:
+            return _in_halves(items, now, error)
     outcome.rejected.sort(key=lambda rejected: rejected.index)
     return outcome
 
 
-def _one_by_one(items: Sequence[Item], now: datetime, error: psycopg.DataError) -> Outcome:
+def _in_halves(items: Sequence[Item], now: datetime, error: DataError) -> Outcome:
     """Find the report with a value that no check foresaw and the database refuses, so that it harms no other."""
     if len(items) == 1:
-        message = f"The database refused a value: {error.diag.message_primary}"
-        return Outcome(rejected=[Rejected(0, "invalid_report", message)])
+        return Outcome(rejected=[Rejected(0, "invalid_report", f"The database refused a value: {error}")])
     whole = Outcome()
-    for index, item in enumerate(items):
-        alone = ingest([item], now=now)
-        whole.accepted += alone.accepted
-        whole.duplicates += alone.duplicates
-        whole.rejected += [Rejected(index, found.code, found.message) for found in alone.rejected]
+    middle = len(items) // 2
+    for start, half in ((0, items[:middle]), (middle, items[middle:])):
+        part = ingest(
+            [_moved(item, -start) if isinstance(item, Rejected) else item for item in half], now=now
+        )
+        whole.accepted += part.accepted
+        whole.duplicates += part.duplicates
+        whole.rejected += [_moved(found, start) for found in part.rejected]
     return whole
+
+
+def _moved(rejected: Rejected, by: int) -> Rejected:
+    return msgspec.structs.replace(rejected, index=rejected.index + by)
 
 
 def day_of(zone: ZoneInfo, moment: datetime) -> date:
@@ -332,28 +343,35 @@ def _claim(reports: list[_Report], outcome: Outcome) -> list[_Report]:
         return reports
     wanted = [{"organization_id": key[0], "key": key[1], "digest": digests[key]} for key in sorted(digests)]
     claimed = {(organization, key) for organization, key in statements.run(_CLAIM, wanted)}
-    if len(claimed) < len(digests):
-        taken = [claim for claim in wanted if (claim["organization_id"], claim["key"]) not in claimed]
+    taken = [claim for claim in wanted if (claim["organization_id"], claim["key"]) not in claimed]
+    # What each key stands for. Those claimed just now stand for what the first report to pass brings.
+    stands: dict[JobKey, str] = {}
+    if taken:
         for organization, key, digest in statements.run(_DIGESTS, taken):
-            digests[organization, key] = digest
-    standing = []
-    unused = set(claimed)
+            stands[organization, key] = digest
+    passed = []
     for report in reports:
-        conflict = next((key for key, digest in report.claims if digests[key] != digest), None)
+        own = dict(reversed(report.claims))
+        conflict = next((key for key, digest in report.claims if stands.get(key, own[key]) != digest), None)
         if conflict:
             message = (
                 f"The idempotency key {conflict[1]!r} was used before with another payload, which stands."
             )
             outcome.rejected.append(Rejected(report.index, "idempotency_conflict", message))
             continue
-        for (key, _), item in zip(report.claims, report.report.usage, strict=True):
-            if key in unused:
-                unused.remove(key)
+        for (key, digest), item in zip(report.claims, report.report.usage, strict=True):
+            if key not in stands:
+                stands[key] = digest
                 report.new_items.append(item)
-        standing.append(report)
-    if unused:  # claimed only for reports that were then refused
-        statements.run(_RELEASE, [{"organization_id": key[0], "key": key[1]} for key in sorted(unused)])
-    return standing
+        passed.append(report)
+    # Keys claimed for a report that was then refused: another one's payload stands, or nobody's.
+    amended = [key for key in sorted(claimed) if stands.get(key, digests[key]) != digests[key]]
+    if amended:
+        statements.run(_AMEND, [{"organization_id": o, "key": k, "digest": stands[o, k]} for o, k in amended])
+    unused = sorted(claimed - stands.keys())
+    if unused:
+        statements.run(_RELEASE, [{"organization_id": o, "key": k} for o, k in unused])
+    return passed
 
 
 def _fold(reports: list[_Report]) -> dict[JobKey, _JobRow]:
@@ -364,16 +382,18 @@ def _fold(reports: list[_Report]) -> dict[JobKey, _JobRow]:
     states = statements.run(_STATES, wanted) if wanted else []
     known = {(organization, job_id): (stage, digest) for organization, job_id, stage, digest in states}
     rows: dict[JobKey, _JobRow] = {}
+    moved: set[JobKey] = set()
     for report in reports:
         stage, digest = known.get(report.job, (-1, ""))
         new_stage = STAGE[report.report.status]
-        earlier = rows.get(report.job)
+        earlier = rows.get(report.job) if report.job in moved else None
         if stage == _FINAL or new_stage < stage or digest == report.digest:
             # Nothing new of the job, but its row must be there to find out what became of it.
             rows.setdefault(report.job, _row(report, new_stage, None))
             continue
         rows[report.job] = _row(report, new_stage, earlier)
         report.changes_job = True
+        moved.add(report.job)
         known[report.job] = new_stage, report.digest
     return rows
 
@@ -414,18 +434,16 @@ def _row(report: _Report, stage: int, earlier: _JobRow | None) -> _JobRow:
 
 
 def _save_configs(reports: list[_Report]) -> None:
-    configs: dict[tuple[int, str], dict[str, Any]] = {}
+    configs: dict[tuple[int, str], str] = {}
     for report in reports:
         if report.report.config is not None:
-            report.config_sha256 = hashlib.sha256(encode(report.report.config)).hexdigest()
-            configs[report.key.organization_id, report.config_sha256] = report.report.config
+            encoded = encode(report.report.config)
+            report.config_sha256 = hashlib.sha256(encoded).hexdigest()
+            configs[report.key.organization_id, report.config_sha256] = encoded.decode()
     if configs:
         statements.run(
             _CONFIGS,
-            [
-                {"organization_id": key[0], "sha256": key[1], "config": configs[key]}
-                for key in sorted(configs)
-            ],
+            [{"organization_id": key[0], "sha256": key[1], "text": configs[key]} for key in sorted(configs)],
         )
 
 
@@ -476,7 +494,8 @@ def _records(
                     pages=item.pages,
                     quantity=item.quantity,
                     credits=charged,
-                    cost=charged * report.key.credit_price,
+                    # Rounded here, so that records and totals, which are rounded in batches, add up alike.
+                    cost=(charged * report.key.credit_price).quantize(MICRO, ROUND_HALF_UP),
                     rate_id=rate.id if rate else None,
                     unrated=rate is None,
                     corrects="",

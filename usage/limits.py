@@ -9,14 +9,9 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
-from typing import TYPE_CHECKING
 
 import redis
 from django.conf import settings
-
-if TYPE_CHECKING:
-    # Loading it loads the default throttle, which is in this module.
-    pass
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +32,10 @@ return {allowed and 1 or 0, string.format('%.0f', due - now), string.format('%.0
 """
 
 # How often a request went unlimited because Redis did not answer, in this process.
-unlimited = count()
+unlimited = count(1)
+# After a failure Redis is left alone for a while: when it hangs, each question would wait for its time-out.
+PAUSE = 1.0  # seconds
+_silent_until = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,14 +57,20 @@ def _script() -> "redis.commands.core.Script":
 
 def take(name: str, *, limit: int, cost: int = 1) -> Taken:
     """Take from the limit called `name`, of `limit` requests a minute. `cost=0` only looks."""
+    global _silent_until
     if limit <= 0:
         return Taken(allowed=cost == 0, limit=limit, remaining=0, reset=int(time.time()), wait=60.0)
     interval = _MINUTE / limit
+    unlimited_now = Taken(allowed=True, limit=limit, remaining=limit, reset=int(time.time()))
+    if time.monotonic() < _silent_until:
+        next(unlimited)
+        return unlimited_now
     try:
         allowed, owed, due = _script()(keys=[f"limit:{name}"], args=[interval, cost])
     except redis.RedisError as error:
-        logger.warning("Redis did not answer, request %s goes unlimited: %s", next(unlimited), error)
-        return Taken(allowed=True, limit=limit, remaining=limit, reset=int(time.time()))
+        _silent_until = time.monotonic() + PAUSE
+        logger.warning("Redis did not answer; request %d without a limit: %s", next(unlimited), error)
+        return unlimited_now
     owed_us, due_us = int(owed), int(due)
     return Taken(
         allowed=bool(allowed),

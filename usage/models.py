@@ -136,13 +136,13 @@ class Entitlement(models.Model):
 
 
 class PipelineConfig(models.Model):
-    """A job's configuration, kept once however many jobs ran with it."""
+    """A job's configuration as the JSON text it was reported in, kept once however many jobs ran with it."""
 
     organization = models.ForeignKey(
         Organization, models.CASCADE, related_name="+", db_index=False, db_constraint=False
     )
     sha256 = models.CharField(max_length=64)
-    config = models.JSONField()
+    text = models.TextField()
 
     class Meta:
         constraints = [

@@ -8,7 +8,7 @@ from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 
 from usage.models import CreditRate
 
-_MICRO = Decimal("0.000001")
+MICRO = Decimal("0.000001")
 _CELLS: dict[str, int] = {CreditRate.Unit.CELLS_5000: 5000, CreditRate.Unit.CELLS_1000: 1000}
 
 
@@ -65,4 +65,4 @@ def charge(rate: Rate | None, *, pages: int, quantity: Decimal | None, priority:
     credits = begun.to_integral_value(ROUND_CEILING) * rate.credits_per_unit
     if priority == "batch":
         credits *= rate.batch_factor
-    return max(credits, rate.minimum_credits).quantize(_MICRO, ROUND_HALF_UP)
+    return max(credits, rate.minimum_credits).quantize(MICRO, ROUND_HALF_UP)

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db import connection, models
@@ -203,13 +202,13 @@ def _place(jobs: list[Job]) -> Cursor | None:
     return Cursor(jobs[0].created_at, jobs[0].pk) if jobs else None
 
 
-def configurations(organization: Organization, jobs: Iterable[Job]) -> dict[str, Any]:
-    """The configurations these jobs ran with, by their `config_sha256`."""
+def configurations(organization: Organization, jobs: Iterable[Job]) -> dict[str, str]:
+    """The configurations these jobs ran with, as JSON text, by their `config_sha256`."""
     wanted = {job.config_sha256 for job in jobs if job.config_sha256}
     if not wanted:
         return {}
     kept = PipelineConfig.objects.filter(organization=organization, sha256__in=wanted)
-    return dict(kept.values_list("sha256", "config"))
+    return dict(kept.values_list("sha256", "text"))
 
 
 # From one region to the next along the index, however many days there are of each.

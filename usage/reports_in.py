@@ -17,6 +17,8 @@ from msgspec import Meta, Struct
 
 MAX_JOBS = 10_000
 MAX_AHEAD = timedelta(minutes=5)
+# Deeper JSON is nobody's configuration, and more than some reader of it could follow.
+MAX_DEPTH = 100
 
 # A usage item of this form would be mistaken for a correction of ours.
 CORRECTION = "correction:"
@@ -161,6 +163,8 @@ def _read_leniently(body: bytes) -> list[bytes]:
 
 def read_ndjson(body: bytes) -> list[Item]:
     """Decode one report a line; blank lines do not count. Raises `BadBatch` for more than 10,000 reports."""
+    if body.count(b"\n") > 2 * MAX_JOBS:
+        raise BadBatch(f"At most {MAX_JOBS:,} job reports at once, and as many blank lines.", "jobs")
     lines = [line for line in body.split(b"\n") if line.strip()]
     _check_count(len(lines))
     return [_one(index, line) for index, line in enumerate(lines)]
@@ -187,8 +191,10 @@ class Checker:
         """The code and message of the first rule this report, which encodes as `encoded`, breaks; or None."""
         if b"\\u0000" in encoded and _NUL.search(encoded):
             return "invalid_report", "Text must not contain the character U+0000."
-        if report.job_id in (".", ".."):  # clients fold them out of the path of a URL
-            return "invalid_report", "`job_id` must not be `.` or `..`."
+        if _depth(encoded) > MAX_DEPTH:
+            return "invalid_report", f"JSON must not be nested more than {MAX_DEPTH} deep."
+        if not {".", ".."}.isdisjoint(report.job_id.split("/")):  # clients fold them out of the path of a URL
+            return "invalid_report", "`job_id` must not be `.` or `..`, nor have them between slashes."
         if isinstance(report.webhook, DirectWebhook) and not _is_http(report.webhook.url):
             return "invalid_report", "`webhook.url` must be an http or https address."
         if not self._earliest <= report.created_at <= self._latest:
@@ -211,9 +217,28 @@ class Checker:
         return "timestamp_out_of_range", f"`{field}` is more than {self._days:,} days old."
 
 
+_STRING = re.compile(rb'"(?:[^"\\\\]|\\\\.)*"')
+
+
+def _depth(encoded: bytes) -> int:
+    """How deep this JSON is nested, or a number no smaller where that is within the limit anyway."""
+    depth = encoded.count(b"[") + encoded.count(b"{")
+    if depth <= MAX_DEPTH:
+        return depth
+    deepest = depth = 0
+    for character in _STRING.sub(b"", encoded):
+        if character in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in b"]}":
+            depth -= 1
+    return deepest
+
+
 def _is_quantity(number: Decimal) -> bool:
-    # So tiny a number is none that anybody measured, and no column holds it.
-    return 0 <= number <= 1_000_000_000 and (number == 0 or number.adjusted() > -100)
+    # Not NaN; and with so many decimals it is none that anybody measured, and no column holds it.
+    exponent = number.as_tuple().exponent
+    return isinstance(exponent, int) and exponent > -100 and 0 <= number <= 1_000_000_000
 
 
 def _is_http(url: str) -> bool:

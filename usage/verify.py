@@ -6,20 +6,21 @@ from decimal import Decimal
 from typing import Any
 
 from accounts import prepared, secrets
-from accounts.models import ApiKey
 from accounts.permissions import Scope
 from usage import limits
 
-# The left joins of a personal key say whether its owner is still active and still a member of its home.
+# The left joins say whether a personal key's owner is still active, and whether the owner, or whoever made an
+# organization's key, is still a member.
 _QUERY = """
 SELECT k.uid, k.kind, k.environment, k.scopes, k.expires_at, k.disabled_at, k.revoked_at, o.id, o.uid,
        e.plan, e.may_call, e.reason, e.requests_per_minute, e.credits_ceiling - e.credits_used, e.overage_allowed,
-       e.spend_cap_reached, u.is_active, m.id IS NOT NULL
+       e.spend_cap_reached, COALESCE(u.is_active, true), m.id IS NOT NULL OR k.created_by_id IS NULL
 FROM accounts_apikey k
 JOIN accounts_organization o ON o.id = k.organization_id
 JOIN usage_entitlement e ON e.organization_id = o.id
 LEFT JOIN accounts_user u ON u.id = k.user_id
-LEFT JOIN accounts_membership m ON m.user_id = k.user_id AND m.organization_id = k.organization_id
+LEFT JOIN accounts_membership m
+    ON m.user_id = COALESCE(k.user_id, k.created_by_id) AND m.organization_id = k.organization_id
 WHERE k.secret_hash = ANY(%s)
 """
 
@@ -56,8 +57,8 @@ class _Found:
     credits: Decimal | None
     overage_allowed: bool
     spend_cap_reached: bool
-    owner_is_active: bool | None
-    owner_is_member: bool
+    owner_is_active: bool
+    maker_is_member: bool
 
 
 def verify(plaintext: str, *, cost: Decimal, now: datetime) -> dict[str, Any]:
@@ -105,8 +106,7 @@ def _refusal(found: _Found, cost: Decimal, now: datetime) -> str:
         return "EXPIRED"
     if not found.may_call:
         return "SUSPENDED"
-    owner_gone = found.kind == ApiKey.Kind.PERSONAL and not (found.owner_is_active and found.owner_is_member)
-    if owner_gone or Scope.JOBS not in found.scopes:
+    if not (found.owner_is_active and found.maker_is_member) or Scope.JOBS not in found.scopes:
         return "FORBIDDEN"
     if found.spend_cap_reached:
         return "SPEND_CAP_REACHED"

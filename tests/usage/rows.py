@@ -1,5 +1,6 @@
 """Rows as ingest leaves them, for tests of what is read."""
 
+import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,7 +17,9 @@ def job_row(key: ApiKey, job_id: str = "job-1", **fields: Any) -> Job:
     if config is not None:
         fields["config_sha256"] = str(hash(str(config)))
         PipelineConfig.objects.get_or_create(
-            organization=key.organization, sha256=fields["config_sha256"], defaults={"config": config}
+            organization=key.organization,
+            sha256=fields["config_sha256"],
+            defaults={"text": json.dumps(config)},
         )
     return Job.objects.create(
         **{

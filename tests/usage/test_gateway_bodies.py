@@ -45,6 +45,16 @@ def test_gzip_of_several_members_is_unpacked(data_plane: Client, job: Make) -> N
     assert post(data_plane, body, **{"Content-Encoding": "gzip"}).json()["accepted"] == 1
 
 
+def test_gzip_of_very_many_members_is_refused(data_plane: Client) -> None:
+    body = gzip.compress(b" ") * 101
+
+    assert post(data_plane, body, **{"Content-Encoding": "gzip"}).status_code == 400
+
+
+def test_very_many_blank_lines_are_refused(data_plane: Client) -> None:
+    assert post(data_plane, b"\n" * 30_000, "application/x-ndjson").status_code == 400
+
+
 def test_a_gzip_bomb_is_refused_unopened(data_plane: Client) -> None:
     packer = zlib.compressobj(9, wbits=31)
     bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(80)) + packer.flush()

@@ -1,5 +1,6 @@
 """What a batch of job reports does to jobs, records and totals."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -100,7 +101,7 @@ def test_a_later_report_keeps_what_it_does_not_mention(post_jobs: Post, job: Mak
 
     saved = Job.objects.get()
     assert (saved.region, saved.num_pages, saved.metadata) == ("eu", 3, {"a": 1})
-    assert PipelineConfig.objects.get(sha256=saved.config_sha256).config == {"ocr": True}
+    assert PipelineConfig.objects.get(sha256=saved.config_sha256).text == '{"ocr":true}'
 
 
 def test_the_same_key_with_another_payload_rejects_the_whole_report(post_jobs: Post, job: Make) -> None:
@@ -130,6 +131,51 @@ def test_within_a_batch_the_first_use_of_a_key_stands(post_jobs: Post, job: Make
 
     assert (answer["accepted"], [r["index"] for r in answer["rejected"]]) == (1, [1])
     assert totals(UsageRecord)["pages"] == 3
+
+
+def test_a_refused_report_decides_nothing_for_the_next_one(post_jobs: Post, job: Make) -> None:
+    post_jobs(job("old", usage=[item("old")]))
+    refused = job("job-1", usage=[item("old", pages=9), item("k", pages=1)])
+    good = job("job-2", usage=[item("k", pages=2)])
+
+    answer = post_jobs(refused, good)
+
+    assert (answer["accepted"], [r["index"] for r in answer["rejected"]]) == (1, [0])
+    assert post_jobs(good)["duplicates"] == 1
+
+
+def test_a_late_report_of_an_earlier_stage_overwrites_nothing_when_folded(post_jobs: Post, job: Make) -> None:
+    post_jobs(job(status="Completing", usage=[], metadata={"v": 2}))
+
+    post_jobs(job(status="InProgress", usage=[], metadata={"v": 1}), job(usage=[]))
+
+    saved = Job.objects.get()
+    assert (saved.status, saved.metadata) == ("Completed", {"v": 2})
+
+
+def test_tiny_costs_add_up_alike_everywhere(post_jobs: Post, job: Make, organization: Organization) -> None:
+    CreditRate.objects.create(product="split", feature="standard", credits_per_unit="0.00005")
+    CreditRate.objects.update(effective_from=datetime(2020, 1, 1, tzinfo=UTC))
+
+    post_jobs(*(job(f"job-{n}", usage=[item(f"k{n}", product="split", pages=1)]) for n in range(100)))
+
+    assert totals(UsageRecord) == totals(DailyUsage) == totals(UsageDay)
+
+
+def test_two_batches_that_give_charges_back_do_not_wait_for_each_other_crosswise(
+    post_jobs: Post, job: Make, other_organization: Organization
+) -> None:
+    other, _ = keys.create_organization_key(organization=other_organization, name="x", actor=None)
+    post_jobs(job("a", status="InProgress"), job("a", api_key_id=other.uid, status="InProgress"))
+
+    post_jobs(
+        job("b"),
+        job("a", api_key_id=other.uid, status="Failed", usage=[]),
+        job("a", status="Failed", usage=[]),
+    )
+
+    assert totals(UsageRecord) == totals(DailyUsage) == totals(UsageDay)
+    assert totals(UsageRecord)["credits"] == 3
 
 
 def test_the_same_key_serves_two_organizations(
@@ -277,6 +323,10 @@ def test_batch_priority_costs_a_fifth_less(post_jobs: Post, job: Make) -> None:
         ({"usage": [item("k", pages=-1)]}, "invalid_report", "pages"),
         ({"usage": [item("k", product="paint")]}, "invalid_report", "product"),
         ({"usage": [item("k", quantity=-1)]}, "invalid_report", "usage[0].quantity"),
+        ({"metadata": {"deep": json.loads("[" * 200 + "]" * 200)}}, "invalid_report", "nested"),
+        ({"job_id": "a/../b"}, "invalid_report", "job_id"),
+        ({"usage": [item("k", quantity="NaN")]}, "invalid_report", "usage[0].quantity"),
+        ({"usage": [item("k", quantity="1." + "0" * 20_000)]}, "invalid_report", "usage[0].quantity"),
         ({"usage": [item("k", quantity=1e-300)]}, "invalid_report", "usage[0].quantity"),
         ({"usage": [item("k", quantity=1e300)]}, "invalid_report", "usage[0].quantity"),
         ({"usage": [item("k", priority="urgent")]}, "invalid_report", "priority"),

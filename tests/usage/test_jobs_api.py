@@ -203,7 +203,7 @@ def test_job_has_everything_known_of_it(client: Client, key: ApiKey, post_jobs: 
         "duration": 1.5,
         "num_pages": 3,
         "total_pages": 4,
-        "raw_config": '{"mode": "fast"}',
+        "raw_config": '{"mode":"fast"}',
         "source": None,
         "bucket": None,
         "api_key_id": key.uid,

@@ -124,6 +124,17 @@ def test_the_personal_key_of_somebody_removed_is_forbidden(
     assert verify(secret)["code"] == "FORBIDDEN"
 
 
+def test_the_key_of_a_maker_who_left_is_forbidden(
+    verify: Verify, admin: User, organization: Organization
+) -> None:
+    _, secret = keys.create_organization_key(organization=organization, name="x", actor=admin)
+    assert verify(secret)["valid"]
+
+    Membership.objects.filter(user=admin).delete()
+
+    assert verify(secret)["code"] == "FORBIDDEN"
+
+
 @pytest.mark.parametrize(("left", "cost"), [(0, None), (-5, None), (3, 4), (0, 0)])
 def test_without_the_credits_the_key_is_refused(
     verify: Verify,
@@ -208,6 +219,7 @@ def test_with_redis_down_calls_go_unlimited_and_are_counted(
     verify: Verify, organization_key: tuple[ApiKey, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings, "REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setattr(limits, "_silent_until", 0.0)
     limits._script.cache_clear()
 
     answers = [verify(organization_key[1]) for _ in range(12)]

@@ -400,7 +400,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("sha256", models.CharField(max_length=64)),
-                ("config", models.JSONField()),
+                ("text", models.TextField()),
                 (
                     "organization",
                     models.ForeignKey(

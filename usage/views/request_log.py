@@ -108,7 +108,7 @@ def job(request: MemberRequest, job_id: str) -> HttpResponse:
     found = reports.job(request.organization, job_id)
     if found is None:
         raise Http404
-    configuration = reports.configurations(request.organization, [found]).get(found.config_sha256)
+    configuration = reports.configurations(request.organization, [found]).get(found.config_sha256, "null")
     records = reports.records(found)
     return render(
         request,
@@ -119,7 +119,7 @@ def job(request: MemberRequest, job_id: str) -> HttpResponse:
             "timeline": _timeline(found),
             "records": records[:RECORDS_SHOWN],
             "records_left_out": max(len(records) - RECORDS_SHOWN, 0),
-            "configuration": _pretty(configuration),
+            "configuration": _pretty(json.loads(configuration)),
             "source": _pretty(found.source),
             "error": _pretty(found.error),
             "metadata": _pretty(found.metadata),
