@@ -121,15 +121,12 @@ RETURNING j.organization_id, j.job_id, j.status, j.usage_items
 
 _DAILY_JOBS = """
 INSERT INTO usage_dailyjobs AS t (organization_id, day, api_key_id, type, region, status, jobs, durations)
-SELECT x.organization_id, x.day, x.api_key_id, x.type, x.region, x.status, x.jobs,
-    ARRAY(SELECT value::bigint FROM json_array_elements_text(x.durations) AS value)
-FROM json_to_recordset(%s::json) AS x (
+SELECT * FROM json_to_recordset(%s::json) AS x (
     organization_id bigint, day date, api_key_id bigint, type text, region text, status text, jobs bigint,
-    durations json)
+    durations bigint[])
 ON CONFLICT (organization_id, day, api_key_id, type, region, status) DO UPDATE SET
     jobs = t.jobs + excluded.jobs,
-    durations = ARRAY(
-        SELECT a + b FROM unnest(t.durations, excluded.durations) WITH ORDINALITY AS u (a, b, i) ORDER BY i)
+    durations = ARRAY(SELECT a + b FROM unnest(t.durations, excluded.durations) AS u (a, b))
 """
 
 JobKey = tuple[int, str]

@@ -8,6 +8,7 @@ that a job named.
 import base64
 import secrets
 from datetime import timedelta
+from functools import partial
 from typing import Self
 
 from django.contrib.postgres.fields import ArrayField
@@ -15,6 +16,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from accounts.ids import new_uid
 from accounts.models import Organization, uid_field
 
 SECRET_BYTES = 24
@@ -52,7 +54,7 @@ class OutboxMessage(models.Model):
     messages are handed over in the order of `id`; while the first is leased or waits, so do the rest.
     """
 
-    uid = uid_field("evt")
+    uid = models.CharField(max_length=40, editable=False, default=partial(new_uid, "evt"))
     # No constraint: it would look up and lock the organization for every message of a batch.
     organization = models.ForeignKey(
         Organization, models.CASCADE, related_name="+", db_index=False, db_constraint=False
@@ -71,6 +73,8 @@ class OutboxMessage(models.Model):
     objects = OutboxQuerySet.as_manager()
 
     class Meta:
+        # As a constraint, for `unique=True` would bring a second index that nobody reads.
+        constraints = [models.UniqueConstraint(fields=["uid"], name="outbox_uid")]
         indexes = [
             models.Index(fields=["organization", "-id"], name="outbox_of_organization"),
             models.Index(

@@ -290,7 +290,6 @@ class Migration(migrations.Migration):
                         default=functools.partial(accounts.ids.new_uid, *("evt",)),
                         editable=False,
                         max_length=40,
-                        unique=True,
                     ),
                 ),
                 ("event_type", models.CharField(max_length=64)),
@@ -380,6 +379,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="outboxmessage",
             index=models.Index(fields=["organization", "-id"], name="outbox_of_organization"),
+        ),
+        migrations.AddConstraint(
+            model_name="outboxmessage",
+            constraint=models.UniqueConstraint(fields=("uid",), name="outbox_uid"),
         ),
         migrations.AddIndex(
             model_name="outboxmessage",
