@@ -322,11 +322,12 @@ def _belongs(process: psutil.Process, var_dir: Path) -> bool:
             return True
     if process.name() not in ("postgres", "redis-server"):
         return False
+    # These and none below them: the folder of another run may lie within ours, as the tests' does.
+    names = ("postgres/data", "postgres.new/data", "redis", "redis/redis.conf")
+    places = {f"{var_dir}/{name}" for name in names}
     # In a container root may not see the environment of user nobody, but always the command line.
-    if any(argument.startswith(f"{var_dir}/") for argument in process.cmdline()):
-        return True
-    # PostgreSQL's workers overwrite both with their title.
-    return Path(process.cwd()).is_relative_to(var_dir)
+    # PostgreSQL's workers overwrite both with their title, and stay in the folder of the data.
+    return not places.isdisjoint(process.cmdline()) or process.cwd() in places
 
 
 def _end(processes: list[psutil.Process], polite: signal.Signals) -> None:

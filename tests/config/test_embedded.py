@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import redis
 
-from config.embedded import MARKER, AlreadyRunning, Services
+from config.embedded import MARKER, AlreadyRunning, Services, sweep
 
 # Starts the services of the folder in argv[1], puts one row and one task into them, and waits to be killed.
 HOLDER = """
@@ -56,6 +56,14 @@ def tables(services: Services) -> list[str]:
 def test_a_second_start_is_told_who_has_the_folder(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     with pytest.raises(AlreadyRunning, match=rf"process {holder.pid}, http://127\.0\.0\.1:1"):
         Services(tmp_path).start()
+
+
+def test_a_run_in_a_folder_below_is_left_alone(tmp_path: Path) -> None:
+    with Services(tmp_path / "test", fast=True) as below:
+        swept = sweep(tmp_path)
+
+        assert swept == []
+        assert below.failure() is None
 
 
 def test_what_a_killed_run_wrote_is_there_after_the_next_start(
