@@ -282,14 +282,29 @@ def write_private(path: Path, text: str) -> None:
     draft.replace(path)
 
 
+def require_own(var_dir: Path) -> None:
+    """Raise PermissionError if another user has started the services of the folder.
+
+    Not even root may go on there: what root makes shuts out whose folder it is.
+    """
+    # What is in postgres/ may be user nobody's; the folder itself is whose who started.
+    for path in (var_dir / "run.lock", var_dir / "postgres"):
+        if path.exists() and path.stat().st_uid != os.geteuid():
+            raise PermissionError(f"{path} is another user's")
+
+
+def way_out(var_dir: Path) -> str:
+    """Return what to tell whoever may not write in the folder."""
+    return f"{var_dir} belongs to another user: start as that user, or set VAR_DIR to a folder of your own"
+
+
 def _lock(var_dir: Path, holder: str) -> IO[str]:
     try:
+        require_own(var_dir)
         var_dir.mkdir(parents=True, exist_ok=True)
         file = (var_dir / "run.lock").open("a+")
     except PermissionError as error:
-        raise ServiceError(
-            f"{error.filename} belongs to another user: set VAR_DIR to a folder of your own"
-        ) from error
+        raise ServiceError(way_out(var_dir)) from error
     try:
         # lockf, not flock: when the holder is killed, its forked children must not go on holding it.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

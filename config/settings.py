@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 import django_stubs_ext
 import environ
 from celery.schedules import crontab
+from django.core.exceptions import ImproperlyConfigured
+
+from config.embedded import require_own, way_out, write_private
 
 django_stubs_ext.monkeypatch()
 
@@ -22,6 +25,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var"))).resolve()
+LAST_PORT = 65_535
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -38,11 +42,14 @@ def _generated_secrets() -> dict[str, Any]:
     """
     path = VAR_DIR / "secrets.json"
     if not path.exists():
+        require_own(VAR_DIR)
         VAR_DIR.mkdir(parents=True, exist_ok=True)
         draft = VAR_DIR / f"secrets.{os.getpid()}.json"
-        draft.touch(mode=0o600)
-        draft.write_text(
-            json.dumps({"secret_key": secrets.token_urlsafe(50), "key_peppers": {"1": secrets.token_hex(32)}})
+        write_private(
+            draft,
+            json.dumps(
+                {"secret_key": secrets.token_urlsafe(50), "key_peppers": {"1": secrets.token_hex(32)}}
+            ),
         )
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
@@ -50,14 +57,26 @@ def _generated_secrets() -> dict[str, Any]:
     return _read_json(path)
 
 
-_services = _read_json(VAR_DIR / "services.json")
-_secrets = {} if "SECRET_KEY" in os.environ and "KEY_PEPPERS" in os.environ else _generated_secrets()
+def _port(name: str, default: int) -> int:
+    value = env.str(name, default=str(default))
+    if not (value.isascii() and value.isdecimal() and 1 <= int(value) <= LAST_PORT):
+        raise ImproperlyConfigured(f"{name} is {value!r}; a port is a number from 1 to {LAST_PORT}")
+    return int(value)
+
+
+try:
+    _services = _read_json(VAR_DIR / "services.json")
+    _secrets = {} if "SECRET_KEY" in os.environ and "KEY_PEPPERS" in os.environ else _generated_secrets()
+except PermissionError as error:
+    raise ImproperlyConfigured(way_out(VAR_DIR)) from error
 
 # ── Where it runs ────────────────────────────────────────────────────────────────────────────────────────────
 DEBUG = False
 # The demo: invented organizations, a data plane and a webhook receiver on this machine. Refused by check --deploy.
 DEMO = env.bool("DEMO", default=True)
-PORT = env.int("PORT", default=8000)
+PORT = _port("PORT", 8000)
+# Where the demo's receiver of webhooks listens: beside the web server.
+RECEIVER_PORT = _port("RECEIVER_PORT", PORT + 1 if PORT < LAST_PORT else PORT - 1)
 BASE_URL = env.str("BASE_URL", default=f"http://127.0.0.1:{PORT}")
 SECRET_KEY = env.str("SECRET_KEY", default=_secrets.get("secret_key", ""))
 _host = urlsplit(BASE_URL).hostname or "127.0.0.1"

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import redis
 
-from config.embedded import MARKER, AlreadyRunning, Services, sweep
+from config.embedded import MARKER, AlreadyRunning, ServiceError, Services, sweep
 
 # Starts the services of the folder in argv[1], puts one row and one task into them, and waits to be killed.
 HOLDER = """
@@ -56,6 +56,18 @@ def tables(services: Services) -> list[str]:
 def test_a_second_start_is_told_who_has_the_folder(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     with pytest.raises(AlreadyRunning, match=rf"process {holder.pid}, http://127\.0\.0\.1:1"):
         Services(tmp_path).start()
+
+
+@pytest.mark.parametrize("left", ["run.lock", "postgres"])
+def test_a_folder_of_another_user_is_refused_untouched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    (tmp_path / left).mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+
+    with pytest.raises(ServiceError, match=r"belongs to another user.*VAR_DIR"):
+        Services(tmp_path).start()
+    assert list(tmp_path.iterdir()) == [tmp_path / left]
 
 
 def test_a_run_in_a_folder_below_is_left_alone(tmp_path: Path) -> None:

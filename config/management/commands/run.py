@@ -50,7 +50,11 @@ class Command(BaseCommand):
         demo = settings.VAR_DIR / "demo.json"
         # It says that the demo is ready, so it must not outlive the run that wrote it.
         demo.unlink(missing_ok=True)
-        _require_port(settings.PORT)
+        _require_port("PORT", settings.PORT)
+        if settings.DEMO:
+            _require_port("RECEIVER_PORT", settings.RECEIVER_PORT)
+            if settings.RECEIVER_PORT == settings.PORT:
+                raise CommandError(f"PORT and RECEIVER_PORT are both {settings.PORT}; each needs its own.")
         self._say("Starting PostgreSQL and Redis")
         services.start()
         environment = os.environ | services.environment()
@@ -108,17 +112,16 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _require_port(port: int) -> None:
-    """Raise CommandError, saying who and what to do, unless the web server can listen on the port."""
+def _require_port(name: str, port: int) -> None:
+    """Raise CommandError, saying who has it and what to do, unless the port of that name can be listened on."""
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-    except OverflowError as error:
-        raise CommandError(f"PORT is {port}; a port is a number from 1024 to 65535.") from error
     except OSError as error:
         reason = "is in use" + _user_of(port) if error.errno == errno.EADDRINUSE else "is not ours to use"
-        raise CommandError(f"Port {port} {reason}. Choose another one: PORT={port + 1} make run") from error
+        another = port + 1 if port < settings.LAST_PORT else port - 1
+        raise CommandError(f"Port {port} {reason}. Choose another one: {name}={another} make run") from error
 
 
 def _user_of(port: int) -> str:
