@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
+from django.core.mail.backends import filebased
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -17,6 +19,14 @@ from accounts.access import public
 FILES_SHOWN = 100
 # Django's file backend writes one file a connection, and this line after each message.
 SEPARATOR = b"\n" + b"-" * 79 + b"\n"
+
+
+class EmailBackend(filebased.EmailBackend):
+    """Django's file backend in a folder that only its owner may enter: letters hold links that open accounts."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        Path(self.file_path).chmod(0o700)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 from django.core import mail
-from django.core.mail.backends.filebased import EmailBackend
 from django.test import Client
 from pytest_django import Settings
+
+from config.mailbox import EmailBackend
 
 pytestmark = pytest.mark.django_db
 
@@ -53,6 +54,14 @@ def test_html_is_shown_in_a_frame_that_may_do_nothing(client: Client, folder: Pa
 
     assert "sandbox" in page
     assert "<script>alert" not in page
+
+
+def test_only_its_owner_may_enter_the_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o755)
+
+    send(folder, "Reset your password")
+
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,8 @@ def _start_box(demo: dict[str, Any] | None) -> str:
             "Staff:        python manage.py create_staff",
             "Data plane:   python manage.py create_service_key",
         ]
+        if not settings.EMAIL_URL:
+            lines.append(f"Mail:         written to {settings.EMAIL_FILE_PATH}, sent once EMAIL_URL is set")
     lines += ["", "Ctrl-C stops everything and keeps all data."]
     rule = "─" * 100
     return "\n".join(["", rule, *lines, rule, ""])
