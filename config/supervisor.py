@@ -15,6 +15,8 @@ from honcho.printer import Message, Printer
 from config.embedded import Services
 
 WEB_TIMEOUT = 60.0
+# Seconds. A delivery that has begun may take 15 until its receiver has answered.
+KILL_WAIT = 20.0
 
 
 class Supervisor(Manager):  # type: ignore[misc]
@@ -29,6 +31,7 @@ class Supervisor(Manager):  # type: ignore[misc]
         self._services = services
         self._port = port
         self._announce = announce
+        self._kill_at = 0.0
         self.failure = ""
 
     def loop(self) -> None:
@@ -48,7 +51,13 @@ class Supervisor(Manager):  # type: ignore[misc]
             if time.monotonic() > deadline:
                 return self._give_up(f"The web server did not answer within {WEB_TIMEOUT:.0f} s")
             time.sleep(0.1)
-        self._announce()
+        if self._terminating:
+            return None
+        try:
+            self._announce()
+        except (OSError, ValueError) as error:
+            # A full disk, a closed pipe: in this thread, nobody would hear of it.
+            return self._give_up(f"That all is ready could not be said: {error}")
         while True:
             if failure := self._services.failure():
                 return self._give_up(failure)
@@ -65,8 +74,9 @@ class Supervisor(Manager):  # type: ignore[misc]
             connection.close()
 
     def _give_up(self, reason: str) -> None:
-        self.failure = reason
-        os.kill(os.getpid(), signal.SIGTERM)
+        if not self._terminating:
+            self.failure = reason
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def terminate(self) -> None:
         """End all processes; called on a signal and when the first of them has ended."""
@@ -81,7 +91,14 @@ class Supervisor(Manager):  # type: ignore[misc]
             self.failure = (
                 f"{name} ended by itself (exit status {status}), so all were ended. It said:\n  {said}"
             )
+        if not self._terminating:
+            self._kill_at = time.monotonic() + KILL_WAIT
         super().terminate()
+
+    def kill(self) -> None:
+        """Kill what does not end. honcho calls this again and again from its own, shorter, wait on."""
+        if time.monotonic() > self._kill_at:
+            super().kill()
 
 
 class _Printer(Printer):  # type: ignore[misc]

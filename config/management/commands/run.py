@@ -1,4 +1,5 @@
 import errno
+import io
 import json
 import os
 import signal
@@ -28,6 +29,9 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # What a terminal cannot show must not end the run.
+            sys.stdout.reconfigure(errors="replace")
         # A closed terminal and a polite kill end a run as Ctrl-C does.
         signal.signal(signal.SIGTERM, _interrupt)
         signal.signal(signal.SIGHUP, _interrupt)
