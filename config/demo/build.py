@@ -9,18 +9,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import environ
 from django.conf import settings
 from django.db import transaction
+from svix.api import EndpointListOptions
 from svix.exceptions import HttpError
-from svix.models import EndpointPatch
+from svix.models import EndpointOut, EndpointPatch
 
 from accounts.models import ApiKey, Organization, User
 from config.demo import cast, history, prices
 from config.embedded import write_private
 from usage import ingest
 from webhooks import endpoints
+from webhooks.gateway import get_svix
 
 
 class LostSecrets(Exception):
@@ -28,9 +30,8 @@ class LostSecrets(Exception):
 
 
 def receiver_url() -> str:
-    """Where the demo's receiver listens: one port above the web server's unless RECEIVER_PORT says another."""
-    port = environ.Env().int("RECEIVER_PORT", default=settings.PORT + 1)
-    return f"http://127.0.0.1:{port}"
+    """Where the demo's receiver listens."""
+    return f"http://127.0.0.1:{settings.RECEIVER_PORT}"
 
 
 def build(*, days: int = history.DAYS, on_day: Callable[[], object]) -> dict[str, Any]:
@@ -40,19 +41,20 @@ def build(*, days: int = history.DAYS, on_day: Callable[[], object]) -> dict[str
     """
     path = settings.VAR_DIR / "demo-secrets.json"
     state = _remembered(path) or _create_cast(path)
+    customers = _organizations(state["demo"])
     if not state["done"]:
         prices.publish()
         until = datetime.fromisoformat(state["until"])
-        _make_history(until, days, on_day)
+        _make_history(customers, until, days, on_day)
         with transaction.atomic():
-            for customer in cast.CUSTOMERS:
-                cast.leave_credits(_organization(customer), customer)
+            for customer, organization in customers:
+                cast.leave_credits(organization, customer)
         state["done"] = True
         _remember(path, state)
     # Only now, so that the history notifies nobody; and each time, for the receiver's port may be another one.
-    for customer in cast.CUSTOMERS:
+    for customer, organization in customers:
         if customer.has_endpoint:
-            _point_endpoint(_organization(customer), state["endpoints"])
+            _point_endpoint(organization, state["endpoints"])
             _remember(path, state)
     demo: dict[str, Any] = state["demo"]
     return demo
@@ -83,16 +85,34 @@ def _remember(path: Path, state: dict[str, Any]) -> None:
     write_private(path, json.dumps(state, indent=2))
 
 
-def _make_history(until: datetime, days: int, on_day: Callable[[], object]) -> None:
+def _organizations(demo: dict[str, Any]) -> list[tuple[cast.Customer, Organization]]:
+    """The customers and their organizations, whatever these are called by now; one that was deleted is left out."""
+    uids = {made["name"]: made["id"] for made in demo["organizations"]}
+    found = {
+        organization.uid: organization for organization in Organization.objects.filter(uid__in=uids.values())
+    }
+    return [
+        (customer, found[uids[customer.name]])
+        for customer in cast.CUSTOMERS
+        if uids.get(customer.name) in found
+    ]
+
+
+def _make_history(
+    customers: list[tuple[cast.Customer, Organization]],
+    until: datetime,
+    days: int,
+    on_day: Callable[[], object],
+) -> None:
     """Take the past in day by day, as the gateway API would."""
     api_keys = {
-        customer.name: dict(_organization(customer).api_keys.organization_keys().values_list("name", "uid"))
-        for customer in cast.CUSTOMERS
+        customer.name: dict(organization.api_keys.organization_keys().values_list("name", "uid"))
+        for customer, organization in customers
     }
     for days_ago in reversed(range(days)):
         reports = [
             report
-            for customer in cast.CUSTOMERS
+            for customer, _ in customers
             for report in history.of_day(
                 customer, api_keys[customer.name], until=until, days_ago=days_ago, days=days
             )
@@ -106,11 +126,12 @@ def _point_endpoint(organization: Organization, known: dict[str, dict[str, str]]
     """Have an organization hear of its jobs at the demo's receiver. An endpoint that somebody deleted stays deleted."""
     url = f"{receiver_url()}/hooks/{organization.uid}"
     if organization.uid not in known:
-        made = endpoints.create(
-            organization=organization, url=url, description="The demo's receiver", actor=None
-        )
-        known[organization.uid] = {"id": made.endpoint.id, "url": url}
-        return
+        endpoint = _forgotten_endpoint(organization)
+        if endpoint is None:
+            endpoint = endpoints.create(
+                organization=organization, url=url, description="The demo's receiver", actor=None
+            ).endpoint
+        known[organization.uid] = {"id": endpoint.id, "url": endpoint.url}
     if known[organization.uid]["url"] == url:
         return
     try:
@@ -126,6 +147,13 @@ def _point_endpoint(organization: Organization, known: dict[str, dict[str, str]]
     known[organization.uid]["url"] = url
 
 
-def _organization(customer: cast.Customer) -> Organization:
-    email = customer.people[0][1]
-    return Organization.objects.get(name=customer.name, memberships__user__email=email)
+def _forgotten_endpoint(organization: Organization) -> EndpointOut | None:
+    """The endpoint that a build made, if that was killed before it could remember it."""
+    try:
+        made = get_svix().endpoint.list(organization.uid, EndpointListOptions(limit=250)).data
+    except HttpError as error:
+        if error.status_code != 404:
+            raise
+        return None
+    path = f"/hooks/{organization.uid}"
+    return next((endpoint for endpoint in made if urlsplit(endpoint.url).path == path), None)

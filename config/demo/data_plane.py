@@ -43,7 +43,10 @@ def callers(demo: dict[str, Any]) -> list[Caller]:
 
 
 class DataPlane:
-    """Keeps every report until the API has taken it. `unreported` outlives a stop in the file given."""
+    """Keeps every report until the API has answered; what that refuses is said and dropped.
+
+    What is unreported at a stop outlives it in `file`.
+    """
 
     def __init__(self, gateway: Client, *, file: Path, say: Callable[[str], object]) -> None:
         self._gateway = gateway

@@ -149,14 +149,47 @@ def test_the_history_notifies_nobody(var: Path) -> None:
     assert not OutboxMessage.objects.filter(event_type__startswith="job.").exists()
 
 
-def test_another_receiver_s_port_moves_the_endpoints(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_receiver_s_port_moves_the_endpoints(var: Path, settings: Settings) -> None:
     make(var)
-    monkeypatch.setenv("RECEIVER_PORT", "8459")
+    settings.RECEIVER_PORT = 8459
 
     demo = make(var)
 
     assert demo["webhook_sink"]["url"] == "http://127.0.0.1:8459"
     assert Endpoint.objects.filter(url__startswith="http://127.0.0.1:8459/hooks/org_").count() == 2
+
+
+def test_an_endpoint_made_just_before_a_kill_is_found_again(var: Path, settings: Settings) -> None:
+    make(var)
+    secrets = json.loads((var / "demo-secrets.json").read_text())
+    (var / "demo-secrets.json").write_text(json.dumps(secrets | {"endpoints": {}}))
+    settings.RECEIVER_PORT = 8459
+
+    make(var)
+
+    assert Endpoint.objects.filter(url__startswith="http://127.0.0.1:8459/hooks/org_").count() == 2
+    assert Endpoint.objects.count() == 2
+
+
+def test_an_endpoint_that_somebody_deleted_stays_deleted(var: Path) -> None:
+    make(var)
+    Endpoint.objects.all().delete()
+
+    make(var)
+
+    assert not Endpoint.objects.exists()
+
+
+def test_an_organization_may_be_renamed_or_deleted(var: Path) -> None:
+    make(var)
+    renamed, deleted, _ = cast.CUSTOMERS
+    Organization.objects.filter(name=renamed.name).update(name="Southwind")
+    Organization.objects.filter(name=deleted.name).update(uid="org_nobodyknows")  # as if it were gone
+    before = snapshot()
+
+    make(var)
+
+    assert snapshot() == before
 
 
 def test_lost_secrets_are_said_plainly(var: Path) -> None:
