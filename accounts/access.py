@@ -6,8 +6,10 @@ permission 403. API views name their `permission`, and then find `request.organi
 
 from collections.abc import Callable
 from functools import wraps
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
@@ -43,6 +45,20 @@ class MemberRequest(SignedInRequest):
 
     def may(self, permission: Permission) -> bool:
         return permission in self.membership.permissions
+
+
+def client_ip(request: HttpRequest) -> str | None:
+    """Return the address a request comes from, and None where that is no IP address.
+
+    Behind a proxy it is the last in X-Forwarded-For, which the proxy added; those before it are the client's claims.
+    """
+    address = request.META.get("REMOTE_ADDR", "")
+    if settings.BEHIND_PROXY and (forwarded := request.headers.get("x-forwarded-for")):
+        address = forwarded.rpartition(",")[2].strip()
+    try:
+        return str(ip_address(address.partition("%")[0]))  # without IPv6's zone, which no column holds
+    except ValueError:
+        return None
 
 
 def public(view: View) -> View:

@@ -19,6 +19,7 @@ from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm
 
 from accounts import audit, keys, secrets, two_factor
+from accounts.access import client_ip
 from accounts.admin_base import (
     BigTableAdmin,
     ModelAdmin,
@@ -26,7 +27,6 @@ from accounts.admin_base import (
     ReadOnlyInline,
     RecordedAdmin,
     actor_of,
-    ip_of,
     json_block,
 )
 from accounts.models import ApiKey, AuditEntry, Membership, Organization, User
@@ -100,7 +100,7 @@ class UserAdmin(RecordedAdmin[User], DjangoUserAdmin[User]):
                 self.changed,
                 actor=actor_of(request),
                 target=User.objects.get(pk=id),
-                ip=ip_of(request),
+                ip=client_ip(request),
                 after={"password": "changed"},
             )
         return response
@@ -244,7 +244,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
     )
     def revoke(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         key = get_object_or_404(ApiKey.objects.select_related("organization"), pk=object_id)
-        keys.revoke(key=key, actor=actor_of(request), ip=ip_of(request))
+        keys.revoke(key=key, actor=actor_of(request), ip=client_ip(request))
         messages.success(request, f"{key} is revoked.")
         return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_apikey_change", args=[key.pk])})
 
@@ -302,7 +302,7 @@ class EmailAddressAdmin(ReadOnlyAdmin[EmailAddress], AllauthEmailAddressAdmin): 
                 audit.Action.USER_UPDATED,
                 actor=actor_of(request),
                 target=address.user,
-                ip=ip_of(request),
+                ip=client_ip(request),
                 before={"email": address.email, "verified": False},
                 after={"email": address.email, "verified": True},
             )
@@ -326,4 +326,4 @@ class TOTPDeviceAdmin(ModelAdmin[TOTPDevice]):
         return actor_of(request).is_superuser
 
     def delete_model(self, request: HttpRequest, obj: TOTPDevice) -> None:
-        two_factor.remove(device=obj, actor=actor_of(request), ip=ip_of(request))
+        two_factor.remove(device=obj, actor=actor_of(request), ip=client_ip(request))

@@ -13,6 +13,7 @@ from django.utils.html import format_html
 from unfold.paginator import InfinitePaginator
 
 from accounts import audit
+from accounts.access import client_ip
 from accounts.models import Organization, User
 
 # Unfold carries no types; its classes extend Django's, whose types serve for both.
@@ -28,10 +29,6 @@ Parent = TypeVar("Parent", bound=Model)
 
 # Fields that a filter in the address (`?key__startswith=a`) could otherwise spell out letter by letter.
 SECRET_FIELDS = frozenset({"password", "secret_hash", "key", "stored_secret"})
-
-
-def ip_of(request: HttpRequest) -> str | None:
-    return request.META.get("REMOTE_ADDR")
 
 
 def actor_of(request: HttpRequest) -> User:
@@ -109,7 +106,7 @@ class RecordedAdmin(ModelAdmin[M]):
             actor=actor_of(request),
             organization=self.organization_of(obj),
             target=obj,
-            ip=ip_of(request),
+            ip=client_ip(request),
             before=_values(form.changed_data, form.initial),
             after=_values(form.changed_data, form.cleaned_data),
         )

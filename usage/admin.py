@@ -11,12 +11,12 @@ from django.utils import timezone
 from unfold.decorators import display
 
 from accounts import audit
+from accounts.access import client_ip
 from accounts.admin_base import (
     BigTableAdmin,
     ModelAdmin,
     RecordedAdmin,
     actor_of,
-    ip_of,
     json_block,
     plain_number,
 )
@@ -166,7 +166,7 @@ class CreditRateAdmin(ModelAdmin[CreditRate]):
             audit.Action.CREDIT_RATE_PUBLISHED,
             actor=actor_of(request),
             target=obj,
-            ip=ip_of(request),
+            ip=client_ip(request),
             after={
                 "credits_per_unit": str(obj.credits_per_unit),
                 "minimum_credits": str(obj.minimum_credits),

@@ -13,13 +13,13 @@ from svix.models import EndpointPatch
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
+from accounts.access import client_ip
 from accounts.admin_base import (
     BigTableAdmin,
     M,
     ModelAdmin,
     ReadOnlyInline,
     actor_of,
-    ip_of,
     json_block,
 )
 from accounts.models import Organization
@@ -118,7 +118,7 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
                 endpoint_id=obj.uid,
                 changes=EndpointPatch(**values),
                 actor=actor_of(request),
-                ip=ip_of(request),
+                ip=client_ip(request),
             )
             return
         made = endpoints.create(
@@ -127,7 +127,7 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
             description=values.get("description", ""),
             event_types=values.get("event_types"),
             actor=actor_of(request),
-            ip=ip_of(request),
+            ip=client_ip(request),
         )
         obj.uid = made.endpoint.id
         obj.pk = Endpoint.objects.get(uid=obj.uid).pk
@@ -141,7 +141,7 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
             organization=obj.organization,
             endpoint_id=obj.uid,
             actor=actor_of(request),
-            ip=ip_of(request),
+            ip=client_ip(request),
         )
 
 

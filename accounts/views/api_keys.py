@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts import keys
-from accounts.access import MemberRequest, member_page
+from accounts.access import MemberRequest, client_ip, member_page
 from accounts.cursors import BadCursor, Cursor
 from accounts.forms import SCOPE_SENTENCES, ApiKeyForm
 from accounts.ids import new_uid
@@ -78,7 +78,7 @@ def create(request: MemberRequest) -> HttpResponse:
                 scopes=form.cleaned_data["scopes"],
                 expires_at=form.expires_at(now=timezone.now()),
                 actor=request.user,
-                ip=request.META.get("REMOTE_ADDR"),
+                ip=client_ip(request),
             )
         except keys.AlreadyCreated:
             messages.warning(
@@ -110,9 +110,7 @@ def revoke(request: MemberRequest, key_uid: str) -> HttpResponse:
     )
     if request.method == "GET" and key.revoked_at is None:
         return render(request, "accounts/revoke_api_key.html", {"key": key})
-    if request.method == "POST" and keys.revoke(
-        key=key, actor=request.user, ip=request.META.get("REMOTE_ADDR")
-    ):
+    if request.method == "POST" and keys.revoke(key=key, actor=request.user, ip=client_ip(request)):
         messages.success(request, f"{key} is revoked. Requests that use it are refused from now on.")
     else:
         messages.info(request, f"{key} was revoked before.")
