@@ -4,11 +4,14 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.core.validators import URLValidator
 from django.db.models import QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from svix.exceptions import HttpError, HTTPValidationError
 from svix.models import EndpointPatch
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
@@ -24,6 +27,7 @@ from accounts.admin_base import (
 )
 from accounts.models import Organization
 from webhooks import endpoints
+from webhooks.embedded import egress
 from webhooks.events import EVENT_TYPES
 from webhooks.gateway import EmbeddedSvix, get_svix
 from webhooks.models import Attempt, Delivery, Endpoint, Message, OutboxMessage, Status
@@ -39,11 +43,16 @@ STATUS_COLORS = {
 }
 
 
+def check_url(text: str) -> None:
+    if problem := egress.url_problem(text):
+        raise ValidationError(problem)
+
+
 class EndpointForm(forms.ModelForm[Endpoint]):
     url = forms.CharField(
         label="URL",
         widget=UnfoldAdminTextInputWidget,
-        validators=[URLValidator(schemes=["http", "https"])],
+        validators=[URLValidator(schemes=["http", "https"]), check_url],
     )
     event_types = forms.MultipleChoiceField(
         choices=[(name, name) for name in EVENT_TYPES],
@@ -106,6 +115,27 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
 
     def has_delete_permission(self, request: HttpRequest, obj: Endpoint | None = None) -> bool:
         return actor_of(request).has_perm("webhooks.delete_endpoint")
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except (HttpError, HTTPValidationError) as error:
+            return self._refused(request, error)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().delete_view(request, *args, **kwargs)
+        except (HttpError, HTTPValidationError) as error:
+            return self._refused(request, error)
+
+    def _refused(self, request: HttpRequest, error: HttpError | HTTPValidationError) -> HttpResponse:
+        """Say what the engine found wrong; an endpoint that it does not know was deleted meanwhile."""
+        if isinstance(error, HTTPValidationError):
+            reason = " ".join(f"{item.loc[-1]}: {item.msg}" for item in error.detail)
+        else:
+            reason = "The endpoint does not exist any more." if error.status_code == 404 else error.detail
+        self.message_user(request, f"Nothing was changed. {reason}", messages.ERROR)
+        return redirect("admin:webhooks_endpoint_changelist")
 
     def save_model(
         self, request: HttpRequest, obj: Endpoint, form: ModelForm[Endpoint], change: bool

@@ -8,10 +8,12 @@ from typing import Any
 
 from django.utils import timezone
 from svix.api import EndpointListOptions
+from svix.exceptions import HTTPValidationError
 from svix.models import ApplicationIn, EndpointIn, EndpointOut, EndpointPatch
 
 from accounts import audit
 from accounts.models import Organization, User
+from webhooks.embedded import calls, egress
 from webhooks.gateway import get_svix
 from webhooks.models import Application, Endpoint
 
@@ -35,6 +37,7 @@ def create(
     ip: str | None = None,
 ) -> NewEndpoint:
     """Add an endpoint, and from now on write messages for its organization. None means all types, all channels."""
+    _check_url(url)
     _subscribe(organization)
     svix = get_svix()
     svix.application.get_or_create(ApplicationIn(uid=organization.uid, name=organization.name))
@@ -63,6 +66,8 @@ def update(
     ip: str | None = None,
 ) -> EndpointOut:
     """Change what `changes` sets; null event types or channels mean all. Unchanged values leave no audit row."""
+    if changes.url is not None:
+        _check_url(changes.url)
     svix = get_svix()
     before = svix.endpoint.get(organization.uid, endpoint_id)
     after = svix.endpoint.patch(organization.uid, endpoint_id, changes)
@@ -105,6 +110,13 @@ def signing_secrets(*, organization: Organization) -> list[str]:
         endpoints = svix.endpoint.list(organization.uid, EndpointListOptions(limit=250)).data
         found += [svix.endpoint.get_secret(organization.uid, endpoint.id).key for endpoint in endpoints]
     return found
+
+
+def _check_url(url: str) -> None:
+    # A Svix server takes some that the embedded engine refuses, such as one with a password, which we would record.
+    if problem := egress.url_problem(url):
+        refusal = calls.invalid("url", problem)
+        raise HTTPValidationError.init_exception(refusal.body, refusal.status)
 
 
 def _subscribe(organization: Organization) -> None:

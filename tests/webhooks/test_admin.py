@@ -1,15 +1,19 @@
 from collections.abc import Callable
+from unittest.mock import Mock
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from svix.api.errors.validation_error import ValidationError
+from svix.exceptions import HttpError, HTTPValidationError
 
 from accounts import audit
 from accounts.models import AuditEntry, Organization, User
 from tests.webhooks.conftest import Receiver, deliver
-from webhooks import outbox
+from webhooks import endpoints, outbox
+from webhooks.embedded import egress
 from webhooks.endpoints import NewEndpoint
 from webhooks.models import Attempt, Endpoint, Message, OutboxMessage
 
@@ -66,6 +70,60 @@ def test_a_wrong_url_is_an_error_of_the_form(url: str, back_office: Client, row:
 
     assert answer.status_code == 200
     assert "Enter a valid URL" in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://example.com:0/", egress.NOT_A_URL),
+        ("http://example.com:65536/", egress.NOT_A_URL),
+        ("http://[::1]:0/", egress.NOT_A_URL),
+        ("https://me:secret@example.com/", egress.NO_CREDENTIALS),
+    ],
+)
+def test_a_url_that_the_engine_would_refuse_is_an_error_of_the_form(
+    url: str, reason: str, back_office: Client, row: Endpoint
+) -> None:
+    values = {"organization": row.organization_id, "url": url, "event_types": []}
+
+    for path in ("add", f"{row.pk}/change"):
+        answer = back_office.post(f"{ENDPOINTS}{path}/", values)
+
+        assert answer.status_code == 200
+        assert reason in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (HttpError(code="not_found", detail="", status_code=404), "does not exist any more"),
+        (HttpError(code="conflict", detail="Taken already", status_code=409), "Taken already"),
+        (
+            HTTPValidationError(
+                detail=[ValidationError(loc=["body", "url"], msg="Too long", type="value_error")],
+                status_code=422,
+            ),
+            "url: Too long",
+        ),
+    ],
+)
+@pytest.mark.parametrize(("action", "function"), [("change", "update"), ("delete", "delete")])
+def test_what_the_engine_refuses_is_said(
+    action: str,
+    function: str,
+    error: Exception,
+    reason: str,
+    back_office: Client,
+    row: Endpoint,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(endpoints, function, Mock(side_effect=error))
+    values = {"url": row.url, "description": "New", "event_types": [], "post": "yes"}
+
+    answer = back_office.post(f"{ENDPOINTS}{row.pk}/{action}/", values, follow=True)
+
+    assert [path for path, _ in answer.redirect_chain] == [ENDPOINTS]
+    assert reason in answer.content.decode()
 
 
 def test_staff_delete_an_endpoint(back_office: Client, row: Endpoint) -> None:

@@ -1,12 +1,14 @@
 """The project's own functions for endpoints leave their trace."""
 
 import pytest
+from django.test import override_settings
 from svix.exceptions import HTTPValidationError
 from svix.models import EndpointPatch
 
 from accounts.audit import Action
 from accounts.models import AuditEntry, Organization, User
 from webhooks import endpoints
+from webhooks.embedded import egress
 from webhooks.endpoints import NewEndpoint
 
 
@@ -55,8 +57,26 @@ def test_deleting_one_is_recorded(organization: Organization, owner: User, endpo
     assert _last_entry().action == Action.ENDPOINT_DELETED
 
 
-def test_a_wrong_one_leaves_nothing(organization: Organization, owner: User) -> None:
+@pytest.mark.parametrize(
+    "url", ["ftp://example.com", "https://me:secret@example.com", "https://me@example.com"]
+)
+def test_a_wrong_one_leaves_nothing(url: str, organization: Organization, owner: User) -> None:
     with pytest.raises(HTTPValidationError):
-        endpoints.create(organization=organization, url="ftp://example.com", actor=owner)
+        endpoints.create(organization=organization, url=url, actor=owner)
 
     assert not AuditEntry.objects.filter(action=Action.ENDPOINT_CREATED).exists()
+
+
+@override_settings(SVIX_SERVER_URL="http://127.0.0.1:9/", SVIX_AUTH_TOKEN="token")
+def test_a_password_in_a_url_reaches_no_engine(organization: Organization, owner: User) -> None:
+    url = "https://me:secret@example.com"
+
+    for change in (
+        lambda: endpoints.create(organization=organization, url=url, actor=owner),
+        lambda: endpoints.update(
+            organization=organization, endpoint_id="ep_1", changes=EndpointPatch(url=url), actor=owner
+        ),
+    ):
+        with pytest.raises(HTTPValidationError) as error:
+            change()
+        assert error.value.detail[0].msg == egress.NO_CREDENTIALS

@@ -66,6 +66,8 @@ def test_05_another_applications_endpoint_is_not_found(
         {"url": "ftp://example.com"},
         {"url": "https://"},
         {"url": "http://[::1"},
+        {"url": "http://example.com:0/"},
+        {"url": "https://me:secret@example.com/"},
         {"url": "https://example.com/a b"},
         {"url": "https://example.com/\x00"},
         {"description": "\x00"},

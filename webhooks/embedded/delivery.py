@@ -113,8 +113,8 @@ async def send(session: aiohttp.ClientSession, claimed: Claimed) -> Outcome:
 
 
 async def _post(session: aiohttp.ClientSession, claimed: Claimed, timestamp: datetime) -> tuple[int, str]:
-    if not egress.is_url(claimed.url):
-        raise ValueError(egress.NOT_A_URL)
+    if problem := egress.url_problem(claimed.url):
+        raise ValueError(problem)
     signature = Webhook(claimed.secret).sign(claimed.message_uid, timestamp, claimed.payload)
     headers = {"content-type": "application/json", "user-agent": f"Webhooks/1 (+{settings.BASE_URL})"}
     for family in ("svix", "webhook"):

@@ -21,6 +21,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 BLOCKED = "Blocked: the URL does not lead to a public address."
 
 NOT_A_URL = "Must be an http or https URL."
+# It would be shown and recorded wherever the URL is, and every message is signed anyway.
+NO_CREDENTIALS = "Must not contain a user name or password."
 
 _NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f]")
 
@@ -62,15 +64,17 @@ class Blocked(OSError):
         super().__init__(errno.EACCES, BLOCKED)
 
 
-def is_url(text: str) -> bool:
-    """Say whether this has the form of an http or https URL."""
+def url_problem(text: str) -> str:
+    """Say what keeps this text from being a URL that webhooks go to; nothing if it is one by its form."""
     if _NOT_IN_URLS.search(text):
-        return False
+        return NOT_A_URL
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            return NOT_A_URL
     except ValueError:
-        return False
+        return NOT_A_URL
+    return NO_CREDENTIALS if parts.username is not None else ""
 
 
 def may_reach(address: str) -> bool:

@@ -73,8 +73,8 @@ def _fields(given: EndpointIn | EndpointPatch) -> dict[str, Any]:
     for name in fields.keys() - _FIELDS:
         raise invalid(name, "The embedded engine does not take this field")
     # Only the form: whether its address may be reached is decided at each sending, when it is known.
-    if "url" in fields and not egress.is_url(fields["url"] or ""):
-        raise invalid("url", egress.NOT_A_URL)
+    if "url" in fields and (problem := egress.url_problem(fields["url"] or "")):
+        raise invalid("url", problem)
     if fields.get("event_types") is not None:
         _check_event_types(fields["event_types"])
     if fields.get("channels") is not None:
