@@ -196,7 +196,10 @@ class Checker:
         if not {".", ".."}.isdisjoint(report.job_id.split("/")):  # clients fold them out of the path of a URL
             return "invalid_report", "`job_id` must not be `.` or `..`, nor have them between slashes."
         if isinstance(report.webhook, DirectWebhook) and not _is_http(report.webhook.url):
-            return "invalid_report", "`webhook.url` must be an http or https address."
+            return (
+                "invalid_report",
+                "`webhook.url` must be an http or https address without user name or password.",
+            )
         if not self._earliest <= report.created_at <= self._latest:
             return self._out_of_range("created_at", report.created_at)
         for index, item in enumerate(report.usage):
@@ -244,6 +247,7 @@ def _is_quantity(number: Decimal) -> bool:
 def _is_http(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_http = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        return is_http and parts.username is None  # a password would be shown wherever the address is
     except ValueError:
         return False

@@ -317,6 +317,11 @@ def test_batch_priority_costs_a_fifth_less(post_jobs: Post, job: Make) -> None:
         ({"config": [1]}, "invalid_report", "config"),
         ({"webhook": {"mode": "carrier pigeon"}}, "invalid_report", "mode"),
         ({"webhook": {"mode": "direct", "url": "file:///etc/passwd"}}, "invalid_report", "webhook.url"),
+        (
+            {"webhook": {"mode": "direct", "url": "https://me:secret@example.com"}},
+            "invalid_report",
+            "password",
+        ),
         ({"webhook": {"mode": "svix", "channels": ["no spaces"]}}, "invalid_report", "channels"),
         ({"usage": [{"idempotency_key": "k"}]}, "invalid_report", "usage[0]"),
         ({"usage": [item("correction:1")]}, "invalid_report", "usage[0].idempotency_key"),
