@@ -28,10 +28,14 @@ class Arrival:
 
 @dataclass
 class Receiver:
-    """`answers` are given in turn as (status, body, headers); 200 when there are none left."""
+    """`answers` are given in turn as (status, body, headers); 200 when there are none left.
+
+    `delay` and `keep_alive` are in seconds; a connection idle for longer than `keep_alive` is closed.
+    """
 
     url: str = ""
     delay: float = 0.0
+    keep_alive: float | None = None
     arrivals: list[Arrival] = field(default_factory=list)
     answers: list[tuple[int, bytes, dict[str, str]]] = field(default_factory=list)
 
@@ -51,6 +55,7 @@ def receiver() -> Iterator[Receiver]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             receiver.arrivals.append(Arrival(self.path, headers, body))
             time.sleep(receiver.delay)
+            self.connection.settimeout(receiver.keep_alive)
             status, content, extra = receiver.answers.pop(0) if receiver.answers else (200, b"", {})
             self.send_response(status)
             for name, value in {**extra, "content-length": str(len(content))}.items():

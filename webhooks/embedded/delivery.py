@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import logging
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 AT_ONCE = 64
 TIMEOUT = 15.0  # seconds, for a whole request
+# Seconds that ending takes at most: a timeout, which aiohttp rounds up to a whole second.
+FAREWELL = TIMEOUT + 1
 LONGEST_RESPONSE = 20_000  # bytes kept, and read
 
 
@@ -48,10 +51,14 @@ class Sender:
         """
         self._record()
         free = AT_ONCE - len(self._under_way)
+        due = []
         if claiming and free:
             lanes = Counter(claimed.lane for claimed in self._under_way.values())
-            for claimed in queue.claim(free, lanes):
-                self._under_way[self._loop.create_task(send(self._session, claimed))] = claimed
+            due = queue.claim(free, lanes)
+        # Receivers may have closed connections while the loop stood still; unseen, they would be used again.
+        self._loop.run_until_complete(asyncio.sleep(0))
+        for claimed in due:
+            self._under_way[self._loop.create_task(send(self._session, claimed))] = claimed
         if not self._under_way:
             return False
         first = asyncio.wait(self._under_way, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
@@ -71,15 +78,28 @@ class Sender:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let what is under way come to its end and record it; without a database it will be sent again."""
+        """Let what is under way come to its end, for at most `FAREWELL` seconds, and record it.
+
+        What has not ended by then is cut off, and without a database nothing is waited for: the end of the lease
+        has it sent again.
+        """
+        deadline = time.monotonic() + FAREWELL
         try:
-            while self.step(claiming=False):
+            while self.step(claiming=False) and time.monotonic() < deadline:
                 pass
-        except (OperationalError, InterfaceError):
-            logger.warning("Not recorded, so to be sent again: %d deliveries", len(self._unrecorded))
-        self._loop.run_until_complete(self._session.close())
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("What was done cannot be recorded: %s", error)
+        if lost := len(self._unrecorded) + len(self._under_way):
+            logger.warning("To be sent again: %d deliveries", lost)
+        self._loop.run_until_complete(self._close())
         self._resolving.shutdown(wait=False, cancel_futures=True)
         self._loop.close()
+
+    async def _close(self) -> None:
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self._session.close()
 
     def _record(self) -> None:
         if self._unrecorded:

@@ -24,6 +24,10 @@ NOT_A_URL = "Must be an http or https URL."
 # It would be shown and recorded wherever the URL is, and every message is signed anyway.
 NO_CREDENTIALS = "Must not contain a user name or password."
 
+# Seconds for which a connection is kept for the next request: less than common servers keep theirs, for a request
+# that meets a closed one fails.
+KEEP_ALIVE = 1.5
+
 _NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f]")
 
 # Besides what the ipaddress module does not call global: its idea of that differs between Python versions, and
@@ -88,12 +92,12 @@ def may_reach(address: str) -> bool:
 
 
 def open_session(*, timeout: float) -> aiohttp.ClientSession:
-    """Return a session that dials only where webhooks may go and keeps nothing between requests.
+    """Return a session that dials only where webhooks may go, and keeps no cookies and connections only briefly.
 
     `timeout` is in seconds, for a whole request. Call it while the event loop runs.
     """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(socket_factory=_guarded_socket, limit=0),
+        connector=aiohttp.TCPConnector(socket_factory=_guarded_socket, limit=0, keepalive_timeout=KEEP_ALIVE),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=timeout),
         trust_env=False,
