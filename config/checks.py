@@ -47,6 +47,8 @@ ENVIRONMENT = [
         "Set STRIPE_SECRET_KEY to a restricted key of yours: rk_live_…, or rk_test_… to try things out.",
     ),
 ]
+# Characters of a secret that nobody guesses.
+SHORTEST_SECRET = 32
 
 
 @register(Tags.security, deploy=True)
@@ -82,6 +84,44 @@ def no_demo_parts(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
             )
         )
     return found
+
+
+@register(Tags.security, deploy=True)
+def no_short_secrets(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
+    """One error for each kind of secret of which one is too short to withstand guessing."""
+    found = []
+    if len(settings.SECRET_KEY) < SHORTEST_SECRET:
+        found.append(
+            Error(
+                f"SECRET_KEY has fewer than {SHORTEST_SECRET} characters: sessions could be forged.",
+                hint="Set SECRET_KEY to at least 50 random characters.",
+                id="countinghouse.E012",
+            )
+        )
+    if any(len(pepper) < SHORTEST_SECRET for pepper in settings.KEY_PEPPERS.values()):
+        found.append(
+            Error(
+                f"A pepper in KEY_PEPPERS has fewer than {SHORTEST_SECRET} characters.",
+                hint="Add one of 64 random hexadecimal digits to KEY_PEPPERS, as the last; drop the short one once "
+                "the keys made under it are replaced.",
+                id="countinghouse.E013",
+            )
+        )
+    return found
+
+
+@register
+def no_half_of_a_svix_server(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
+    """Without its other half, a Svix server would be passed over and the embedded engine deliver."""
+    if bool(settings.SVIX_SERVER_URL) == bool(settings.SVIX_AUTH_TOKEN):
+        return []
+    return [
+        Error(
+            "Of SVIX_SERVER_URL and SVIX_AUTH_TOKEN only one is set.",
+            hint="Set both SVIX_SERVER_URL and SVIX_AUTH_TOKEN, or neither to use the embedded engine.",
+            id="countinghouse.E011",
+        )
+    ]
 
 
 @register(Tags.security)

@@ -1,4 +1,5 @@
 import pytest
+from django.core.checks.registry import registry
 from pytest_django import Settings
 
 from config import checks
@@ -13,10 +14,12 @@ def production(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.DEMO = False
     settings.WEBHOOK_ALLOWED_NETWORKS = []
     settings.BASE_URL = "https://account.example.com"
+    settings.SECRET_KEY = "s" * checks.SHORTEST_SECRET
+    settings.KEY_PEPPERS = {"1": "p" * checks.SHORTEST_SECRET}
 
 
 def errors() -> list[str | None]:
-    return [error.id for error in checks.no_demo_parts(None)]
+    return [error.id for error in checks.no_demo_parts(None) + checks.no_short_secrets(None)]
 
 
 def test_production_passes() -> None:
@@ -39,9 +42,14 @@ def test_what_is_not_set_is_refused_with_the_way_out(name: str, monkeypatch: pyt
         ("DEMO", True, "countinghouse.E001"),
         ("WEBHOOK_ALLOWED_NETWORKS", ["10.0.0.0/8"], "countinghouse.E007"),
         ("BASE_URL", "http://account.example.com", "countinghouse.E008"),
+        ("SECRET_KEY", "s" * 31, "countinghouse.E012"),
+        ("KEY_PEPPERS", {"1": "aa"}, "countinghouse.E013"),
+        ("KEY_PEPPERS", {"1": "p" * 31, "2": "p" * 64}, "countinghouse.E013"),
     ],
 )
-def test_settings_of_the_demo_are_refused(setting: str, value: object, id: str, settings: Settings) -> None:
+def test_settings_not_fit_for_production_are_refused(
+    setting: str, value: object, id: str, settings: Settings
+) -> None:
     setattr(settings, setting, value)
 
     assert errors() == [id]
@@ -55,6 +63,26 @@ def test_every_error_has_an_id_of_its_own(settings: Settings, monkeypatch: pytes
     found = errors()
 
     assert len(found) == len(set(found)) == len(ENVIRONMENT) + 3
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "expected"),
+    [
+        ("", "", []),
+        ("https://svix.example.com", "token", []),
+        ("https://svix.example.com", "", ["countinghouse.E011"]),
+        ("", "token", ["countinghouse.E011"]),
+    ],
+)
+def test_half_of_a_svix_server_is_refused_always(
+    url: str, token: str, expected: list[str], settings: Settings
+) -> None:
+    settings.SVIX_SERVER_URL, settings.SVIX_AUTH_TOKEN = url, token
+
+    found = checks.no_half_of_a_svix_server(None)
+
+    assert [error.id for error in found] == expected
+    assert checks.no_half_of_a_svix_server in registry.get_checks()
 
 
 @pytest.mark.parametrize(("debug", "live", "count"), [(True, True, 1), (True, False, 0), (False, True, 0)])
