@@ -42,11 +42,6 @@ class Signing(models.Model):
         return self.stored_secret
 
 
-class OutboxQuerySet(models.QuerySet["OutboxMessage"]):
-    def waiting(self) -> Self:
-        return self.filter(handed_over_at=None, refused_at=None)
-
-
 class OutboxMessage(models.Model):
     """A message written in the transaction of its fact, until `deliver` has handed it to the engine.
 
@@ -69,8 +64,6 @@ class OutboxMessage(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     handed_over_at = models.DateTimeField(null=True)
     refused_at = models.DateTimeField(null=True, help_text="When the engine said that it will never take it.")
-
-    objects = OutboxQuerySet.as_manager()
 
     class Meta:
         # As a constraint, for `unique=True` would bring a second index that nobody reads.

@@ -99,5 +99,5 @@ def deliver() -> None:
 def let_time_pass() -> None:
     """Make everything due that waits for another try or for the end of a lease."""
     an_hour_ago = timezone.now() - timedelta(hours=1)
-    OutboxMessage.objects.waiting().update(next_attempt_at=an_hour_ago)
+    OutboxMessage.objects.filter(handed_over_at=None).update(next_attempt_at=an_hour_ago)
     Delivery.objects.exclude(next_attempt_at=None).update(next_attempt_at=an_hour_ago)

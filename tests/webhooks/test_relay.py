@@ -78,7 +78,7 @@ def test_one_that_fails_keeps_its_place_and_is_tried_again(
     relay.hand_over()
     relay.hand_over()
 
-    waiting = OutboxMessage.objects.waiting().order_by("id")
+    waiting = OutboxMessage.objects.filter(handed_over_at=None).order_by("id")
     assert _taken() == ["a"]
     assert [message.attempts for message in waiting] == [1, 0]
     assert "try later" in waiting[0].last_error
@@ -129,7 +129,9 @@ def test_while_the_engine_is_away_everything_waits_and_nothing_is_lost(
 
     with override_settings(SVIX_SERVER_URL="http://127.0.0.1:9", SVIX_AUTH_TOKEN="token"):
         relay.hand_over()
-        assert OutboxMessage.objects.waiting().filter(next_attempt_at__gt=timezone.now()).count() == 2
+        assert (
+            OutboxMessage.objects.filter(handed_over_at=None, next_attempt_at__gt=timezone.now()).count() == 2
+        )
     let_time_pass()
     deliver()
 
@@ -144,7 +146,7 @@ def test_an_answer_that_is_not_json_is_a_failure_like_others(
 
     relay.hand_over()
 
-    assert OutboxMessage.objects.waiting().get().attempts == 1
+    assert OutboxMessage.objects.filter(handed_over_at=None).get().attempts == 1
 
 
 @pytest.mark.parametrize("error", [httpx.ConnectTimeout("slow"), httpx.RemoteProtocolError("cut")])
@@ -156,7 +158,7 @@ def test_the_network_may_fail_in_any_way(
 
     relay.hand_over()
 
-    assert OutboxMessage.objects.waiting().get().attempts == 1
+    assert OutboxMessage.objects.filter(handed_over_at=None).get().attempts == 1
 
 
 def test_a_row_whose_worker_died_falls_due_again(endpoint: NewEndpoint, send: Send) -> None:

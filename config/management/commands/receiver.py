@@ -19,6 +19,7 @@ from svix.webhooks import Webhook, WebhookVerificationError
 from accounts.models import Organization
 from config.demo.build import receiver_url
 from webhooks import endpoints
+from webhooks.events import utc
 
 KEPT = 200
 LARGEST_BODY = 1 << 20
@@ -135,7 +136,7 @@ class Handler(BaseHTTPRequestHandler):
             page = render_to_string("demo/receiver.html", context)
             return self._answer(200, "text/html", page, refresh="3")
         if path == "/received.json":
-            listed = [asdict(arrival) | {"received_at": _utc(arrival.received_at)} for arrival in arrivals]
+            listed = [asdict(arrival) | {"received_at": utc(arrival.received_at)} for arrival in arrivals]
             return self._answer(200, "application/json", json.dumps({"data": listed}, indent=2))
         name = path.removeprefix(settings.STATIC_URL)
         if name in STATIC_FILES:
@@ -191,7 +192,3 @@ def _content(body: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _utc(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
