@@ -1,11 +1,10 @@
 """Taking a charge back. The original stays; a negative record with its timestamp and a key of its own follows."""
 
-import hashlib
 from collections.abc import Sequence
 
 import msgspec
 
-from usage import statements
+from usage import idempotency, statements
 from usage.records import RecordRow
 from usage.reports_in import CORRECTION
 
@@ -61,7 +60,7 @@ def void_jobs(jobs: Sequence[tuple[int, str]], *, reason: str) -> list[RecordRow
 
 def correction_key(idempotency_key: str) -> str:
     """The key of the correction of the record with this key; as short however long that one is."""
-    return CORRECTION + hashlib.blake2b(idempotency_key.encode(), digest_size=16).hexdigest()
+    return CORRECTION + idempotency.digest(idempotency_key.encode())
 
 
 def _negative(row: RecordRow, key: str, reason: str) -> RecordRow:

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from accounts import prepared
 from accounts.models import ApiKey
-from usage import corrections, partitions, records, statements
+from usage import corrections, idempotency, partitions, records, statements
 from usage.models import STAGE, DailyJobs, JobStatus
 from usage.pricing import MICRO, PriceBook, Rate, charge
 from usage.records import RecordRow
@@ -37,32 +37,6 @@ from usage.reports_in import (
 from webhooks import events, outbox
 
 _FINAL = 3
-
-_CLAIM = """
-INSERT INTO usage_idempotencykey (organization_id, key, digest, created_at)
-SELECT organization_id, key, digest, now()
-FROM json_to_recordset(%s::json) AS x (organization_id bigint, key text, digest text)
-ON CONFLICT DO NOTHING RETURNING organization_id, key
-"""
-
-# A statement of its own: it sees what another writer committed while the claim waited for it.
-_DIGESTS = """
-SELECT k.organization_id, k.key, k.digest
-FROM json_to_recordset(%s::json) AS x (organization_id bigint, key text)
-JOIN usage_idempotencykey k ON k.organization_id = x.organization_id AND k.key = x.key
-"""
-
-_RELEASE = """
-DELETE FROM usage_idempotencykey k
-USING json_to_recordset(%s::json) AS x (organization_id bigint, key text)
-WHERE k.organization_id = x.organization_id AND k.key = x.key
-"""
-
-_AMEND = """
-UPDATE usage_idempotencykey k SET digest = x.digest
-FROM json_to_recordset(%s::json) AS x (organization_id bigint, key text, digest text)
-WHERE k.organization_id = x.organization_id AND k.key = x.key
-"""
 
 _CONFIGS = """
 INSERT INTO usage_pipelineconfig (organization_id, sha256, text)
@@ -161,7 +135,7 @@ class _Report:
     report: JobReport
     key: _Key
     digest: str
-    claims: list[tuple[JobKey, str]]
+    claims: list[idempotency.Claim]
     # The usage items that count: those whose idempotency key this report is the first to bring.
     new_items: list[UsageItem] = field(default_factory=list)
     changes_job: bool = False
@@ -243,10 +217,6 @@ def day_of(zone: ZoneInfo, moment: datetime) -> date:
     return moment.astimezone(zone).date()
 
 
-def _digest(encoded: bytes) -> str:
-    return hashlib.blake2b(encoded, digest_size=16).hexdigest()
-
-
 _UNKNOWN_KEY = ("unknown_api_key", "`api_key_id` names no key of an organization.")
 
 
@@ -268,11 +238,11 @@ def _check(items: Sequence[Item], outcome: Outcome, now: datetime) -> list[_Repo
         claims = [
             (
                 (key.organization_id, usage.idempotency_key),
-                _digest(encode((item.job_id, item.api_key_id, usage))),
+                idempotency.digest(encode((item.job_id, item.api_key_id, usage))),
             )
             for usage in item.usage
         ]
-        reports.append(_Report(index, item, key, _digest(encoded), claims))
+        reports.append(_Report(index, item, key, idempotency.digest(encoded), claims))
     return reports
 
 
@@ -331,43 +301,16 @@ def _take_in(reports: list[_Report], outcome: Outcome, now: datetime) -> None:
 
 
 def _claim(reports: list[_Report], outcome: Outcome) -> list[_Report]:
-    """Claim every idempotency key; drop the reports that use one with another payload than it stands for."""
-    digests: dict[JobKey, str] = {}
-    for report in reports:
-        for key, digest in report.claims:
-            digests.setdefault(key, digest)
-    if not digests:
-        return reports
-    wanted = [{"organization_id": key[0], "key": key[1], "digest": digests[key]} for key in sorted(digests)]
-    claimed = {(organization, key) for organization, key in statements.run(_CLAIM, wanted)}
-    taken = [claim for claim in wanted if (claim["organization_id"], claim["key"]) not in claimed]
-    # What each key stands for. Those claimed just now stand for what the first report to pass brings.
-    stands: dict[JobKey, str] = {}
-    if taken:
-        for organization, key, digest in statements.run(_DIGESTS, taken):
-            stands[organization, key] = digest
+    """Keep the reports whose idempotency keys are theirs or new, and on each the usage items that are new."""
     passed = []
-    for report in reports:
-        own = dict(reversed(report.claims))
-        conflict = next((key for key, digest in report.claims if stands.get(key, own[key]) != digest), None)
-        if conflict:
-            message = (
-                f"The idempotency key {conflict[1]!r} was used before with another payload, which stands."
-            )
+    answers = idempotency.claim([report.claims for report in reports])
+    for report, answer in zip(reports, answers, strict=True):
+        if isinstance(answer, str):
+            message = f"The idempotency key {answer!r} was used before with another payload, which stands."
             outcome.rejected.append(Rejected(report.index, "idempotency_conflict", message))
             continue
-        for (key, digest), item in zip(report.claims, report.report.usage, strict=True):
-            if key not in stands:
-                stands[key] = digest
-                report.new_items.append(item)
+        report.new_items = [item for item, is_new in zip(report.report.usage, answer, strict=True) if is_new]
         passed.append(report)
-    # Keys claimed for a report that was then refused: another one's payload stands, or nobody's.
-    amended = [key for key in sorted(claimed) if stands.get(key, digests[key]) != digests[key]]
-    if amended:
-        statements.run(_AMEND, [{"organization_id": o, "key": k, "digest": stands[o, k]} for o, k in amended])
-    unused = sorted(claimed - stands.keys())
-    if unused:
-        statements.run(_RELEASE, [{"organization_id": o, "key": k} for o, k in unused])
     return passed
 
 
