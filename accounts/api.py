@@ -44,7 +44,7 @@ class CursorField(serializers.Field[Cursor, str, str, Any]):
         return str(value)
 
 
-class _OrganizationName(serializers.ModelSerializer[Organization]):
+class OrganizationName(serializers.ModelSerializer[Organization]):
     id = serializers.CharField(source="uid")
 
     class Meta:
@@ -52,7 +52,7 @@ class _OrganizationName(serializers.ModelSerializer[Organization]):
         fields = ["id", "name"]
 
 
-class _Person(serializers.ModelSerializer[User]):
+class Person(serializers.ModelSerializer[User]):
     id = serializers.CharField(source="uid")
 
     class Meta:
@@ -67,12 +67,12 @@ class KeyIdentity(serializers.ModelSerializer[ApiKey]):
     organization = serializers.SerializerMethodField(
         help_text="Whose key it is; the home of a personal key, unless its owner left; null for a service key."
     )
-    user = _Person(allow_null=True, help_text="Whose personal key it is; null for the other kinds.")
+    user = Person(allow_null=True, help_text="Whose personal key it is; null for the other kinds.")
 
-    @extend_schema_field(_OrganizationName(allow_null=True))
+    @extend_schema_field(OrganizationName(allow_null=True))
     def get_organization(self, key: ApiKey) -> Any:
         left = key.user and not key.user.memberships.filter(organization=key.organization).exists()
-        return None if left or not key.organization else _OrganizationName(key.organization).data
+        return None if left or not key.organization else OrganizationName(key.organization).data
 
     class Meta:
         model = ApiKey

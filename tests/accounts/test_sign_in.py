@@ -73,7 +73,9 @@ def test_a_forgotten_password_is_replaced_by_mail(
     (link,) = re.findall(r"http://testserver(/\S+)", str(mail.body))
 
     form = client.get(link, follow=True).redirect_chain[-1][0]
-    client.post(form, {"password1": "another long one", "password2": "another long one"})
+    done = client.post(form, {"password1": "another long one", "password2": "another long one"}, follow=True)
 
     assert mail.subject == "Countinghouse: Choose a new password"
+    assert b"Your new password is saved" in done.content
+    assert b"This link works no more" in client.get(link, follow=True).content
     assert client.login(email=owner.email, password="another long one")
