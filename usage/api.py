@@ -232,7 +232,11 @@ class UsageExportQuery(serializers.Serializer[Any]):
         required=False, help_text="First day, as yyyy-mm-dd in the organization's time zone; 30 days ago."
     )
     endDate = DayField(required=False, help_text="Last day, which counts as well; today.")
-    groupBy = serializers.ChoiceField(Dimension.choices, default=Dimension.PRODUCT)
+    groupBy = serializers.ChoiceField(
+        Dimension.choices,
+        default=Dimension.PRODUCT,
+        error_messages={"invalid_choice": f"One of: {', '.join(Dimension.values)}."},
+    )
     product = _any_of("Only these products.")
     feature = _any_of("Only these features.")
     apiKey = _any_of("Only the keys with these ids.")
