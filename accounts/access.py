@@ -5,6 +5,8 @@ permission 403. API views name their `permission`, and then find `request.organi
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import wraps
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,11 +15,14 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from accounts import permissions
+from accounts import permissions, two_factor
+from accounts.audit import Actor
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.permissions import Permission
 
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
 
 # The session's key for the organization last looked at: what `/` opens, and what a session's API call means.
 LAST_ORGANIZATION = "organization"
+ACTIVITY_STEP = timedelta(minutes=5)
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
@@ -61,6 +67,14 @@ def client_ip(request: HttpRequest) -> str | None:
         return None
 
 
+def actor_of(request: HttpRequest | Request) -> Actor:
+    """Who makes the changes of this request: the person signed in, or the key and its owner."""
+    plain = request._request if isinstance(request, Request) else request
+    key = request.auth if isinstance(request, Request) and isinstance(request.auth, ApiKey) else None
+    user = request.user if isinstance(request.user, User) else None
+    return Actor(user=user, ip=client_ip(plain), api_key=key)
+
+
 def public(view: View) -> View:
     """Say that anybody may open this view."""
     view.access = "public"  # type: ignore[attr-defined]
@@ -86,12 +100,12 @@ def member_page(
         @wraps(view)
         def guarded(request: Any, organization_uid: str, *args: Any, **kwargs: Any) -> HttpResponseBase:
             membership = (
-                Membership.objects.filter(user=request.user, organization__uid=organization_uid)
-                .select_related("organization")
-                .first()
+                Membership.objects.of(request.user).filter(organization__uid=organization_uid).first()
             )
             if membership is None:
                 raise Http404
+            if lacks_two_factor(membership):
+                return redirect("accounts:two_factor")
             if permission not in membership.permissions:
                 raise PermissionDenied
             request.membership = membership
@@ -99,6 +113,7 @@ def member_page(
             request.may = membership.permissions.__contains__
             if request.session.get(LAST_ORGANIZATION) != organization_uid:
                 request.session[LAST_ORGANIZATION] = organization_uid
+            note_activity(membership)
             return view(request, *args, **kwargs)
 
         page = login_required(guarded)
@@ -108,11 +123,37 @@ def member_page(
     return decorate
 
 
+def lacks_two_factor(membership: Membership) -> bool:
+    """Whether this member is shut out until they set up the second factor that their organization requires."""
+    return membership.organization.two_factor_is_due and not two_factor.has_device(membership.user)
+
+
+def _require_two_factor(membership: Membership) -> None:
+    if lacks_two_factor(membership):
+        raise PermissionDenied("This organization requires two-factor authentication: set it up first.")
+
+
+def note_activity(membership: Membership) -> None:
+    """Remember that a member was here, at most once in some minutes."""
+    now = timezone.now()
+    if membership.last_active_at is None or membership.last_active_at < now - ACTIVITY_STEP:
+        Membership.objects.filter(pk=membership.pk).update(last_active_at=now)
+
+
 class NotYourOrganization(PermissionDenied):
     """The call names an organization that is unknown, or that the caller does not belong to."""
 
 
-def _of_key(key: ApiKey, org_id: str | None) -> tuple[Organization, frozenset[Permission]]:
+@dataclass(frozen=True)
+class Standing:
+    """Where a call stands: its organization, what it may do there, and what the person behind it may do by role."""
+
+    organization: Organization
+    granted: frozenset[Permission]
+    of_person: frozenset[Permission]
+
+
+def _of_key(key: ApiKey, org_id: str | None) -> Standing:
     scoped = permissions.of_scopes(key.scopes)
     home = key.organization
     if home is None:  # a service key: it speaks for no organization
@@ -121,28 +162,25 @@ def _of_key(key: ApiKey, org_id: str | None) -> tuple[Organization, frozenset[Pe
         if org_id and org_id != home.uid:
             raise NotYourOrganization("This key belongs to another organization.")
         if key.created_by_id is None:  # made by the system itself
-            return home, scoped
+            return Standing(home, scoped, frozenset())
         # Never more than its creator: a key made by somebody since demoted loses what they lost.
-        creator = home.memberships.filter(user=key.created_by_id).first()
-        return home, scoped & (creator.permissions if creator else frozenset())
-    membership = (
-        Membership.objects.filter(user=key.user, organization__uid=org_id or home.uid)
-        .select_related("organization")
-        .first()
-    )
+        creator = home.memberships.filter(user=key.created_by_id).select_related("organization").first()
+        of_person = creator.permissions if creator else frozenset()
+        return Standing(home, scoped & of_person, of_person)
+    assert key.user
+    membership = Membership.objects.of(key.user).filter(organization__uid=org_id or home.uid).first()
     if membership is None and org_id:
         raise NotYourOrganization("You are not a member of this organization.")
     if membership is None:
         raise ValidationError(
             {"orgId": "The owner of this key has left its organization: name one by orgId."}
         )
-    return membership.organization, scoped & membership.permissions
+    _require_two_factor(membership)
+    return Standing(membership.organization, scoped & membership.permissions, membership.permissions)
 
 
-def _of_session(
-    request: Request, user: User, org_id: str | None
-) -> tuple[Organization, frozenset[Permission]]:
-    memberships = user.memberships.select_related("organization").in_order()
+def _of_session(request: Request, user: User, org_id: str | None) -> Standing:
+    memberships = Membership.objects.of(user).in_order()
     if org_id:
         membership = memberships.filter(organization__uid=org_id).first()
     else:
@@ -152,25 +190,44 @@ def _of_session(
         raise NotYourOrganization("You are not a member of this organization.")
     if membership is None:
         raise ValidationError({"orgId": "You are not a member of any organization yet."})
-    return membership.organization, membership.permissions
+    _require_two_factor(membership)
+    return Standing(membership.organization, membership.permissions, membership.permissions)
 
 
 class HasPermission(BasePermission):
-    """Lets a call through if its key or session has the view's permission in the organization it is about."""
+    """Lets a call through if its key or session has the view's permission in the organization it is about.
+
+    That is the one in the path, where the view's path names one, or else `orgId`.
+    """
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
-        org_id = request.query_params.get("orgId")
+        org_id = view.kwargs.get("organization_uid") or request.query_params.get("orgId")
+        try:
+            return self._find(request, view, org_id)
+        except NotYourOrganization:
+            if "organization_uid" in view.kwargs:
+                raise Http404 from None
+            raise
+
+    def _find(self, request: Request, view: "APIView", org_id: str | None) -> bool:
         if isinstance(request.auth, ApiKey):
             found = _of_key(request.auth, org_id)
         elif isinstance(request.user, User):
             found = _of_session(request, request.user, org_id)
         else:
             return False
-        request.organization, granted = found  # type: ignore[attr-defined]
+        request.organization, request.standing = found.organization, found  # type: ignore[attr-defined]
         permission: Permission = view.permission  # type: ignore[attr-defined]
-        if permission not in granted:
+        if permission not in found.granted:
             raise PermissionDenied(f"This needs the permission {permission}.")
         return True
+
+
+class AnyPerson(BasePermission):
+    """Lets through whoever speaks for themselves: by a personal key or a session."""
+
+    def has_permission(self, request: Request, view: "APIView") -> bool:
+        return isinstance(request.user, User)
 
 
 class AnyKey(BasePermission):

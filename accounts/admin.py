@@ -19,14 +19,14 @@ from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm
 
 from accounts import audit, keys, secrets, two_factor
-from accounts.access import client_ip
+from accounts.access import actor_of
 from accounts.admin_base import (
     BigTableAdmin,
     ModelAdmin,
     ReadOnlyAdmin,
     ReadOnlyInline,
     RecordedAdmin,
-    actor_of,
+    colleague,
     json_block,
 )
 from accounts.models import ApiKey, AuditEntry, Membership, Organization, User
@@ -75,7 +75,7 @@ class UserAdmin(RecordedAdmin[User], DjangoUserAdmin[User]):
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Only superusers change staff: whoever may set a colleague's password can become them."""
-        if obj and obj.is_staff and not actor_of(request).is_superuser:
+        if obj and obj.is_staff and not colleague(request).is_superuser:
             return False
         return super().has_change_permission(request, obj)
 
@@ -83,7 +83,7 @@ class UserAdmin(RecordedAdmin[User], DjangoUserAdmin[User]):
         fields: tuple[str, ...] = self.readonly_fields
         if obj:  # an address that signs in is verified first, by its owner
             fields += ("email",)
-        if not actor_of(request).is_superuser:
+        if not colleague(request).is_superuser:
             fields += ("is_staff", "is_superuser")
         return fields
 
@@ -100,7 +100,6 @@ class UserAdmin(RecordedAdmin[User], DjangoUserAdmin[User]):
                 self.changed,
                 actor=actor_of(request),
                 target=User.objects.get(pk=id),
-                ip=client_ip(request),
                 after={"password": "changed"},
             )
         return response
@@ -227,7 +226,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         return super().changelist_view(request, extra_context)
 
     def has_revoke_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return actor_of(request).has_perm("accounts.change_apikey") and (
+        return colleague(request).has_perm("accounts.change_apikey") and (
             object_id is None or ApiKey.objects.filter(pk=object_id, revoked_at=None).exists()
         )
 
@@ -244,7 +243,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
     )
     def revoke(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         key = get_object_or_404(ApiKey.objects.select_related("organization"), pk=object_id)
-        keys.revoke(key=key, actor=actor_of(request), ip=client_ip(request))
+        keys.revoke(key=key, actor=actor_of(request))
         messages.success(request, f"{key} is revoked.")
         return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_apikey_change", args=[key.pk])})
 
@@ -291,7 +290,7 @@ class EmailAddressAdmin(ReadOnlyAdmin[EmailAddress], AllauthEmailAddressAdmin): 
     actions = ("mark_verified",)
 
     def has_verify_permission(self, request: HttpRequest) -> bool:
-        return actor_of(request).has_perm("accounts.change_user")
+        return colleague(request).has_perm("accounts.change_user")
 
     @admin.action(description="Mark as verified", permissions=["verify"])
     def mark_verified(self, request: HttpRequest, queryset: QuerySet[EmailAddress]) -> None:
@@ -302,7 +301,6 @@ class EmailAddressAdmin(ReadOnlyAdmin[EmailAddress], AllauthEmailAddressAdmin): 
                 audit.Action.USER_UPDATED,
                 actor=actor_of(request),
                 target=address.user,
-                ip=client_ip(request),
                 before={"email": address.email, "verified": False},
                 after={"email": address.email, "verified": True},
             )
@@ -323,7 +321,7 @@ class TOTPDeviceAdmin(ModelAdmin[TOTPDevice]):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: TOTPDevice | None = None) -> bool:
-        return actor_of(request).is_superuser
+        return colleague(request).is_superuser
 
     def delete_model(self, request: HttpRequest, obj: TOTPDevice) -> None:
-        two_factor.remove(device=obj, actor=actor_of(request), ip=client_ip(request))
+        two_factor.remove(device=obj, actor=actor_of(request))

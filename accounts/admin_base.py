@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from unfold.paginator import InfinitePaginator
 
 from accounts import audit
-from accounts.access import client_ip
+from accounts.access import actor_of
 from accounts.models import Organization, User
 
 # Unfold carries no types; its classes extend Django's, whose types serve for both.
@@ -31,8 +31,8 @@ Parent = TypeVar("Parent", bound=Model)
 SECRET_FIELDS = frozenset({"password", "secret_hash", "key", "stored_secret"})
 
 
-def actor_of(request: HttpRequest) -> User:
-    """Whoever acts in the admin: its site lets nobody else through."""
+def colleague(request: HttpRequest) -> User:
+    """Whoever is in the admin: its site lets only the staff through."""
     assert isinstance(request.user, User)
     return request.user
 
@@ -106,7 +106,6 @@ class RecordedAdmin(ModelAdmin[M]):
             actor=actor_of(request),
             organization=self.organization_of(obj),
             target=obj,
-            ip=client_ip(request),
             before=_values(form.changed_data, form.initial),
             after=_values(form.changed_data, form.cleaned_data),
         )

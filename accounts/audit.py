@@ -4,6 +4,7 @@ Apps above this one act on what happens here (a webhook, free credits) by receiv
 the transaction of the change: a receiver that raises undoes the change, so a fact and its effects never part.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import models, transaction
@@ -18,16 +19,40 @@ recorded = Signal()
 class Action(models.TextChoices):
     USER_CREATED = "user.created"
     USER_UPDATED = "user.updated"
+    USER_EMAIL_CHANGED = "user.email_changed"
+    USER_PASSWORD_CHANGED = "user.password_changed"
+    USER_DELETED = "user.deleted"
+    USER_DATA_DOWNLOADED = "user.data_downloaded"
+    SESSION_ENDED = "session.ended"
+    TWO_FACTOR_ENABLED = "two_factor.enabled"
+    TWO_FACTOR_DISABLED = "two_factor.disabled"
+    RECOVERY_CODES_REPLACED = "recovery_codes.replaced"
+    RECOVERY_CODE_USED = "recovery_code.used"
     ORGANIZATION_CREATED = "organization.created"
     ORGANIZATION_UPDATED = "organization.updated"
+    ORGANIZATION_DELETED = "organization.deleted"
+    ORGANIZATION_RESTORED = "organization.restored"
+    ORGANIZATION_ERASED = "organization.erased"
+    OWNERSHIP_OFFERED = "ownership.offered"
+    OWNERSHIP_OFFER_ENDED = "ownership.offer_ended"
+    OWNERSHIP_TRANSFERRED = "ownership.transferred"
+    INVITATION_CREATED = "invitation.created"
+    INVITATION_RESENT = "invitation.resent"
+    INVITATION_REVOKED = "invitation.revoked"
+    INVITATION_ACCEPTED = "invitation.accepted"
+    INVITATION_DECLINED = "invitation.declined"
     MEMBER_ADDED = "member.added"
     MEMBER_ROLE_CHANGED = "member.role_changed"
     MEMBER_REMOVED = "member.removed"
+    MEMBER_LEFT = "member.left"
     API_KEY_CREATED = "api_key.created"
+    API_KEY_IMPORTED = "api_key.imported"
     API_KEY_UPDATED = "api_key.updated"
     API_KEY_DISABLED = "api_key.disabled"
     API_KEY_ENABLED = "api_key.enabled"
+    API_KEY_ROTATED = "api_key.rotated"
     API_KEY_REVOKED = "api_key.revoked"
+    API_KEY_LEAKED = "api_key.leaked"
     STAFF_DEVICE_ADDED = "staff_device.added"
     STAFF_DEVICE_REMOVED = "staff_device.removed"
     ENDPOINT_CREATED = "endpoint.created"
@@ -37,30 +62,49 @@ class Action(models.TextChoices):
     CREDIT_RATE_PUBLISHED = "credit_rate.published"
 
 
+@dataclass(frozen=True)
+class Actor:
+    """Who makes a change, and from where: a person, perhaps by a key of theirs, or a program by its organization's."""
+
+    user: User | None
+    ip: str | None = None
+    api_key: ApiKey | None = None
+
+    @property
+    def name(self) -> str:
+        if self.user:
+            return self.user.email
+        return str(self.api_key) if self.api_key else "system"
+
+    @property
+    def answerable(self) -> User | None:
+        """The person behind it: with an organization's key, whoever made that."""
+        return self.user or (self.api_key.created_by if self.api_key else None)
+
+
 def record(
     action: Action,
     *,
-    actor: User | None,
+    actor: Actor | None,
     target: models.Model,
     organization: Organization | None = None,
-    api_key: ApiKey | None = None,
-    ip: str | None = None,
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
 ) -> AuditEntry:
     """Write one audit row and tell the receivers. `actor` is None for the system itself; values are JSON."""
+    actor = actor or Actor(None)
     with transaction.atomic():
         entry = AuditEntry.objects.create(
             action=action,
-            actor=actor,
-            actor_name=actor.email if actor else "system",
+            actor=actor.user,
+            actor_name=actor.name[:254],
             organization=organization,
             organization_name=organization.name if organization else "",
-            api_key_uid=api_key.uid if api_key else "",
+            api_key_uid=actor.api_key.uid if actor.api_key else "",
             target_type=target._meta.model_name or "",
             target_uid=getattr(target, "uid", str(target.pk)),
             target_name=str(target)[:254],
-            ip=ip,
+            ip=actor.ip,
             before=before or {},
             after=after or {},
         )

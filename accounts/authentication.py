@@ -24,6 +24,8 @@ def usable_key(plaintext: str) -> ApiKey | None:
     key = ApiKey.objects.with_secret(plaintext).select_related("organization", "user").first()
     if key is None or key.state != "active" or (key.user and not key.user.is_active):
         return None
+    if key.organization and key.organization.deleted_at:
+        return None
     return key
 
 

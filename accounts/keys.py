@@ -7,6 +7,7 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from accounts import audit, secrets
+from accounts.audit import Actor
 from accounts.ids import new_uid
 from accounts.models import ApiKey, Organization, User
 from accounts.permissions import DEFAULT_SCOPES, ServicePermission
@@ -16,16 +17,14 @@ class AlreadyCreated(Exception):
     """A key with this id exists: the same creation was asked for before."""
 
 
-def _create(
-    *, word: str, actor: User | None, ip: str | None, fields: Mapping[str, object]
-) -> tuple[ApiKey, str]:
+def _create(*, word: str, actor: Actor | None, fields: Mapping[str, object]) -> tuple[ApiKey, str]:
     secret = secrets.generate(word)
     key = ApiKey.objects.create(
         prefix=secret.prefix,
         last_four=secret.last_four,
         secret_hash=secret.secret_hash,
         pepper_id=secret.pepper_id,
-        created_by=actor,
+        created_by=actor.answerable if actor else None,
         **fields,
     )
     audit.record(
@@ -33,7 +32,6 @@ def _create(
         actor=actor,
         organization=key.organization,
         target=key,
-        ip=ip,
         after={"name": key.name, "kind": key.kind, "environment": key.environment, "scopes": key.scopes},
     )
     return key, secret.plaintext
@@ -44,12 +42,11 @@ def create_organization_key(
     *,
     organization: Organization,
     name: str,
-    actor: User | None,
+    actor: Actor | None,
     environment: str = ApiKey.Environment.PRODUCTION,
     scopes: list[str] | None = None,
     expires_at: datetime | None = None,
     uid: str | None = None,
-    ip: str | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key that belongs to the organization. Returns it with its secret, which is not kept.
 
@@ -66,7 +63,7 @@ def create_organization_key(
     }
     try:
         with transaction.atomic():
-            return _create(word=environment, actor=actor, ip=ip, fields=fields)
+            return _create(word=environment, actor=actor, fields=fields)
     except IntegrityError as error:
         if uid is not None and ApiKey.objects.filter(uid=uid).exists():
             raise AlreadyCreated from error
@@ -81,7 +78,7 @@ def create_personal_key(
     name: str,
     scopes: list[str] | None = None,
     expires_at: datetime | None = None,
-    ip: str | None = None,
+    actor: Actor | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a person's own key, with `organization` as its home. Returns it with its secret, which is not kept."""
     fields = {
@@ -92,12 +89,12 @@ def create_personal_key(
         "scopes": list(DEFAULT_SCOPES) if scopes is None else scopes,
         "expires_at": expires_at,
     }
-    return _create(word=ApiKey.Environment.PRODUCTION, actor=user, ip=ip, fields=fields)
+    return _create(word=ApiKey.Environment.PRODUCTION, actor=actor or Actor(user), fields=fields)
 
 
 @transaction.atomic
 def create_service_key(
-    *, name: str, scopes: list[str] | None = None, actor: User | None = None, ip: str | None = None
+    *, name: str, scopes: list[str] | None = None, actor: Actor | None = None
 ) -> tuple[ApiKey, str]:
     """Make a key for the operator's own data plane. Returns it with its secret, which is not kept."""
     fields = {
@@ -105,11 +102,11 @@ def create_service_key(
         "name": name,
         "scopes": list(ServicePermission.values) if scopes is None else scopes,
     }
-    return _create(word=ApiKey.Kind.SERVICE, actor=actor, ip=ip, fields=fields)
+    return _create(word=ApiKey.Kind.SERVICE, actor=actor, fields=fields)
 
 
 @transaction.atomic
-def revoke(*, key: ApiKey, actor: User | None, ip: str | None = None) -> bool:
+def revoke(*, key: ApiKey, actor: Actor | None) -> bool:
     """End a key for good, at once. Says whether this call did it: a second one changes and records nothing."""
     if not ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=Now()):
         return False
@@ -121,7 +118,6 @@ def revoke(*, key: ApiKey, actor: User | None, ip: str | None = None) -> bool:
         actor=actor,
         organization=key.organization,
         target=key,
-        ip=ip,
         before={"state": "active"},
         after={"state": "revoked"},
     )

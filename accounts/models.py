@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower, Now
 from django.utils import timezone
+from django_otp.models import Device, ThrottlingMixin
 
 from accounts import permissions, secrets
 from accounts.cursors import Cursor
@@ -32,7 +33,7 @@ class UserManager(BaseUserManager["User"]):
         return self.get(email__iexact=username)
 
 
-class User(AbstractBaseUser, PermissionsMixin):
+class User(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-missing]
     """A person, known by their e-mail address."""
 
     uid = uid_field("usr")
@@ -45,6 +46,8 @@ class User(AbstractBaseUser, PermissionsMixin):
         "support staff", default=False, help_text="May open this admin, with a device."
     )
     date_joined = models.DateTimeField(default=timezone.now, editable=False)
+    # A deleted account leaves a row without name and address behind, for what points at it.
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     USERNAME_FIELD = "email"
     EMAIL_FIELD = "email"
@@ -63,9 +66,13 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 
 class OrganizationQuerySet(models.QuerySet["Organization"]):
+    def open(self) -> Self:
+        """Those that nobody has deleted."""
+        return self.filter(deleted_at=None)
+
     def of(self, user: User) -> Self:
         """The organizations that this person is a member of."""
-        return self.filter(memberships__user=user)
+        return self.open().filter(memberships__user=user)
 
 
 class Organization(models.Model):
@@ -77,9 +84,26 @@ class Organization(models.Model):
     time_zone = models.CharField(
         max_length=64, default="UTC", help_text="IANA name; days and months are cut in it."
     )
+    # A new zone waits for its next midnight, so that no day is cut twice.
+    next_time_zone = models.CharField(max_length=64, blank=True, editable=False)
+    next_time_zone_at = models.DateTimeField(null=True, editable=False)
+    default_region = models.CharField(max_length=32, blank=True)
+    only_owner_manages_keys = models.BooleanField("only the owner manages API keys", default=False)
+    two_factor_required_from = models.DateTimeField(
+        null=True, blank=True, help_text="From then on members without a second factor reach only its set-up."
+    )
+    retention_days = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="How long job details are kept; empty for as long as the plan allows.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     access_version = models.BigIntegerField(default=1, editable=False)
     access_changed_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+    # Deleted by its owner, it is kept closed for a while, in which staff can bring it back; then erased.
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    erase_after = models.DateTimeField(null=True, blank=True, editable=False)
+    erased_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     members: "models.ManyToManyField[User, Membership]" = models.ManyToManyField(
         User, through="Membership", related_name="organizations"
@@ -95,6 +119,11 @@ class Organization(models.Model):
         """Where invoices go; dj-stripe reads it from its subscriber."""
         return self.billing_email
 
+    @property
+    def two_factor_is_due(self) -> bool:
+        """Whether members need a second factor by now."""
+        return self.two_factor_required_from is not None and self.two_factor_required_from <= timezone.now()
+
     def bump_access(self) -> None:
         """Tell every cache of keys and entitlements that what it knows of this organization is out of date."""
         type(self).objects.filter(pk=self.pk).update(
@@ -103,6 +132,10 @@ class Organization(models.Model):
 
 
 class MembershipQuerySet(models.QuerySet["Membership"]):
+    def of(self, user: User) -> Self:
+        """A person's memberships in organizations that are not deleted, with these."""
+        return self.filter(user=user, organization__deleted_at=None).select_related("organization")
+
     def in_order(self) -> Self:
         return self.order_by("organization__name", "organization_id")
 
@@ -114,6 +147,8 @@ class Membership(models.Model):
     user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.MEMBER)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # To within some minutes.
+    last_active_at = models.DateTimeField(null=True, editable=False)
 
     objects = MembershipQuerySet.as_manager()
 
@@ -130,13 +165,83 @@ class Membership(models.Model):
 
     @property
     def permissions(self) -> frozenset[Permission]:
-        return permissions.of_role(self.role)
+        """What this member may do here, by role and by the organization's settings."""
+        return permissions.of_role(
+            self.role, only_owner_manages_keys=self.organization.only_owner_manages_keys
+        )
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def open(self) -> Self:
+        """Those that are neither answered nor revoked; they may have expired."""
+        return self.filter(accepted_at=None, declined_at=None, revoked_at=None)
+
+
+class Invitation(models.Model):
+    """An address asked to join. Its link holds a random word of which only the hash is kept."""
+
+    uid = uid_field("inv")
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="invitations")
+    email = models.EmailField()
+    role = models.CharField(max_length=16, choices=Role.choices, default=Role.MEMBER)
+    token_hash = models.CharField(max_length=64, unique=True, editable=False)
+    invited_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    sent_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    accepted_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    declined_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = InvitationQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["organization", "-created_at", "-id"], name="invitation_of_org")]
+        constraints = [
+            models.UniqueConstraint(
+                "organization",
+                Lower("email"),
+                condition=Q(accepted_at=None, declined_at=None, revoked_at=None),
+                name="invitation_open_once",
+            ),
+            models.CheckConstraint(condition=~Q(role=Role.OWNER), name="invitation_not_as_owner"),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    @property
+    def state(self) -> str:
+        """`pending`, `accepted`, `declined`, `revoked` or `expired`."""
+        if self.accepted_at:
+            return "accepted"
+        if self.declined_at:
+            return "declined"
+        if self.revoked_at:
+            return "revoked"
+        return "expired" if self.expires_at <= timezone.now() else "pending"
+
+
+class OwnershipOffer(models.Model):
+    """The owner's wish to hand an organization over, until the member it is meant for accepts or somebody ends it."""
+
+    uid = uid_field("own")
+    organization = models.OneToOneField(Organization, models.CASCADE, related_name="ownership_offer")
+    to = models.ForeignKey(User, models.CASCADE, related_name="ownership_offers")
+    offered_by = models.ForeignKey(User, models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.organization} to {self.to}"
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def with_secret(self, plaintext: str) -> Self:
-        """The key whose secret this is, or none: unknown, wrong and malformed are all the same answer."""
-        return self.filter(secret_hash__in=secrets.hashes(plaintext))
+        """The key whose secret this is, or was before its rotation: unknown, wrong and malformed are all none."""
+        hashes = secrets.hashes(plaintext)
+        return self.filter(Q(secret_hash__in=hashes) | Q(previous_secret_hash__in=hashes))
 
     def organization_keys(self) -> Self:
         return self.filter(kind=ApiKey.Kind.ORGANIZATION)
@@ -183,10 +288,25 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=80)
     environment = models.CharField(max_length=16, choices=Environment.choices, default=Environment.PRODUCTION)
     scopes = ArrayField(models.CharField(max_length=40), default=list)
+    allowed_ips = ArrayField(
+        models.CharField(max_length=43), default=list, blank=True, help_text="Networks (CIDR); empty for any."
+    )
+    requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    monthly_credit_budget = models.DecimalField(max_digits=18, decimal_places=6, null=True, blank=True)
+    # Written by usage when a month's credits reach the budget: the end of that month.
+    budget_reached_until = models.DateTimeField(null=True, blank=True, editable=False)
     prefix = models.CharField(max_length=64, editable=False)
     last_four = models.CharField(max_length=4, editable=False)
     secret_hash = models.CharField(max_length=64, unique=True, editable=False)
     pepper_id = models.CharField(max_length=16, editable=False)
+    # What the secret was before the last rotation; it works until then.
+    previous_secret_hash = models.CharField(  # noqa: DJ001  (unique: several keys have none)
+        max_length=64, unique=True, null=True, editable=False
+    )
+    previous_last_four = models.CharField(max_length=4, blank=True, editable=False)
+    previous_expires_at = models.DateTimeField(null=True, editable=False)
+    rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     disabled_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -236,10 +356,10 @@ class AuditEntry(models.Model):
     """Who did what to what, from where, with before and after. Written by `accounts.audit.record` and never changed."""
 
     organization = models.ForeignKey(
-        Organization, models.SET_NULL, null=True, related_name="audit_entries", db_constraint=False
+        Organization, models.DO_NOTHING, null=True, related_name="audit_entries", db_constraint=False
     )
     organization_name = models.CharField(max_length=120, blank=True)
-    actor = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+", db_constraint=False)
+    actor = models.ForeignKey(User, models.DO_NOTHING, null=True, related_name="+", db_constraint=False)
     actor_name = models.CharField(max_length=254)
     api_key_uid = models.CharField(max_length=40, blank=True)
     action = models.CharField(max_length=64)
@@ -259,3 +379,103 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.target_name}"
+
+
+class EmailChange(models.Model):
+    """A person's wish to sign in with another address, until both addresses have confirmed it."""
+
+    user = models.OneToOneField(User, models.CASCADE, related_name="email_change")
+    new_email = models.EmailField()
+    old_token_hash = models.CharField(max_length=64, unique=True, editable=False)
+    new_token_hash = models.CharField(max_length=64, unique=True, editable=False)
+    old_confirmed_at = models.DateTimeField(null=True, editable=False)
+    new_confirmed_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.user} to {self.new_email}"
+
+
+class RecoveryCodes(ThrottlingMixin, Device):  # type: ignore[misc]
+    """The codes that stand in for a lost device, each once. Only their hashes are kept."""
+
+    hashes = ArrayField(models.CharField(max_length=64), default=list)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name_plural = "recovery codes"
+        constraints = [models.UniqueConstraint(fields=["user"], name="recovery_codes_once")]
+
+
+class NoticeKind(models.TextChoices):
+    """What a notice is about: what a person switches on and off. Upper apps send theirs under these names."""
+
+    SECURITY = "security"
+    TEAM = "team"
+    API_KEYS = "api_keys", "API keys"
+    USAGE = "usage"
+    WEBHOOKS = "webhooks"
+    BILLING = "billing"
+
+
+class NotificationQuerySet(models.QuerySet["Notification"]):
+    def newest_first(self) -> Self:
+        return self.order_by("-created_at", "-id")
+
+    def unread(self) -> Self:
+        return self.filter(read_at=None)
+
+
+class Notification(models.Model):
+    """Something a person is told, in the pages' bell and by mail. `key` names the fact: nobody is told it twice."""
+
+    uid = uid_field("ntf")
+    user = models.ForeignKey(User, models.CASCADE, related_name="notifications")
+    organization = models.ForeignKey(Organization, models.CASCADE, null=True, related_name="+")
+    kind = models.CharField(max_length=16, choices=NoticeKind.choices)
+    key = models.CharField(max_length=160)
+    title = models.CharField(max_length=200)
+    body = models.TextField(blank=True)
+    url = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    read_at = models.DateTimeField(null=True, editable=False)
+    # Whether it is to be mailed, by the person's preference of the moment; a sweep mails what waits.
+    by_mail = models.BooleanField(default=True)
+    mail_attempts = models.PositiveSmallIntegerField(default=0)
+    next_mail_at = models.DateTimeField(default=timezone.now)
+    emailed_at = models.DateTimeField(null=True, editable=False)
+
+    objects = NotificationQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["user", "-created_at", "-id"], name="notification_of_user"),
+            models.Index(
+                fields=["next_mail_at"],
+                condition=Q(by_mail=True, emailed_at=None),
+                name="notification_to_mail",
+            ),
+        ]
+        constraints = [models.UniqueConstraint(fields=["user", "key"], name="notification_once")]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class NotificationPreference(models.Model):
+    """That a person wants a kind of notice by mail or not; without a row they do. No organization: their account's."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="notification_preferences")
+    organization = models.ForeignKey(Organization, models.CASCADE, null=True, related_name="+")
+    kind = models.CharField(max_length=16, choices=NoticeKind.choices)
+    by_mail = models.BooleanField(default=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "organization", "kind"],
+                nulls_distinct=False,
+                name="notification_preference_once",
+            )
+        ]

@@ -102,8 +102,20 @@ SCOPE_PERMISSIONS: dict[Scope, frozenset[Permission]] = {
 }
 
 
-def of_role(role: str) -> frozenset[Permission]:
-    return ROLE_PERMISSIONS[Role(role)]
+def of_role(role: str, *, only_owner_manages_keys: bool = False) -> frozenset[Permission]:
+    """What a role may do. An organization can keep the management of keys to those who may hand it over."""
+    granted = ROLE_PERMISSIONS[Role(role)]
+    if only_owner_manages_keys and P.ORGANIZATION_TRANSFER not in granted:
+        return granted - {P.API_KEYS_MANAGE}
+    return granted
+
+
+def reaches(of_person: frozenset[Permission], role: str) -> bool:
+    """Whether somebody with these permissions may give this role, and change or remove who has it.
+
+    Never above their own level. The owner's is not given but handed over.
+    """
+    return role != Role.OWNER and of_role(role) - {P.API_KEYS_MANAGE} <= of_person
 
 
 def of_scopes(scopes: list[str]) -> frozenset[Permission]:

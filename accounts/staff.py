@@ -5,6 +5,7 @@ from django.contrib.auth.password_validation import password_changed, validate_p
 from django.db import transaction
 
 from accounts import audit
+from accounts.audit import Actor
 from accounts.models import User
 
 
@@ -15,7 +16,7 @@ def make_staff(
     name: str = "",
     password: str | None = None,
     is_superuser: bool | None = None,
-    actor: User | None = None,
+    actor: Actor | None = None,
 ) -> User:
     """Put a person on the staff, making them first if nobody has this address.
 

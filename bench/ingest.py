@@ -63,6 +63,7 @@ def measure(rounds: int, batches: int) -> None:
 def make_organizations() -> tuple[str, list[str]]:
     """A service key, and the ids of keys of organizations that have an endpoint, so that jobs make messages."""
     from accounts import keys, organizations
+    from accounts.audit import Actor
     from accounts.models import User
     from config.demo import prices
     from webhooks import endpoints
@@ -71,8 +72,10 @@ def make_organizations() -> tuple[str, list[str]]:
     api_keys = []
     for number in range(ORGANIZATIONS):
         organization = organizations.create(name=f"Organization {number}", owner=owner)
-        endpoints.create(organization=organization, url="https://example.com/hook", actor=owner)
-        key, _ = keys.create_organization_key(organization=organization, name="production", actor=owner)
+        endpoints.create(organization=organization, url="https://example.com/hook", actor=Actor(owner))
+        key, _ = keys.create_organization_key(
+            organization=organization, name="production", actor=Actor(owner)
+        )
         api_keys.append(key.uid)
     prices.publish()
     return keys.create_service_key(name="bench")[1], api_keys

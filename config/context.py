@@ -8,7 +8,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 
-from accounts.models import Membership
+from accounts.access import LAST_ORGANIZATION
+from accounts.models import Membership, User
 from accounts.permissions import Permission
 
 
@@ -29,6 +30,9 @@ SECTIONS = [
     Section("Usage", "usage", "usage:dashboard", Permission.USAGE_VIEW),
     Section("Request logs", "jobs", "usage:jobs", Permission.JOBS_VIEW),
     Section("API keys", "key", "accounts:api_keys", Permission.API_KEYS_VIEW),
+    Section("Team", "team", "accounts:team", Permission.TEAM_VIEW),
+    Section("Audit", "audit", "accounts:audit", Permission.AUDIT_VIEW),
+    Section("Settings", "settings", "accounts:settings", Permission.ORGANIZATION_VIEW),
 ]
 
 
@@ -47,6 +51,13 @@ def site(request: HttpRequest) -> dict[str, Any]:
 def _navigation(request: HttpRequest) -> dict[str, Any]:
     """The sections this member may open, and the same section in their other organizations."""
     here: Membership | None = getattr(request, "membership", None)
+    if not isinstance(request.user, User):
+        return {"sections": [], "organizations": []}
+    memberships = list(Membership.objects.of(request.user).in_order())
+    if here is None:  # a page about the person: beside it stands the organization last looked at
+        last = request.session.get(LAST_ORGANIZATION)
+        here = next((each for each in memberships if each.organization.uid == last), None)
+        here = here or next(iter(memberships), None)
     if here is None:
         return {"sections": [], "organizations": []}
     uid = here.organization.uid
@@ -56,8 +67,8 @@ def _navigation(request: HttpRequest) -> dict[str, Any]:
         key=lambda section: len(section.url(uid)),
         default=None,
     )
-    memberships = Membership.objects.filter(user=here.user_id).select_related("organization").in_order()
     return {
+        "organization": here.organization,
         "sections": [
             {
                 "label": section.label,

@@ -10,7 +10,7 @@ from accounts.models import Membership
 @signed_in
 def home(request: SignedInRequest) -> HttpResponse:
     """Open the usage of the organization last looked at, or of the first one."""
-    memberships = Membership.objects.filter(user=request.user).select_related("organization").in_order()
+    memberships = Membership.objects.of(request.user).in_order()
     last = request.session.get(LAST_ORGANIZATION)
     membership = memberships.filter(organization__uid=last).first() or memberships.first()
     if membership is None:

@@ -151,6 +151,11 @@ INSTALLED_APPS = [
     "django_otp.plugins.otp_totp",
     "allauth",
     "allauth.account",
+    "allauth.usersessions",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.github",
+    "allauth.socialaccount.providers.google",
+    "allauth.socialaccount.providers.openid_connect",
     "django_htmx",
     "rest_framework",
     "drf_spectacular",
@@ -194,6 +199,10 @@ _database |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
 # An unreachable host is said within seconds, also by /readyz.
 _database["OPTIONS"] = {"connect_timeout": 5} | _database.get("OPTIONS", {})
 DATABASES = {"default": _database}
+# Counts of failed sign-ins, shared by all processes. In the database, so that signing in needs nothing else.
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "django_cache"},
+}
 REDIS_URL = env.str("REDIS_URL", default=_services.get("redis_url", "redis://127.0.0.1:6379/0"))
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en"

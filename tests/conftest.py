@@ -7,6 +7,7 @@ from django_otp import DEVICE_ID_SESSION_KEY
 from pytest_django import Settings
 
 from accounts import keys, organizations, two_factor
+from accounts.audit import Actor
 from accounts.models import ApiKey, Organization, User
 from accounts.permissions import Role
 from tests.database import clean_redis, django_db_setup
@@ -40,7 +41,7 @@ def organization(owner: User) -> Organization:
 
 def _member(name: str, role: Role, organization: Organization, owner: User) -> User:
     user = person(name)
-    organizations.add_member(organization=organization, user=user, role=role, actor=owner)
+    organizations.add_member(organization=organization, user=user, role=role, actor=Actor(owner))
     return user
 
 
@@ -76,7 +77,7 @@ def staff(db: None) -> User:
 
 @pytest.fixture
 def organization_key(organization: Organization, owner: User) -> tuple[ApiKey, str]:
-    return keys.create_organization_key(organization=organization, name="production", actor=owner)
+    return keys.create_organization_key(organization=organization, name="production", actor=Actor(owner))
 
 
 @pytest.fixture

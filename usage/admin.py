@@ -11,12 +11,12 @@ from django.utils import timezone
 from unfold.decorators import display
 
 from accounts import audit
-from accounts.access import client_ip
+from accounts.access import actor_of
 from accounts.admin_base import (
     BigTableAdmin,
     ModelAdmin,
     RecordedAdmin,
-    actor_of,
+    colleague,
     json_block,
     plain_number,
 )
@@ -155,7 +155,7 @@ class CreditRateAdmin(ModelAdmin[CreditRate]):
         return plain_number(rate.batch_factor)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return actor_of(request).has_perm("usage.add_creditrate")
+        return colleague(request).has_perm("usage.add_creditrate")
 
     def has_change_permission(self, request: HttpRequest, obj: CreditRate | None = None) -> bool:
         return False
@@ -166,7 +166,6 @@ class CreditRateAdmin(ModelAdmin[CreditRate]):
             audit.Action.CREDIT_RATE_PUBLISHED,
             actor=actor_of(request),
             target=obj,
-            ip=client_ip(request),
             after={
                 "credits_per_unit": str(obj.credits_per_unit),
                 "minimum_credits": str(obj.minimum_credits),

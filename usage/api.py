@@ -18,7 +18,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.api import CursorField, OrganizationRequest, read_query
+from accounts.api.base import CursorField, OrganizationRequest, read_query
 from accounts.permissions import Permission
 from usage import reports
 from usage.models import Job, JobStatus, JobType, UsageRecord

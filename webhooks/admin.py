@@ -16,13 +16,13 @@ from svix.models import EndpointPatch
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
-from accounts.access import client_ip
+from accounts.access import actor_of
 from accounts.admin_base import (
     BigTableAdmin,
     M,
     ModelAdmin,
     ReadOnlyInline,
-    actor_of,
+    colleague,
     json_block,
 )
 from accounts.models import Organization
@@ -111,10 +111,10 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
         return "Disabled" if endpoint.disabled else ""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return actor_of(request).has_perm("webhooks.add_endpoint") and isinstance(get_svix(), EmbeddedSvix)
+        return colleague(request).has_perm("webhooks.add_endpoint") and isinstance(get_svix(), EmbeddedSvix)
 
     def has_delete_permission(self, request: HttpRequest, obj: Endpoint | None = None) -> bool:
-        return actor_of(request).has_perm("webhooks.delete_endpoint")
+        return colleague(request).has_perm("webhooks.delete_endpoint")
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -148,7 +148,6 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
                 endpoint_id=obj.uid,
                 changes=EndpointPatch(**values),
                 actor=actor_of(request),
-                ip=client_ip(request),
             )
             return
         made = endpoints.create(
@@ -157,7 +156,6 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
             description=values.get("description", ""),
             event_types=values.get("event_types"),
             actor=actor_of(request),
-            ip=client_ip(request),
         )
         obj.uid = made.endpoint.id
         obj.pk = Endpoint.objects.get(uid=obj.uid).pk
@@ -171,7 +169,6 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
             organization=obj.organization,
             endpoint_id=obj.uid,
             actor=actor_of(request),
-            ip=client_ip(request),
         )
 
 

@@ -12,7 +12,8 @@ from svix.exceptions import HTTPValidationError
 from svix.models import ApplicationIn, EndpointIn, EndpointOut, EndpointPatch
 
 from accounts import audit
-from accounts.models import Organization, User
+from accounts.audit import Actor
+from accounts.models import Organization
 from webhooks.embedded import calls, egress
 from webhooks.gateway import get_svix
 from webhooks.models import Application, Endpoint
@@ -33,8 +34,7 @@ def create(
     description: str = "",
     event_types: list[str] | None = None,
     channels: list[str] | None = None,
-    actor: User | None,
-    ip: str | None = None,
+    actor: Actor | None,
 ) -> NewEndpoint:
     """Add an endpoint, and from now on write messages for its organization. None means all types, all channels."""
     _check_url(url)
@@ -51,7 +51,6 @@ def create(
         actor=actor,
         organization=organization,
         target=_target(endpoint),
-        ip=ip,
         after=_values(endpoint),
     )
     return NewEndpoint(endpoint, secret)
@@ -62,8 +61,7 @@ def update(
     organization: Organization,
     endpoint_id: str,
     changes: EndpointPatch,
-    actor: User | None,
-    ip: str | None = None,
+    actor: Actor | None,
 ) -> EndpointOut:
     """Change what `changes` sets; null event types or channels mean all. Unchanged values leave no audit row."""
     if changes.url is not None:
@@ -78,16 +76,13 @@ def update(
             actor=actor,
             organization=organization,
             target=_target(after),
-            ip=ip,
             before={name: _values(before)[name] for name in changed},
             after={name: _values(after)[name] for name in changed},
         )
     return after
 
 
-def delete(
-    *, organization: Organization, endpoint_id: str, actor: User | None, ip: str | None = None
-) -> None:
+def delete(*, organization: Organization, endpoint_id: str, actor: Actor | None) -> None:
     """Delete an endpoint. What was still to be sent to it is not sent any more."""
     svix = get_svix()
     endpoint = svix.endpoint.get(organization.uid, endpoint_id)
@@ -97,7 +92,6 @@ def delete(
         actor=actor,
         organization=organization,
         target=_target(endpoint),
-        ip=ip,
         before=_values(endpoint),
     )
 

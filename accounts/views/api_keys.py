@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts import keys
-from accounts.access import MemberRequest, client_ip, member_page
+from accounts.access import MemberRequest, actor_of, member_page
 from accounts.cursors import BadCursor, Cursor
 from accounts.forms import SCOPE_SENTENCES, ApiKeyForm
 from accounts.ids import new_uid
@@ -77,8 +77,7 @@ def create(request: MemberRequest) -> HttpResponse:
                 environment=form.cleaned_data["environment"],
                 scopes=form.cleaned_data["scopes"],
                 expires_at=form.expires_at(now=timezone.now()),
-                actor=request.user,
-                ip=client_ip(request),
+                actor=actor_of(request),
             )
         except keys.AlreadyCreated:
             messages.warning(
@@ -110,7 +109,7 @@ def revoke(request: MemberRequest, key_uid: str) -> HttpResponse:
     )
     if request.method == "GET" and key.revoked_at is None:
         return render(request, "accounts/revoke_api_key.html", {"key": key})
-    if request.method == "POST" and keys.revoke(key=key, actor=request.user, ip=client_ip(request)):
+    if request.method == "POST" and keys.revoke(key=key, actor=actor_of(request)):
         messages.success(request, f"{key} is revoked. Requests that use it are refused from now on.")
     else:
         messages.info(request, f"{key} was revoked before.")
@@ -134,3 +133,23 @@ def _form_uid(request: MemberRequest) -> str:
 def _variable() -> str:
     """The name by which programs find the key in their environment."""
     return re.sub(r"[^A-Z0-9]+", "_", settings.BRAND.upper()).strip("_") + "_API_KEY"
+
+
+@member_page(Permission.ORGANIZATION_VIEW)
+def detail(request: MemberRequest, key_uid: str) -> HttpResponse:
+    raise NotImplementedError
+
+
+@member_page(Permission.ORGANIZATION_VIEW)
+def rotate(request: MemberRequest, key_uid: str) -> HttpResponse:
+    raise NotImplementedError
+
+
+@member_page(Permission.ORGANIZATION_VIEW)
+def disable(request: MemberRequest, key_uid: str) -> HttpResponse:
+    raise NotImplementedError
+
+
+@member_page(Permission.ORGANIZATION_VIEW)
+def enable(request: MemberRequest, key_uid: str) -> HttpResponse:
+    raise NotImplementedError

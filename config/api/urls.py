@@ -1,7 +1,13 @@
 from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from accounts.api import WhoAmI
+from accounts.api.api_keys import ApiKeyById, ApiKeyDisable, ApiKeyEnable, ApiKeyRotate, ApiKeys
+from accounts.api.audit import Audit
+from accounts.api.invitations import InvitationById, InvitationResend, Invitations
+from accounts.api.members import MemberById, Members
+from accounts.api.notification_preferences import NotificationPreferences
+from accounts.api.organizations import OrganizationById, Organizations, OwnershipAcceptance, OwnershipTransfer
+from accounts.api.whoami import WhoAmI
 from config.api import schema  # noqa: F401 (it says how the API's views are described)
 from usage import gateway, urls  # noqa: F401 (the latter registers the converter job_id)
 from usage.api import JobById, Jobs, UsageExport
@@ -10,6 +16,30 @@ urlpatterns = [
     path("v1/gateway/verify", gateway.verify, name="gateway-verify"),
     path("v1/gateway/jobs", gateway.report_jobs, name="gateway-jobs"),
     path("v1/api-keys/whoami", WhoAmI.as_view(), name="whoami"),
+    path("v1/organizations", Organizations.as_view(), name="organizations"),
+    path("v1/organizations/<slug:organization_uid>", OrganizationById.as_view(), name="organization"),
+    path(
+        "v1/organizations/<slug:organization_uid>/transfer",
+        OwnershipTransfer.as_view(),
+        name="ownership-transfer",
+    ),
+    path(
+        "v1/organizations/<slug:organization_uid>/transfer/accept",
+        OwnershipAcceptance.as_view(),
+        name="ownership-acceptance",
+    ),
+    path("v1/members", Members.as_view(), name="members"),
+    path("v1/members/<slug:user_uid>", MemberById.as_view(), name="member"),
+    path("v1/invitations", Invitations.as_view(), name="invitations"),
+    path("v1/invitations/<slug:invitation_uid>", InvitationById.as_view(), name="invitation"),
+    path("v1/invitations/<slug:invitation_uid>/resend", InvitationResend.as_view(), name="invitation-resend"),
+    path("v1/api-keys", ApiKeys.as_view(), name="api-keys"),
+    path("v1/api-keys/<slug:key_uid>", ApiKeyById.as_view(), name="api-key"),
+    path("v1/api-keys/<slug:key_uid>/rotate", ApiKeyRotate.as_view(), name="api-key-rotate"),
+    path("v1/api-keys/<slug:key_uid>/enable", ApiKeyEnable.as_view(), name="api-key-enable"),
+    path("v1/api-keys/<slug:key_uid>/disable", ApiKeyDisable.as_view(), name="api-key-disable"),
+    path("v1/notification-preferences", NotificationPreferences.as_view(), name="notification-preferences"),
+    path("v1/audit", Audit.as_view(), name="audit"),
     path("v1/jobs", Jobs.as_view(), name="jobs"),
     path("v1/job/<job_id:job_id>", JobById.as_view(), name="job"),
     path("v1/usage/export", UsageExport.as_view(), name="usage-export"),

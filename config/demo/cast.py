@@ -10,6 +10,7 @@ from allauth.account.models import EmailAddress
 from django.db import transaction
 
 from accounts import keys, organizations, staff, two_factor
+from accounts.audit import Actor
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.permissions import Role
 from billing import plans
@@ -181,7 +182,7 @@ def _organization(customer: Customer, passwords: dict[str, str], now: datetime) 
     owner = people[0][0]
     organization = organizations.create(name=customer.name, owner=owner)
     for user, role in people[1:]:
-        organizations.add_member(organization=organization, user=user, role=role, actor=owner)
+        organizations.add_member(organization=organization, user=user, role=role, actor=Actor(owner))
     plans.put_on(organization, customer.plan)
     api_keys = {key.name: _key(key, organization, owner, now) for key in KEYS}
     _, personal_key = keys.create_personal_key(user=owner, organization=organization, name="laptop")
@@ -220,12 +221,12 @@ def _key(key: Key, organization: Organization, owner: User, now: datetime) -> st
     made, secret = keys.create_organization_key(
         organization=organization,
         name=key.name,
-        actor=owner,
+        actor=Actor(owner),
         environment=key.environment,
         expires_at=expires_at,
     )
     if key.revoked is not None:
-        keys.revoke(key=made, actor=owner)
+        keys.revoke(key=made, actor=Actor(owner))
         ApiKey.objects.filter(pk=made.pk).update(revoked_at=now - timedelta(days=key.revoked))
     return secret
 

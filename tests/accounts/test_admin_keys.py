@@ -3,6 +3,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts import audit, keys, secrets
+from accounts.audit import Actor
 from accounts.models import ApiKey, AuditEntry, Organization, User
 
 LIST = "/admin/accounts/apikey/"
@@ -87,7 +88,7 @@ def test_staff_revoke_a_key_and_leave_a_trace(back_office: Client, key: ApiKey, 
 
 
 def test_a_revoked_key_is_not_revoked_again(back_office: Client, key: ApiKey, owner: User) -> None:
-    keys.revoke(key=key, actor=owner)
+    keys.revoke(key=key, actor=Actor(owner))
 
     assert back_office.post(revoke_url(key), {"_form_submitted": "True"}).status_code == 403
 

@@ -21,7 +21,7 @@ LOGIN = "/admin/login/"
 
 
 @pytest.fixture(autouse=True)
-def fresh_limits() -> Iterator[None]:
+def fresh_limits(db: None) -> Iterator[None]:
     cache.clear()
     yield
     cache.clear()

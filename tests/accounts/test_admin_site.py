@@ -14,6 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 from unfold.admin import ModelAdmin as UnfoldModelAdmin
 
 from accounts import audit, keys, two_factor
+from accounts.audit import Actor
 from accounts.models import ApiKey, AuditEntry, Organization, User
 from config.backoffice.site import BackOffice
 from tests.conftest import PASSWORD
@@ -250,7 +251,7 @@ def test_the_lists_of_customers_cost_the_same_however_long(
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     for number in range(20):
-        keys.create_organization_key(organization=organization, name=f"key {number}", actor=owner)
+        keys.create_organization_key(organization=organization, name=f"key {number}", actor=Actor(owner))
 
     with django_assert_max_num_queries(12):
         back_office.get(list_url(ApiKey))

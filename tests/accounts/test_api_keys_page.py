@@ -7,6 +7,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from accounts import keys
+from accounts.audit import Actor
 from accounts.models import ApiKey, Organization, User
 
 
@@ -80,10 +81,13 @@ def test_keys_of_other_kinds_and_organizations_are_not_listed(
 
 
 def test_ended_keys_are_listed_apart(client: Client, owner: User, organization: Organization) -> None:
-    revoked, _ = keys.create_organization_key(organization=organization, name="old", actor=owner)
-    keys.revoke(key=revoked, actor=owner)
+    revoked, _ = keys.create_organization_key(organization=organization, name="old", actor=Actor(owner))
+    keys.revoke(key=revoked, actor=Actor(owner))
     keys.create_organization_key(
-        organization=organization, name="trial", actor=owner, expires_at=datetime(2026, 1, 1, tzinfo=UTC)
+        organization=organization,
+        name="trial",
+        actor=Actor(owner),
+        expires_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
     client.force_login(owner)
 
@@ -100,7 +104,7 @@ def test_many_keys_come_in_pages_with_few_queries(
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     for number in range(60):
-        keys.create_organization_key(organization=organization, name=f"key {number}", actor=owner)
+        keys.create_organization_key(organization=organization, name=f"key {number}", actor=Actor(owner))
     client.force_login(owner)
 
     with django_assert_max_num_queries(12):

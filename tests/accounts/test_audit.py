@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from accounts import audit, keys
+from accounts.audit import Actor
 from accounts.models import ApiKey, AuditEntry, Organization, User
 
 
@@ -46,7 +47,7 @@ def test_a_receiver_that_raises_undoes_the_change() -> None:
 def test_receivers_get_the_entry_and_what_it_is_about(
     organization: Organization, owner: User, heard: list[tuple[AuditEntry, object]]
 ) -> None:
-    key, _ = keys.create_organization_key(organization=organization, name="k", actor=owner)
+    key, _ = keys.create_organization_key(organization=organization, name="k", actor=Actor(owner))
 
     [(entry, target)] = heard
     assert entry.action == audit.Action.API_KEY_CREATED
@@ -55,7 +56,7 @@ def test_receivers_get_the_entry_and_what_it_is_about(
 
 def test_names_survive_the_deletion_of_whom_they_name(organization: Organization, owner: User) -> None:
     entry = audit.record(
-        audit.Action.ORGANIZATION_UPDATED, actor=owner, organization=organization, target=organization
+        audit.Action.ORGANIZATION_UPDATED, actor=Actor(owner), organization=organization, target=organization
     )
 
     organization.delete()

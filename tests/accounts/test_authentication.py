@@ -5,6 +5,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import keys, secrets
+from accounts.audit import Actor
 from accounts.authentication import BAD_KEY, bearer, usable_key
 from accounts.models import ApiKey, Organization, User
 
@@ -47,10 +48,10 @@ def test_all_kinds_of_bad_keys_get_one_answer(
     client: Client, organization: Organization, owner: User, organization_key: tuple[ApiKey, str]
 ) -> None:
     key, revoked = organization_key
-    keys.revoke(key=key, actor=owner)
+    keys.revoke(key=key, actor=Actor(owner))
     yesterday = timezone.now() - timedelta(days=1)
     _, expired = keys.create_organization_key(
-        organization=organization, name="old", actor=owner, expires_at=yesterday
+        organization=organization, name="old", actor=Actor(owner), expires_at=yesterday
     )
     unknown = secrets.generate("production").plaintext
 

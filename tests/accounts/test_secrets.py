@@ -7,6 +7,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts import keys, secrets
+from accounts.audit import Actor
 from accounts.ids import BASE62
 from accounts.models import ApiKey, Organization, User
 
@@ -86,7 +87,7 @@ def test_the_database_holds_neither_the_key_nor_a_plain_hash_of_it(
     organization: Organization, owner: User
 ) -> None:
     with CaptureQueriesContext(connection) as queries:
-        key, plaintext = keys.create_organization_key(organization=organization, name="k", actor=owner)
+        key, plaintext = keys.create_organization_key(organization=organization, name="k", actor=Actor(owner))
 
     assert plaintext not in str([query["sql"] for query in queries])
     assert re.fullmatch("[0-9a-f]{64}", key.secret_hash)
@@ -96,7 +97,7 @@ def test_keys_made_under_an_old_pepper_go_on_working(
     organization: Organization, owner: User, settings: Settings
 ) -> None:
     settings.KEY_PEPPERS = {"1": "old"}
-    key, plaintext = keys.create_organization_key(organization=organization, name="k", actor=owner)
+    key, plaintext = keys.create_organization_key(organization=organization, name="k", actor=Actor(owner))
 
     settings.KEY_PEPPERS = {"1": "old", "2": "new"}
 
@@ -117,7 +118,7 @@ def test_a_pepper_taken_away_ends_the_keys_made_under_it(
     organization: Organization, owner: User, settings: Settings
 ) -> None:
     settings.KEY_PEPPERS = {"1": "leaked"}
-    _, plaintext = keys.create_organization_key(organization=organization, name="k", actor=owner)
+    _, plaintext = keys.create_organization_key(organization=organization, name="k", actor=Actor(owner))
 
     settings.KEY_PEPPERS = {"2": "new"}
 

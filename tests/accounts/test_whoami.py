@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 
 from accounts import keys
+from accounts.audit import Actor
 from accounts.models import ApiKey, Organization, User
 
 URL = "/api/v1/api-keys/whoami"
@@ -22,7 +23,7 @@ def test_organization_key(organization: Organization, owner: User) -> None:
     key, secret = keys.create_organization_key(
         organization=organization,
         name="checkout",
-        actor=owner,
+        actor=Actor(owner),
         environment="staging",
         scopes=["usage"],
         expires_at=datetime(2126, 1, 2, 3, 4, 5, 678, UTC),
@@ -60,7 +61,9 @@ def test_service_key_has_no_organization(service_key: tuple[ApiKey, str]) -> Non
 
 
 def test_answer_needs_no_scope(organization: Organization, owner: User) -> None:
-    _, secret = keys.create_organization_key(organization=organization, name="bare", actor=owner, scopes=[])
+    _, secret = keys.create_organization_key(
+        organization=organization, name="bare", actor=Actor(owner), scopes=[]
+    )
 
     assert ask(secret)["scopes"] == []
 

@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 
 from accounts import keys
+from accounts.audit import Actor
 from accounts.models import ApiKey, Organization, User
 from tests.usage.rows import daily_usage, job_row
 from usage import reports
@@ -72,7 +73,7 @@ def test_senseless_parameters_are_ignored(
 
 
 def test_one_key_can_be_looked_at(page: Client, organization: Organization, key: ApiKey, owner: User) -> None:
-    second, _ = keys.create_organization_key(organization=organization, name="staging", actor=owner)
+    second, _ = keys.create_organization_key(organization=organization, name="staging", actor=Actor(owner))
     daily_usage(key, reports.today(organization), requests=5)
     daily_usage(second, reports.today(organization), requests=7)
     job_row(key, "of the first key")
@@ -145,7 +146,9 @@ def test_quiet_period_is_no_new_organization(page: Client, organization: Organiz
 def test_another_organizations_usage_never_shows(
     page: Client, organization: Organization, other_organization: Organization, outsider: User
 ) -> None:
-    foreign, _ = keys.create_organization_key(organization=other_organization, name="x", actor=outsider)
+    foreign, _ = keys.create_organization_key(
+        organization=other_organization, name="x", actor=Actor(outsider)
+    )
     daily_usage(foreign, reports.today(organization), requests=5)
     job_row(foreign)
 
@@ -166,7 +169,9 @@ def test_queries_do_not_grow_with_usage(
 ) -> None:
     today = reports.today(organization)
     for number in range(20):
-        extra, _ = keys.create_organization_key(organization=organization, name=f"k{number}", actor=owner)
+        extra, _ = keys.create_organization_key(
+            organization=organization, name=f"k{number}", actor=Actor(owner)
+        )
         daily_usage(extra, today - timedelta(days=number))
         job_row(extra, f"job-{number}")
     page.get(url(organization))

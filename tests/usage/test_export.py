@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 
 from accounts import keys
+from accounts.audit import Actor
 from accounts.models import ApiKey, Organization, User
 from tests.usage.rows import daily_usage
 
@@ -134,7 +135,7 @@ def test_groups_add_up_what_they_leave_out(
 def test_group_of_a_key_is_its_id(
     client: Client, key: ApiKey, organization: Organization, owner: User
 ) -> None:
-    second, _ = keys.create_organization_key(organization=organization, name="staging", actor=owner)
+    second, _ = keys.create_organization_key(organization=organization, name="staging", actor=Actor(owner))
     daily_usage(key, DAY, requests=1)
     daily_usage(second, DAY, requests=2)
 
@@ -167,7 +168,7 @@ def test_repeated_filter_keeps_any_of_its_values(
 
 
 def test_key_filter_takes_ids(client: Client, key: ApiKey, organization: Organization, owner: User) -> None:
-    second, _ = keys.create_organization_key(organization=organization, name="staging", actor=owner)
+    second, _ = keys.create_organization_key(organization=organization, name="staging", actor=Actor(owner))
     daily_usage(key, DAY, requests=1)
     daily_usage(second, DAY, requests=2)
 
@@ -232,7 +233,9 @@ def test_invalid_grouping_is_refused(client: Client) -> None:
 def test_another_organizations_usage_never_shows(
     client: Client, other_organization: Organization, outsider: User
 ) -> None:
-    foreign, _ = keys.create_organization_key(organization=other_organization, name="x", actor=outsider)
+    foreign, _ = keys.create_organization_key(
+        organization=other_organization, name="x", actor=Actor(outsider)
+    )
     daily_usage(foreign, DAY)
 
     assert export(client, **PERIOD)["data"] == []

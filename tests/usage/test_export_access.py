@@ -7,6 +7,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import keys, organizations
+from accounts.audit import Actor
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.permissions import Role, Scope
 
@@ -22,7 +23,9 @@ def both(
     personal_key: tuple[ApiKey, str], other_organization: Organization, owner: User, outsider: User
 ) -> Client:
     """A personal key whose owner is also a member of the other organization."""
-    organizations.add_member(organization=other_organization, user=owner, role=Role.VIEWER, actor=outsider)
+    organizations.add_member(
+        organization=other_organization, user=owner, role=Role.VIEWER, actor=Actor(outsider)
+    )
     return with_key(personal_key[1])
 
 
@@ -98,7 +101,7 @@ def test_org_id_that_no_database_can_hold_is_refused(personal_key: tuple[ApiKey,
 
 def test_key_without_the_usage_scope_is_refused(organization: Organization, owner: User) -> None:
     _, secret = keys.create_organization_key(
-        organization=organization, name="jobs only", actor=owner, scopes=[Scope.JOBS]
+        organization=organization, name="jobs only", actor=Actor(owner), scopes=[Scope.JOBS]
     )
 
     response = with_key(secret).get(URL)

@@ -13,6 +13,7 @@ from django.db import connection
 from django.db.models import Sum
 
 from accounts import keys, organizations
+from accounts.audit import Actor
 from accounts.models import Organization
 from tests.conftest import person
 from tests.usage.conftest import item
@@ -111,7 +112,7 @@ def test_many_organizations_in_every_order_do_not_deadlock(
     reports = []
     for number in range(20):
         organization = organizations.create(name=f"Organization {number}", owner=someone)
-        key, _ = keys.create_organization_key(organization=organization, name="k", actor=someone)
+        key, _ = keys.create_organization_key(organization=organization, name="k", actor=Actor(someone))
         reports += [job(f"job-{n}", api_key_id=key.uid) for n in range(40)]
 
     write_at_once([shuffled_batches(reports, seed) for seed in range(3)])

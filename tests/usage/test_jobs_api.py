@@ -9,6 +9,7 @@ import pytest
 from django.test import Client
 
 from accounts import keys
+from accounts.audit import Actor
 from accounts.models import ApiKey, Organization, User
 from accounts.permissions import Scope
 from tests.usage.rows import NOON, job_row
@@ -28,7 +29,7 @@ def client(organization_key: tuple[ApiKey, str]) -> Client:
 
 @pytest.fixture
 def foreign_key(other_organization: Organization, outsider: User) -> ApiKey:
-    return keys.create_organization_key(organization=other_organization, name="x", actor=outsider)[0]
+    return keys.create_organization_key(organization=other_organization, name="x", actor=Actor(outsider))[0]
 
 
 def listing(client: Client, **query: Any) -> Json:
@@ -133,7 +134,7 @@ def test_filters_keep_what_matches(client: Client, key: ApiKey, field: dict[str,
 
 
 def test_key_filter_takes_an_id(client: Client, key: ApiKey, organization: Organization, owner: User) -> None:
-    second, _ = keys.create_organization_key(organization=organization, name="staging", actor=owner)
+    second, _ = keys.create_organization_key(organization=organization, name="staging", actor=Actor(owner))
     job_row(key, "first")
     job_row(second, "second")
 
@@ -247,7 +248,7 @@ def test_unknown_job_is_not_found(client: Client, job_id: str) -> None:
 @pytest.mark.parametrize("path", ["jobs", "job/job-1"])
 def test_jobs_need_their_scope(organization: Organization, owner: User, path: str) -> None:
     _, secret = keys.create_organization_key(
-        organization=organization, name="usage only", actor=owner, scopes=[Scope.USAGE]
+        organization=organization, name="usage only", actor=Actor(owner), scopes=[Scope.USAGE]
     )
     client = Client(headers={"Authorization": f"Bearer {secret}"})
 

@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 
 from accounts import keys
+from accounts.audit import Actor
 from accounts.models import ApiKey, Organization, User
 from tests.usage.rows import NOON, daily_jobs, job_row
 from usage.views import request_log
@@ -100,7 +101,7 @@ def test_region_filter_keeps_its_jobs_and_stays_in_the_addresses(page: Client, u
 def test_key_filter_keeps_its_jobs(
     page: Client, url: str, key: ApiKey, organization: Organization, owner: User
 ) -> None:
-    second, _ = keys.create_organization_key(organization=organization, name="staging", actor=owner)
+    second, _ = keys.create_organization_key(organization=organization, name="staging", actor=Actor(owner))
     job_row(key, "first")
     job_row(second, "second")
 
@@ -130,7 +131,9 @@ def test_job_whose_key_is_gone_is_still_listed(page: Client, url: str, key: ApiK
 def test_another_organizations_jobs_never_show(
     page: Client, url: str, other_organization: Organization, outsider: User
 ) -> None:
-    foreign, _ = keys.create_organization_key(organization=other_organization, name="x", actor=outsider)
+    foreign, _ = keys.create_organization_key(
+        organization=other_organization, name="x", actor=Actor(outsider)
+    )
     job_row(foreign)
     daily_jobs(foreign, "moon")
 

@@ -11,6 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import keys
+from accounts.audit import Actor
 from accounts.models import ApiKey, Membership, Organization, User
 from usage import limits
 from usage.models import Entitlement
@@ -80,7 +81,7 @@ def test_a_revoked_key_is_refused_from_the_moment_on(
     key, secret = organization_key
     assert verify(secret)["valid"]
 
-    keys.revoke(key=key, actor=owner)
+    keys.revoke(key=key, actor=Actor(owner))
 
     assert verify(secret)["code"] == "REVOKED"
 
@@ -127,7 +128,7 @@ def test_the_personal_key_of_somebody_removed_is_forbidden(
 def test_the_key_of_a_maker_who_left_is_forbidden(
     verify: Verify, admin: User, organization: Organization
 ) -> None:
-    _, secret = keys.create_organization_key(organization=organization, name="x", actor=admin)
+    _, secret = keys.create_organization_key(organization=organization, name="x", actor=Actor(admin))
     assert verify(secret)["valid"]
 
     Membership.objects.filter(user=admin).delete()

@@ -5,7 +5,7 @@ from django.test import override_settings
 from svix.exceptions import HTTPValidationError
 from svix.models import EndpointPatch
 
-from accounts.audit import Action
+from accounts.audit import Action, Actor
 from accounts.models import AuditEntry, Organization, User
 from webhooks import endpoints
 from webhooks.embedded import egress
@@ -17,7 +17,7 @@ def _last_entry() -> AuditEntry:
 
 
 def test_making_one_is_recorded(organization: Organization, owner: User) -> None:
-    made = endpoints.create(organization=organization, url="https://example.com/hook", actor=owner)
+    made = endpoints.create(organization=organization, url="https://example.com/hook", actor=Actor(owner))
 
     entry = _last_entry()
     assert (entry.action, entry.actor, entry.organization) == (Action.ENDPOINT_CREATED, owner, organization)
@@ -32,7 +32,7 @@ def test_a_change_is_recorded_with_what_was_before(
         organization=organization,
         endpoint_id=endpoint.endpoint.id,
         changes=EndpointPatch(disabled=True, url=endpoint.endpoint.url),
-        actor=owner,
+        actor=Actor(owner),
     )
 
     entry = _last_entry()
@@ -45,14 +45,14 @@ def test_a_change_of_nothing_is_not(organization: Organization, owner: User, end
         organization=organization,
         endpoint_id=endpoint.endpoint.id,
         changes=EndpointPatch(url=endpoint.endpoint.url),
-        actor=owner,
+        actor=Actor(owner),
     )
 
     assert _last_entry().action == Action.ENDPOINT_CREATED
 
 
 def test_deleting_one_is_recorded(organization: Organization, owner: User, endpoint: NewEndpoint) -> None:
-    endpoints.delete(organization=organization, endpoint_id=endpoint.endpoint.id, actor=owner)
+    endpoints.delete(organization=organization, endpoint_id=endpoint.endpoint.id, actor=Actor(owner))
 
     assert _last_entry().action == Action.ENDPOINT_DELETED
 
@@ -62,7 +62,7 @@ def test_deleting_one_is_recorded(organization: Organization, owner: User, endpo
 )
 def test_a_wrong_one_leaves_nothing(url: str, organization: Organization, owner: User) -> None:
     with pytest.raises(HTTPValidationError):
-        endpoints.create(organization=organization, url=url, actor=owner)
+        endpoints.create(organization=organization, url=url, actor=Actor(owner))
 
     assert not AuditEntry.objects.filter(action=Action.ENDPOINT_CREATED).exists()
 
@@ -72,9 +72,9 @@ def test_a_password_in_a_url_reaches_no_engine(organization: Organization, owner
     url = "https://me:secret@example.com"
 
     for change in (
-        lambda: endpoints.create(organization=organization, url=url, actor=owner),
+        lambda: endpoints.create(organization=organization, url=url, actor=Actor(owner)),
         lambda: endpoints.update(
-            organization=organization, endpoint_id="ep_1", changes=EndpointPatch(url=url), actor=owner
+            organization=organization, endpoint_id="ep_1", changes=EndpointPatch(url=url), actor=Actor(owner)
         ),
     ):
         with pytest.raises(HTTPValidationError) as error:

@@ -1,0 +1,9 @@
+"""(stub)"""
+
+from rest_framework.views import APIView
+
+from accounts.permissions import Permission
+
+
+class NotificationPreferences(APIView):
+    permission = Permission.ORGANIZATION_VIEW

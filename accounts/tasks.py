@@ -1,0 +1,1 @@
+"""Periodic work. Each is a sweep: what one run missed, the next one finds."""
