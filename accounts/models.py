@@ -1,18 +1,20 @@
 """People, organizations and what joins them; API keys; the audit trail."""
 
+from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, Self
+from zoneinfo import ZoneInfo
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django_otp.models import Device, ThrottlingMixin
 
-from accounts import permissions, secrets
+from accounts import permissions, recovery_codes, secrets, time_zones
 from accounts.cursors import Cursor
 from accounts.ids import new_uid
 from accounts.permissions import Permission, Role
@@ -119,6 +121,12 @@ class Organization(models.Model):
         """Where invoices go; dj-stripe reads it from its subscriber."""
         return self.billing_email
 
+    def zone(self, *, now: datetime | None = None) -> ZoneInfo:
+        """The time zone in force: days, months and chosen dates are cut in it."""
+        return time_zones.in_force(
+            self.time_zone, self.next_time_zone, self.next_time_zone_at, now=now or timezone.now()
+        )
+
     @property
     def two_factor_is_due(self) -> bool:
         """Whether members need a second factor by now."""
@@ -187,7 +195,8 @@ class Invitation(models.Model):
     token_hash = models.CharField(max_length=64, unique=True, editable=False)
     invited_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    sent_at = models.DateTimeField(default=timezone.now, editable=False)
+    # None: no mail server has taken its letter yet.
+    sent_at = models.DateTimeField(null=True, editable=False)
     expires_at = models.DateTimeField()
     accepted_at = models.DateTimeField(null=True, blank=True, editable=False)
     accepted_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
@@ -407,6 +416,25 @@ class RecoveryCodes(ThrottlingMixin, Device):  # type: ignore[misc]
         verbose_name_plural = "recovery codes"
         constraints = [models.UniqueConstraint(fields=["user"], name="recovery_codes_once")]
 
+    def verify_token(self, token: str) -> bool:
+        """Spend a code, which the database does once however many try. Counts and delays wrong ones."""
+        allowed, _ = self.verify_is_allowed()
+        if not allowed:
+            return False
+        code = recovery_codes.code_hash(token)
+        was_there = type(self).objects.filter(pk=self.pk, hashes__contains=[code])
+        spent = was_there.update(hashes=Func(F("hashes"), Value(code), function="array_remove"))
+        if spent:
+            self.throttle_reset(commit=False)
+        else:
+            self.throttle_increment(commit=False)
+        # Not the hashes: somebody else may have spent one meanwhile.
+        self.save(update_fields=["throttling_failure_timestamp", "throttling_failure_count"])
+        return bool(spent)
+
+    def get_throttle_factor(self) -> int:
+        return 1
+
 
 class NoticeKind(models.TextChoices):
     """What a notice is about: what a person switches on and off. Upper apps send theirs under these names."""
@@ -425,6 +453,16 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
 
     def unread(self) -> Self:
         return self.filter(read_at=None)
+
+    def after(self, cursor: Cursor) -> Self:
+        """What follows this place in a list that is sorted newest first."""
+        return self.filter(
+            Q(created_at__lt=cursor.created_at) | Q(created_at=cursor.created_at, id__lt=cursor.id)
+        )
+
+    def due(self) -> Self:
+        """Those to be mailed now, by the clock of the caller."""
+        return self.filter(by_mail=True, emailed_at=None, next_mail_at__lte=timezone.now())
 
 
 class Notification(models.Model):
