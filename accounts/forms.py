@@ -1,15 +1,14 @@
 """What people type, checked. Forms clean; the domain modules change."""
 
-import unicodedata
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from accounts.models import ApiKey, Membership
+from accounts.names import validate_name as validate_name
 from accounts.permissions import DEFAULT_SCOPES, SCOPE_PERMISSIONS, Scope
 
 NEVER, ON_A_DATE = "never", "date"
@@ -33,12 +32,6 @@ SCOPE_SENTENCES = {
     Scope.BILLING: "Read invoices and manage the subscription.",
     Scope.OWNERSHIP: "Transfer or delete the organization.",
 }
-
-
-def validate_name(name: str) -> None:
-    """Raise ValidationError for characters that cannot be seen: they break logs, exports and people's eyes."""
-    if any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for character in name):
-        raise ValidationError("Leave out line breaks and other characters that cannot be seen.")
 
 
 class ApiKeyForm(forms.Form):
@@ -73,7 +66,7 @@ class ApiKeyForm(forms.Form):
 
     def __init__(self, data: Any = None, *, membership: Membership) -> None:
         super().__init__(data)
-        self._zone = ZoneInfo(membership.organization.time_zone)
+        self._zone = membership.organization.zone
         scopes = self.fields["scopes"]
         assert isinstance(scopes, forms.MultipleChoiceField)
         scopes.choices = [

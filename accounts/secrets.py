@@ -19,6 +19,8 @@ from accounts.ids import BASE62, random_base62
 RANDOM_LENGTH = 32
 CHECKSUM_LENGTH = 6
 _FORM = re.compile(rf"[A-Za-z0-9]+_[a-z]+_[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}")
+_FOREIGN_FORM = re.compile(r"[!-~]{8,512}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,34 @@ def is_well_formed(plaintext: str) -> bool:
 
 
 def hashes(plaintext: str) -> list[str]:
-    """The hashes under which this key may be stored, one for each pepper in use; none for a malformed key."""
-    if not is_well_formed(plaintext):
+    """The hashes under which this key may be stored, one for each pepper in use; none for a malformed key.
+
+    What begins like ours must be ours. Anything else can only be a key that was imported.
+    """
+    if is_well_formed(plaintext):
+        kept = plaintext
+    elif _FOREIGN_FORM.fullmatch(plaintext) and not plaintext.startswith(f"{settings.KEY_BRAND}_"):
+        kept = hashlib.sha256(plaintext.encode()).hexdigest()
+    else:
         return []
-    return [_hash(plaintext, pepper) for pepper in settings.KEY_PEPPERS.values()]
+    return [_hash(kept, pepper) for pepper in settings.KEY_PEPPERS.values()]
+
+
+def hashes_of_import(sha256_hex: str) -> tuple[str, str]:
+    """The hash to store for a key of which only the SHA-256 is known, and the pepper's id. Raises ValueError."""
+    sha256_hex = sha256_hex.strip().lower()
+    if not _SHA256.fullmatch(sha256_hex):
+        raise ValueError("A SHA-256 is 64 hexadecimal digits.")
+    pepper_id, pepper = list(settings.KEY_PEPPERS.items())[-1]
+    return _hash(sha256_hex, pepper), pepper_id
+
+
+def find(text: str) -> list[str]:
+    """The well-formed keys of ours in any text, in the order they come, each once. Takes time linear in its length.
+
+    They need no space around them: a log, a URL, JSON and code put other characters right beside a key.
+    """
+    # Looked for at every place, so that a false start does not swallow the beginning of a true key.
+    form = rf"(?=({re.escape(settings.KEY_BRAND)}_[a-z]{{1,20}}_[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}))"
+    found = (match[1] for match in re.finditer(form, text))
+    return list(dict.fromkeys(key for key in found if is_well_formed(key)))

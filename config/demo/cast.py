@@ -217,14 +217,14 @@ def _person(name: str, email: str, passwords: dict[str, str], now: datetime) -> 
 
 
 def _key(key: Key, organization: Organization, owner: User, now: datetime) -> str:
-    expires_at = None if key.expires is None else now - timedelta(days=key.expires)
     made, secret = keys.create_organization_key(
         organization=organization,
         name=key.name,
         actor=Actor(owner),
         environment=key.environment,
-        expires_at=expires_at,
     )
+    if key.expires is not None:
+        ApiKey.objects.filter(pk=made.pk).update(expires_at=now - timedelta(days=key.expires))
     if key.revoked is not None:
         keys.revoke(key=made, actor=Actor(owner))
         ApiKey.objects.filter(pk=made.pk).update(revoked_at=now - timedelta(days=key.revoked))

@@ -83,12 +83,8 @@ def test_keys_of_other_kinds_and_organizations_are_not_listed(
 def test_ended_keys_are_listed_apart(client: Client, owner: User, organization: Organization) -> None:
     revoked, _ = keys.create_organization_key(organization=organization, name="old", actor=Actor(owner))
     keys.revoke(key=revoked, actor=Actor(owner))
-    keys.create_organization_key(
-        organization=organization,
-        name="trial",
-        actor=Actor(owner),
-        expires_at=datetime(2026, 1, 1, tzinfo=UTC),
-    )
+    trial, _ = keys.create_organization_key(organization=organization, name="trial", actor=Actor(owner))
+    ApiKey.objects.filter(pk=trial.pk).update(expires_at=datetime(2026, 1, 1, tzinfo=UTC))
     client.force_login(owner)
 
     page = client.get(address(organization)).context

@@ -50,9 +50,8 @@ def test_all_kinds_of_bad_keys_get_one_answer(
     key, revoked = organization_key
     keys.revoke(key=key, actor=Actor(owner))
     yesterday = timezone.now() - timedelta(days=1)
-    _, expired = keys.create_organization_key(
-        organization=organization, name="old", actor=Actor(owner), expires_at=yesterday
-    )
+    old, expired = keys.create_organization_key(organization=organization, name="old", actor=Actor(owner))
+    ApiKey.objects.filter(pk=old.pk).update(expires_at=yesterday)
     unknown = secrets.generate("production").plaintext
 
     answers = {ask(client, text) for text in (revoked, expired, unknown, unknown[:-1], "nonsense")}
