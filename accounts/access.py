@@ -21,8 +21,9 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from accounts import permissions, two_factor
+from accounts import permissions
 from accounts.audit import Actor
+from accounts.devices import has_device
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.permissions import Permission
 
@@ -125,7 +126,7 @@ def member_page(
 
 def lacks_two_factor(membership: Membership) -> bool:
     """Whether this member is shut out until they set up the second factor that their organization requires."""
-    return membership.organization.two_factor_is_due and not two_factor.has_device(membership.user)
+    return membership.organization.two_factor_is_due and not has_device(membership.user)
 
 
 def _require_two_factor(membership: Membership) -> None:
