@@ -121,11 +121,13 @@ class Organization(models.Model):
         """Where invoices go; dj-stripe reads it from its subscriber."""
         return self.billing_email
 
-    def zone(self, *, now: datetime | None = None) -> ZoneInfo:
-        """The time zone in force: days, months and chosen dates are cut in it."""
-        return time_zones.in_force(
-            self.time_zone, self.next_time_zone, self.next_time_zone_at, now=now or timezone.now()
-        )
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone in force, in which days, months and chosen dates are cut."""
+        return self.zone_at(timezone.now())
+
+    def zone_at(self, now: datetime) -> ZoneInfo:
+        return time_zones.in_force(self.time_zone, self.next_time_zone, self.next_time_zone_at, now=now)
 
     @property
     def two_factor_is_due(self) -> bool:

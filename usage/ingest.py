@@ -15,9 +15,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from django.db import DataError, transaction
+from django.db.models import F
 from msgspec import Struct
 
-from accounts import prepared
+from accounts import prepared, time_zones
 from accounts.models import ApiKey
 from usage import corrections, idempotency, partitions, records, statements
 from usage.models import STAGE, DailyJobs, JobStatus
@@ -125,6 +126,9 @@ class _Key:
     organization_uid: str
     zone: ZoneInfo
     credit_price: Decimal
+    # Of a deleted organization nobody is told, and once it is being erased, only what was used is kept.
+    is_deleted: bool
+    is_erased: bool
 
 
 @dataclass
@@ -222,7 +226,7 @@ _UNKNOWN_KEY = ("unknown_api_key", "`api_key_id` names no key of an organization
 
 def _check(items: Sequence[Item], outcome: Outcome, now: datetime) -> list[_Report]:
     """Sort out what can be refused without the database's word on it, and look the keys up."""
-    keys = _keys({item.api_key_id for item in items if isinstance(item, JobReport)})
+    keys = _keys({item.api_key_id for item in items if isinstance(item, JobReport)}, now)
     checker = Checker(now)
     reports = []
     for index, item in enumerate(items):
@@ -242,23 +246,41 @@ def _check(items: Sequence[Item], outcome: Outcome, now: datetime) -> list[_Repo
             )
             for usage in item.usage
         ]
-        reports.append(_Report(index, item, key, idempotency.digest(encoded), claims))
+        told = _without_texts(item) if key.is_erased else item
+        reports.append(_Report(index, told, key, idempotency.digest(encoded), claims))
     return reports
 
 
-def _keys(uids: set[str]) -> dict[str, _Key]:
+def _without_texts(report: JobReport) -> JobReport:
+    return msgspec.structs.replace(report, source=None, config=None, webhook=None, metadata=None, error=None)
+
+
+def _keys(uids: set[str], now: datetime) -> dict[str, _Key]:
     known = [uid for uid in uids if "\0" not in uid]  # with which the database cannot even be asked
-    rows = ApiKey.objects.filter(uid__in=known, organization__isnull=False).values_list(
+    rows = ApiKey.objects.filter(uid__in=known, organization__isnull=False).values(
         "id",
         "uid",
         "organization_id",
-        "organization__uid",
-        "organization__time_zone",
-        "organization__entitlement__credit_price",
+        organization_uid=F("organization__uid"),
+        price=F("organization__entitlement__credit_price"),
+        zone=F("organization__time_zone"),
+        next_zone=F("organization__next_time_zone"),
+        next_zone_at=F("organization__next_time_zone_at"),
+        deleted_at=F("organization__deleted_at"),
+        erase_after=F("organization__erase_after"),
     )
     return {
-        uid: _Key(id, uid, organization_id, organization_uid, ZoneInfo(zone), price or Decimal(0))
-        for id, uid, organization_id, organization_uid, zone, price in rows
+        row["uid"]: _Key(
+            id=row["id"],
+            uid=row["uid"],
+            organization_id=row["organization_id"],
+            organization_uid=row["organization_uid"],
+            zone=time_zones.in_force(row["zone"], row["next_zone"], row["next_zone_at"], now=now),
+            credit_price=row["price"] or Decimal(0),
+            is_deleted=row["deleted_at"] is not None,
+            is_erased=row["erase_after"] is not None and row["erase_after"] <= now,
+        )
+        for row in rows
     }
 
 
@@ -451,7 +473,13 @@ def _records(
 
 def _drafts(finished: list[_JobRow], keys: dict[int, _Key], now: datetime) -> list[outbox.Draft]:
     """A message for each job that completed or failed, where somebody is to hear of it."""
-    jobs = [job for job in finished if job.status in _EVENTS and not isinstance(job.webhook, DisabledWebhook)]
+    jobs = [
+        job
+        for job in finished
+        if job.status in _EVENTS
+        and not isinstance(job.webhook, DisabledWebhook)
+        and not keys[job.organization_id].is_deleted
+    ]
     subscribed = outbox.subscribed({job.organization_id for job in jobs}) if jobs else set()
     drafts = []
     for job in jobs:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
 from django.db import connection, models
 from django.db.models import Sum
@@ -21,7 +20,8 @@ DELETED_KEY = "deleted"
 
 def today(organization: Organization, *, now: datetime | None = None) -> date:
     """The day it is in the organization's time zone."""
-    return (now or timezone.now()).astimezone(ZoneInfo(organization.time_zone)).date()
+    now = now or timezone.now()
+    return now.astimezone(organization.zone_at(now)).date()
 
 
 def keys(organization: Organization) -> list[ApiKey]:
