@@ -110,6 +110,10 @@ def of_role(role: str, *, only_owner_manages_keys: bool = False) -> frozenset[Pe
     return granted
 
 
+def roles_with(permission: Permission) -> list[Role]:
+    return [role for role, granted in ROLE_PERMISSIONS.items() if permission in granted]
+
+
 def reaches(of_person: frozenset[Permission], role: str) -> bool:
     """Whether somebody with these permissions may give this role, and change or remove who has it.
 
