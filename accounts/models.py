@@ -357,14 +357,29 @@ class ApiKey(models.Model):
             return "expired"
         return "active"
 
+    @property
+    def is_in_grace(self) -> bool:
+        """Whether the secret before the last rotation still works."""
+        return self.previous_expires_at is not None and self.previous_expires_at > timezone.now()
+
 
 class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
     def newest_first(self) -> Self:
         return self.order_by("-created_at", "-id")
 
+    def after(self, cursor: Cursor) -> Self:
+        """What follows this place in a list that is sorted newest first."""
+        return self.filter(
+            Q(created_at__lt=cursor.created_at) | Q(created_at=cursor.created_at, id__lt=cursor.id)
+        )
+
 
 class AuditEntry(models.Model):
-    """Who did what to what, from where, with before and after. Written by `accounts.audit.record` and never changed."""
+    """Who did what to what, from where, with before and after. Written by `accounts.audit.record` and never changed.
+
+    A trigger refuses changes, whoever makes them; see migration 0005. People and organizations may be gone: then only
+    the names tell of them.
+    """
 
     organization = models.ForeignKey(
         Organization, models.DO_NOTHING, null=True, related_name="audit_entries", db_constraint=False
@@ -386,7 +401,13 @@ class AuditEntry(models.Model):
 
     class Meta:
         verbose_name_plural = "audit entries"
-        indexes = [models.Index(fields=["organization", "-created_at", "-id"], name="audit_of_organization")]
+        indexes = [
+            models.Index(fields=["organization", "-created_at", "-id"], name="audit_of_organization"),
+            # What staff search in all organizations by.
+            models.Index(fields=["action", "-id"], name="audit_of_action"),
+            models.Index(fields=["actor_name", "-id"], name="audit_of_actor"),
+            models.Index(fields=["target_uid", "-id"], name="audit_of_target"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.action} {self.target_name}"

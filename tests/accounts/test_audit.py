@@ -54,15 +54,15 @@ def test_receivers_get_the_entry_and_what_it_is_about(
     assert target == key
 
 
-def test_names_survive_the_deletion_of_whom_they_name(organization: Organization, owner: User) -> None:
-    entry = audit.record(
+def test_names_survive_whom_they_name(organization: Organization, owner: User) -> None:
+    audit.record(
         audit.Action.ORGANIZATION_UPDATED, actor=Actor(owner), organization=organization, target=organization
     )
 
     organization.delete()
     owner.delete()
 
-    entry.refresh_from_db()
+    entry = AuditEntry.objects.select_related("actor", "organization").newest_first()[0]
     assert (entry.organization, entry.actor) == (None, None)
     assert (entry.organization_name, entry.actor_name) == ("Northwind", "olivia@example.com")
     assert (entry.target_type, entry.target_name) == ("organization", "Northwind")
