@@ -1,10 +1,26 @@
 """Periodic work. Each is a sweep: what one run missed, the next one finds."""
 
 from celery import shared_task
+from django.utils import timezone
 
-from accounts import sessions
+from accounts import notifications, sessions, two_factor
 
 
 @shared_task
 def clear_ended_sessions() -> None:
     sessions.clear_ended()
+
+
+@shared_task
+def mail_notifications() -> int:
+    return notifications.mail_waiting()
+
+
+@shared_task
+def prune_notifications() -> int:
+    return notifications.prune()
+
+
+@shared_task
+def remind_of_two_factor() -> None:
+    two_factor.remind(now=timezone.now())

@@ -26,11 +26,16 @@ urlpatterns = [
     path("me/delete/", profile.delete_account, name="delete_account"),
     path("me/data/", profile.download_data, name="download_data"),
     path("email-change/<str:token>/", email_change.confirm_email_change, name="confirm_email_change"),
-    path("me/two-factor/", two_factor.two_factor, name="two_factor"),
-    path("me/two-factor/set-up/", two_factor.set_up_two_factor, name="set_up_two_factor"),
-    path("me/two-factor/disable/", two_factor.disable_two_factor, name="disable_two_factor"),
+    path("me/two-factor/", two_factor.overview, name="two_factor"),
+    path("me/two-factor/set-up/", two_factor.set_up, name="set_up_two_factor"),
+    path("me/two-factor/disable/", two_factor.disable, name="disable_two_factor"),
     path("me/two-factor/recovery-codes/", two_factor.recovery_codes, name="recovery_codes"),
     path("accounts/code/", two_factor_challenge.two_factor_challenge, name="two_factor_challenge"),
+    path(
+        "accounts/code/cancel/",
+        two_factor_challenge.cancel_two_factor_challenge,
+        name="cancel_two_factor_challenge",
+    ),
     path("me/sessions/", sessions.sessions, name="sessions"),
     path("me/sessions/end-others/", sessions.end_other_sessions, name="end_other_sessions"),
     path("me/sessions/<int:session_id>/end/", sessions.end_session, name="end_session"),
@@ -38,7 +43,7 @@ urlpatterns = [
     path("me/notifications/read/", notifications.read_notifications, name="read_notifications"),
     path(
         "me/notifications/preferences/",
-        notifications.notification_preferences,
+        notifications.preferences,
         name="notification_preferences",
     ),
     path(
@@ -102,6 +107,11 @@ urlpatterns = [
     path("o/<slug:organization_uid>/api-keys/leaked/", leaked_keys.leaked_keys, name="leaked_keys"),
     path("o/<slug:organization_uid>/api-keys/<slug:key_uid>/", api_keys.detail, name="api_key"),
     path("o/<slug:organization_uid>/api-keys/<slug:key_uid>/rotate/", api_keys.rotate, name="rotate_api_key"),
+    path(
+        "o/<slug:organization_uid>/api-keys/<slug:key_uid>/end-grace/",
+        api_keys.end_grace,
+        name="end_api_key_grace",
+    ),
     path(
         "o/<slug:organization_uid>/api-keys/<slug:key_uid>/disable/", api_keys.disable, name="disable_api_key"
     ),

@@ -8,9 +8,12 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 
+from accounts import two_factor
 from accounts.access import LAST_ORGANIZATION
-from accounts.models import Membership, User
+from accounts.models import Membership, Notification, User
 from accounts.permissions import Permission
+
+UNREAD_SHOWN = 99
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,16 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "DEMO": settings.DEMO,
         "EMBEDDED_MAIL": not settings.EMAIL_URL,
         "navigation": SimpleLazyObject(lambda: _navigation(request)),
+        "unread": SimpleLazyObject(lambda: _unread(request)),
     }
+
+
+def _unread(request: HttpRequest) -> str:
+    """How many notices this person has not opened; empty for none, for that is what the bell then shows."""
+    if not isinstance(request.user, User):
+        return ""
+    count = Notification.objects.filter(user=request.user).unread()[: UNREAD_SHOWN + 1].count()
+    return f"{UNREAD_SHOWN}+" if count > UNREAD_SHOWN else str(count or "")
 
 
 def _navigation(request: HttpRequest) -> dict[str, Any]:
@@ -69,6 +81,7 @@ def _navigation(request: HttpRequest) -> dict[str, Any]:
     )
     return {
         "organization": here.organization,
+        "demanding_two_factor": two_factor.demanded_by(request.user, memberships),
         "sections": [
             {
                 "label": section.label,

@@ -222,6 +222,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 # Files are served as they are found, so there is no collecting step between an upgrade and the next start.
 WHITENOISE_USE_FINDERS = True
 
+EMAIL_TIMEOUT = 15  # seconds in which a mail server must answer
 EMAIL_URL = env.str("EMAIL_URL", default="")
 if EMAIL_URL:
     vars().update(env.email_url_config(EMAIL_URL))
@@ -241,13 +242,29 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "account_login"
+# Whether visitors may sign up by themselves; where not, an invitation still lets them.
+SIGN_UP_OPEN = env.bool("SIGN_UP_OPEN", default=True)
 ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
-ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_FORMS = {"signup": "accounts.sign_up.SignUpForm"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+# In the browser that signed up; elsewhere the link of a letter only confirms.
+ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_LOGOUT_ON_GET = False
+# Beside these, allauth's own: signing in 30 a minute an address, failing 10, and 5 in 5 minutes for an account.
+ACCOUNT_RATE_LIMITS = {
+    "signup": "10/m/ip,100/h/ip",
+    "confirm_email": "1/m/key",
+    "reset_password": "20/m/ip,5/h/key",
+    "manage_email": "10/h/user",
+}
+# Accounts elsewhere to sign in with: allauth's SOCIALACCOUNT_PROVIDERS, for github, google and openid_connect.
+SOCIALACCOUNT_PROVIDERS: dict[str, Any] = env.json("SOCIAL_SIGN_IN", default={})
+SOCIALACCOUNT_ADAPTER = "accounts.social.SocialAccountAdapter"
+SOCIALACCOUNT_REAUTHENTICATION_REQUIRED = True
 OTP_TOTP_ISSUER = BRAND
 
 # ── Admin ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -317,6 +334,20 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TASK_ACKS_LATE = True
 CELERY_BEAT_SCHEDULE = {
+    "remind-of-two-factor": {
+        "task": "accounts.tasks.remind_of_two_factor",
+        "schedule": crontab(hour="8", minute="0"),
+    },
+    "mail-notifications": {
+        "task": "accounts.tasks.mail_notifications",
+        "schedule": 30,
+        # A mail server that hangs must not fill the queue with sweeps.
+        "options": {"expires": 30},
+    },
+    "prune-notifications": {
+        "task": "accounts.tasks.prune_notifications",
+        "schedule": crontab(hour="4", minute="20"),
+    },
     "clear-ended-sessions": {
         "task": "accounts.tasks.clear_ended_sessions",
         "schedule": crontab(hour="4", minute="10"),

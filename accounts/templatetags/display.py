@@ -21,6 +21,7 @@ TONES = {
     "inprogress": "info",
     "completing": "info",
     "pending": "info",
+    "unread": "info",
     "production": "info",
     "expired": "warn",
     "disabled": "warn",

@@ -1,27 +1,96 @@
-"""(stub)"""
+"""The bell's pages: what somebody was told, and what of it they want by mail."""
 
-from typing import Any
-
+from django.contrib import messages
+from django.core.exceptions import BadRequest
 from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts import access
+from accounts import notification_preferences
+from accounts.access import SignedInRequest, actor_of, signed_in
+from accounts.cursors import BadCursor, Cursor
+from accounts.models import Membership, Notification
+from accounts.notification_preferences import TOPICS, Place
 
-
-@access.signed_in
-def notifications(request: Any, **_: Any) -> HttpResponse:
-    raise NotImplementedError
-
-
-@access.signed_in
-def read_notifications(request: Any, **_: Any) -> HttpResponse:
-    raise NotImplementedError
-
-
-@access.signed_in
-def notification_preferences(request: Any, **_: Any) -> HttpResponse:
-    raise NotImplementedError
+PAGE = 30
 
 
-@access.signed_in
-def open_notification(request: Any, **_: Any) -> HttpResponse:
-    raise NotImplementedError
+@signed_in
+@require_safe
+def notifications(request: SignedInRequest) -> HttpResponse:
+    """What this person was told, newest first, a page at a time."""
+    told = Notification.objects.filter(user=request.user).select_related("organization").newest_first()
+    if word := request.GET.get("cursor"):
+        try:
+            told = told.after(Cursor.parse(word))
+        except BadCursor as error:
+            raise BadRequest("This cursor was not made here.") from error
+    page = list(told[: PAGE + 1])
+    older = Cursor(page[PAGE - 1].created_at, page[PAGE - 1].pk) if len(page) > PAGE else None
+    return render(
+        request,
+        "accounts/notifications.html",
+        {
+            "notifications": page[:PAGE],
+            "older": f"?cursor={older}" if older else "",
+            "is_first_page": not word,
+        },
+    )
+
+
+@signed_in
+@require_POST
+def open_notification(request: SignedInRequest, notification_uid: str) -> HttpResponse:
+    """Mark a notice as read, and lead to what it is about."""
+    notification = get_object_or_404(Notification, user=request.user, uid=notification_uid)
+    Notification.objects.filter(pk=notification.pk).unread().update(read_at=timezone.now())
+    return redirect(notification.url or "accounts:notifications")
+
+
+@signed_in
+@require_POST
+def read_notifications(request: SignedInRequest) -> HttpResponse:
+    """Mark all as read."""
+    Notification.objects.filter(user=request.user).unread().update(read_at=timezone.now())
+    return redirect("accounts:notifications")
+
+
+@signed_in
+@require_http_methods(["GET", "POST"])
+def preferences(request: SignedInRequest) -> HttpResponse:
+    """A table of boxes: kinds of notice × the account and each organization."""
+    current = notification_preferences.of_person(request.user)
+    if request.method == "POST":
+        # A place that the page did not show, of an organization joined meanwhile, stays as it is.
+        shown, ticked = set(request.POST.getlist("shown")), set(request.POST.getlist("mail"))
+        wanted = {place: _name(place) in ticked for place in current if _name(place) in shown}
+        notification_preferences.change(user=request.user, wanted=wanted, actor=actor_of(request))
+        messages.success(request, "Your preferences are saved.")
+        return redirect("accounts:notification_preferences")
+    organizations = [each.organization for each in Membership.objects.of(request.user).in_order()]
+    rows = [
+        {
+            "label": kind.label,
+            "sentence": topic.sentence,
+            "cells": [
+                {
+                    "name": _name(place),
+                    "where": organization.name if organization else "Your account",
+                    "by_mail": current.get(place),  # None: there are no such notices
+                }
+                for organization in (None, *organizations)
+                for place in [Place(organization, kind)]
+            ],
+        }
+        for kind, topic in TOPICS.items()
+    ]
+    return render(
+        request,
+        "accounts/notification_preferences.html",
+        {"rows": rows, "organizations": organizations},
+    )
+
+
+def _name(place: Place) -> str:
+    return f"{place.kind}.{place.organization.uid if place.organization else ''}"
