@@ -1,14 +1,64 @@
-"""Second factors: the device that proves, beside the password, that somebody is who they say."""
+"""Second factors: the device that proves, beside the password, that somebody is who they say.
 
+That is an authenticator app (TOTP). Recovery codes stand in for it once each, and are nothing without one.
+"""
+
+import math
+import re
 from base64 import b32encode
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.timesince import timeuntil
+from django_otp.models import Device
 from django_otp.plugins.otp_totp.models import TOTPDevice
+from django_otp.util import random_hex
 
-from accounts import audit
+from accounts import audit, sessions
 from accounts.audit import Actor
-from accounts.models import User
+from accounts.devices import has_device as has_device
+from accounts.devices import without_device
+from accounts.models import AuditEntry, Membership, NoticeKind, Organization, RecoveryCodes, User
+from accounts.notifications import notify
+from accounts.recovery_codes import code_hash, new_code
+
+APP_NAME = "Authenticator app"
+CODES = 10
+# Days before an organization's date on which members without a device are reminded; 0 is the day itself.
+REMINDERS = (7, 3, 1, 0)
+_OF_APP = re.compile("[0-9]{1,8}")
+
+
+class CodeRefused(ValidationError):
+    """A code that does not count; the message is for whoever typed it."""
+
+
+class WrongCode(CodeRefused):
+    def __init__(self) -> None:
+        super().__init__("This code is wrong, or it was used before.")
+
+
+class MustWait(CodeRefused):
+    """After wrong codes the next ones are not even looked at for a while, which doubles each time."""
+
+    def __init__(self, until: datetime) -> None:
+        seconds = max(1, math.ceil((until - timezone.now()).total_seconds()))
+        wait = timeuntil(until, depth=1) if seconds > 90 else f"{seconds} second{'s' * (seconds > 1)}"
+        super().__init__(f"There were wrong codes. Wait {wait} before you try again.")
+
+
+class AlreadySetUp(Exception):
+    """There is a device already."""
+
+
+class ActorLacksDevice(Exception):
+    """Nobody may require of others what they have not set up themselves."""
 
 
 @dataclass(frozen=True)
@@ -20,22 +70,239 @@ class Enrolment:
     secret: str
 
 
-def has_device(user: User) -> bool:
-    return bool(TOTPDevice.objects.devices_for_user(user, confirmed=True).exists())
+def codes_left(user: User) -> int:
+    codes = RecoveryCodes.objects.filter(user=user).first()
+    return len(codes.hashes) if codes else 0
+
+
+def verify(*, user: User, code: str, actor: Actor | None) -> Device:
+    """Check a code of this person's app, or one of their recovery codes, and answer whose it was.
+
+    Each works once. Raises WrongCode, which is counted: call it outside of transactions that this may undo; and
+    MustWait, when there were wrong ones just now.
+    """
+    with transaction.atomic():
+        device = _spend("".join(code.split()), user)
+        if isinstance(device, RecoveryCodes):
+            left = codes_left(user)
+            entry = audit.record(
+                audit.Action.RECOVERY_CODE_USED, actor=actor, target=user, after={"recovery_codes": left}
+            )
+            _tell(
+                user,
+                entry,
+                title="A recovery code of yours was used",
+                body=f"{left} of them are left. If it was not you, change your password and make new codes.",
+            )
+    if device is None:
+        raise WrongCode
+    return device
+
+
+def _spend(code: str, user: User) -> Device | None:
+    kind = TOTPDevice if _OF_APP.fullmatch(code) else RecoveryCodes
+    own = kind.objects.devices_for_user(user, confirmed=True)
+    devices = list(own.order_by("pk").select_for_update())
+    for device in devices:
+        allowed, why = device.verify_is_allowed()
+        if not allowed:
+            raise MustWait(why["locked_until"])
+    for device in devices:
+        if device.verify_token(code):
+            # To another device of theirs the same code was a wrong one.
+            own.update(throttling_failure_count=0, throttling_failure_timestamp=None)
+            return device
+    return None
 
 
 @transaction.atomic
-def enrol_totp(*, user: User, actor: Actor | None, name: str = "Authenticator app") -> Enrolment:
+def enrol_totp(*, user: User, actor: Actor | None, name: str = APP_NAME) -> Enrolment:
     """Give a person a device that makes 6-digit codes: the answer holds its secret, for them alone."""
     device = TOTPDevice.objects.create(user=user, name=name, confirmed=True)
     audit.record(audit.Action.STAFF_DEVICE_ADDED, actor=actor, target=user, after={"device": device.name})
+    return _enrolment(device)
+
+
+def offer(user: User, key: str = "") -> tuple[str, Enrolment]:
+    """A secret to be set up, as yet of no device, with the key that makes the same offer again."""
+    key = key or random_hex(20)
+    return key, _enrolment(TOTPDevice(user=user, name=APP_NAME, key=key))
+
+
+def _enrolment(device: TOTPDevice) -> Enrolment:
     return Enrolment(device=device, url=device.config_url, secret=b32encode(device.bin_key).decode())
 
 
 @transaction.atomic
+def set_up(
+    *, user: User, key: str, code: str, actor: Actor, keep_session: str | None = None
+) -> tuple[TOTPDevice, list[str]]:
+    """Make a device of a secret on offer, when a code shows that the person's app holds it.
+
+    Answers it with the recovery codes, which are shown once. Ends the person's other sessions. Raises WrongCode, and
+    AlreadySetUp.
+    """
+    User.objects.select_for_update().get(pk=user.pk)
+    if has_device(user):
+        raise AlreadySetUp
+    device = TOTPDevice.objects.create(user=user, name=APP_NAME, key=key)
+    if not device.verify_token("".join(code.split())):
+        raise WrongCode  # and the device goes with the transaction
+    codes = _new_codes(user)
+    entry = audit.record(
+        audit.Action.TWO_FACTOR_ENABLED,
+        actor=actor,
+        target=user,
+        after={"device": device.name, "recovery_codes": len(codes)},
+    )
+    _tell(
+        user,
+        entry,
+        title="Two-factor authentication is on",
+        body="Signing in takes a code of your authenticator app from now on. Your other sessions have been ended.",
+    )
+    sessions.end_all(user, keep=keep_session)
+    return device, codes
+
+
+def replace_recovery_codes(*, user: User, code: str, actor: Actor) -> list[str]:
+    """Make new recovery codes, shown once; those before stop working. Raises CodeRefused."""
+    verify(user=user, code=code, actor=actor)
+    with transaction.atomic():
+        before = codes_left(user)
+        codes = _new_codes(user)
+        entry = audit.record(
+            audit.Action.RECOVERY_CODES_REPLACED,
+            actor=actor,
+            target=user,
+            before={"recovery_codes": before},
+            after={"recovery_codes": len(codes)},
+        )
+        _tell(user, entry, title="You have new recovery codes", body="Those you had before no longer work.")
+    return codes
+
+
+def _new_codes(user: User) -> list[str]:
+    codes = [new_code() for _ in range(CODES)]
+    fresh = {
+        "name": "Recovery codes",
+        "hashes": [code_hash(code) for code in codes],
+        "created_at": timezone.now(),
+        "throttling_failure_count": 0,
+        "throttling_failure_timestamp": None,
+    }
+    RecoveryCodes.objects.update_or_create(user=user, defaults=fresh)
+    return codes
+
+
+def disable(*, user: User, code: str, actor: Actor, keep_session: str | None = None) -> None:
+    """Take away a person's devices and recovery codes, and end their other sessions. Raises CodeRefused."""
+    verify(user=user, code=code, actor=actor)
+    with transaction.atomic():
+        devices = TOTPDevice.objects.filter(user=user)
+        before = {"device": ", ".join(device.name for device in devices), "recovery_codes": codes_left(user)}
+        devices.delete()
+        RecoveryCodes.objects.filter(user=user).delete()
+        entry = audit.record(audit.Action.TWO_FACTOR_DISABLED, actor=actor, target=user, before=before)
+        _tell(
+            user,
+            entry,
+            title="Two-factor authentication is off",
+            body="Your password alone signs you in again. If it was not you, set a new password at once.",
+        )
+        sessions.end_all(user, keep=keep_session)
+
+
+@transaction.atomic
 def remove(*, device: TOTPDevice, actor: Actor | None) -> None:
-    """Take away a device that was lost or replaced. Sessions verified by it are verified no longer."""
+    """Take away a device that was lost or replaced. With the last one the recovery codes and all sessions end."""
     user = device.user
     before = {"device": device.name}
     device.delete()
-    audit.record(audit.Action.STAFF_DEVICE_REMOVED, actor=actor, target=user, before=before)
+    if not has_device(user):
+        RecoveryCodes.objects.filter(user=user).delete()
+        sessions.end_all(user)
+    entry = audit.record(audit.Action.STAFF_DEVICE_REMOVED, actor=actor, target=user, before=before)
+    _tell(
+        user,
+        entry,
+        title="Our support removed a device from your account",
+        body=f"“{before['device']}” no longer makes codes for signing in. If you did not ask for this, write to us.",
+    )
+
+
+def _tell(user: User, entry: AuditEntry, *, title: str, body: str) -> None:
+    notify(
+        [user],
+        kind=NoticeKind.SECURITY,
+        key=f"audit:{entry.pk}",
+        title=title,
+        body=body,
+        url=reverse("accounts:two_factor"),
+    )
+
+
+@transaction.atomic
+def require(*, organization: Organization, from_: datetime | None, actor: Actor | None) -> bool:
+    """Set from when members need a second factor, now at the earliest; None: not at all. False: it was so before.
+
+    Tells the members without one. Raises ActorLacksDevice.
+    """
+    held = Organization.objects.select_for_update().values_list("two_factor_required_from", flat=True)
+    before = held.get(pk=organization.pk)
+    if from_ == before:
+        return False
+    person = actor.answerable if actor else None
+    if from_ and person and not has_device(person):
+        raise ActorLacksDevice
+    after = from_ and max(from_, timezone.now())
+    organization.two_factor_required_from = after
+    organization.save(update_fields=["two_factor_required_from"])
+    organization.bump_access()
+    audit.record(
+        audit.Action.ORGANIZATION_UPDATED,
+        actor=actor,
+        target=organization,
+        organization=organization,
+        before={"two_factor_required_from": before and before.isoformat()},
+        after={"two_factor_required_from": after and after.isoformat()},
+    )
+    if after:
+        _remind(organization, now=timezone.now())
+    return True
+
+
+def remind(*, now: datetime) -> None:
+    """Remind the members without a device of the organizations that will soon require one, or do from today."""
+    soon = Organization.objects.open().filter(
+        two_factor_required_from__gt=now - timedelta(days=1),
+        two_factor_required_from__lt=now + timedelta(days=max(REMINDERS) + 1),
+    )
+    for organization in soon:
+        _remind(organization, now=now)
+
+
+def _remind(organization: Organization, *, now: datetime) -> None:
+    """Tell the members without a device, once for each of the days in REMINDERS and once before them."""
+    required_from = organization.two_factor_required_from
+    assert required_from
+    zone = ZoneInfo(organization.time_zone)
+    day = required_from.astimezone(zone).date()
+    days = (day - now.astimezone(zone).date()).days
+    step = min((reminder for reminder in REMINDERS if days <= reminder), default="first")
+    when = f"from {day.day} {day:%B %Y}" if required_from > now else "now"
+    notify(
+        without_device(organization),
+        kind=NoticeKind.SECURITY,
+        key=f"two_factor_required:{organization.uid}:{required_from.isoformat()}:{step}",
+        title=f"{organization.name} requires two-factor authentication {when}",
+        body="Members who have not set it up then reach only the page on which they can. It takes two minutes.",
+        url=reverse("accounts:two_factor"),
+        organization=organization,
+    )
+
+
+def demanded_by(user: User, memberships: Iterable[Membership]) -> list[Organization]:
+    """Those of this person's organizations that require the second factor which they lack, now or soon."""
+    demanding = [each.organization for each in memberships if each.organization.two_factor_required_from]
+    return [] if not demanding or has_device(user) else demanding

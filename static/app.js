@@ -104,7 +104,10 @@ window.addEventListener("pageshow", (event) => {
 
 // What is shown once is not kept for the Back button either.
 window.addEventListener("pagehide", () => {
-  document.querySelectorAll("[data-secret]").forEach((secret) => { secret.textContent = "It was shown once."; });
+  document.querySelectorAll("[data-secret]").forEach((secret) => {
+    secret.textContent = "It was shown once.";
+    secret.removeAttribute("href");
+  });
 });
 
 enhance(document);
