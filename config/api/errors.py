@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import DataError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
+from rest_framework.serializers import as_serializer_error
 from rest_framework.views import set_rollback
 
 from accounts.authentication import BAD_KEY
@@ -49,6 +50,8 @@ def _known(exception: Exception) -> exceptions.APIException | None:
             return exceptions.NotFound(*exception.args)
         case PermissionDenied():
             return exceptions.PermissionDenied(*exception.args)
+        case ValidationError():  # of a domain function, with a message for each field
+            return exceptions.ValidationError(as_serializer_error(exception))
         case DataError():  # text with NUL, a number that fits no column: the caller sent it
             return exceptions.ParseError("A value cannot be stored or compared as it is.", "invalid_value")
         case OperationalError():
