@@ -98,6 +98,7 @@ def record(
             action=action,
             actor=actor.user,
             actor_name=actor.name[:254],
+            by_staff=_is_support(actor.user, organization),
             organization=organization,
             organization_name=organization.name if organization else "",
             api_key_uid=actor.api_key.uid if actor.api_key else "",
@@ -110,3 +111,10 @@ def record(
         )
         recorded.send(sender=AuditEntry, entry=entry, target=target)
     return entry
+
+
+def _is_support(user: User | None, organization: Organization | None) -> bool:
+    """Whether a change is support's, not a member's who is on the staff besides."""
+    if user is None or organization is None or not user.is_staff:
+        return False
+    return not organization.memberships.filter(user=user).exists()

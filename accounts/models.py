@@ -25,6 +25,11 @@ def uid_field(prefix: str) -> "models.CharField[str, str]":
 
 
 class UserManager(BaseUserManager["User"]):
+    @classmethod
+    def normalize_email(cls, email: str | None) -> str:
+        """In small letters as a whole: nobody tells two mailboxes apart by case, and all look-ups are exact."""
+        return (email or "").lower()
+
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
         user = self.model(email=self.normalize_email(email), **fields)
         user.set_password(password)
@@ -387,6 +392,8 @@ class AuditEntry(models.Model):
     organization_name = models.CharField(max_length=120, blank=True)
     actor = models.ForeignKey(User, models.DO_NOTHING, null=True, related_name="+", db_constraint=False)
     actor_name = models.CharField(max_length=254)
+    # The operator's staff, in an organization that is not theirs: customers see that, not who it was.
+    by_staff = models.BooleanField(default=False)
     api_key_uid = models.CharField(max_length=40, blank=True)
     action = models.CharField(max_length=64)
     target_type = models.CharField(max_length=40)
