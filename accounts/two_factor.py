@@ -41,7 +41,7 @@ class CodeRefused(ValidationError):
 
 class WrongCode(CodeRefused):
     def __init__(self) -> None:
-        super().__init__("This code is wrong, or it was used before.")
+        super().__init__("That code is wrong, or it was used before.")
 
 
 class MustWait(CodeRefused):

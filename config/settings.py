@@ -260,6 +260,7 @@ ACCOUNT_RATE_LIMITS = {
     "confirm_email": "1/m/key",
     "reset_password": "20/m/ip,5/h/key",
     "manage_email": "10/h/user",
+    "two_factor": "30/m/ip",
 }
 # Accounts elsewhere to sign in with: allauth's SOCIALACCOUNT_PROVIDERS, for github, google and openid_connect.
 SOCIALACCOUNT_PROVIDERS: dict[str, Any] = env.json("SOCIAL_SIGN_IN", default={})

@@ -7,31 +7,27 @@ from django import forms
 from django.contrib.auth import BACKEND_SESSION_KEY
 from django.http import HttpRequest
 from django_otp.admin import OTPAdminAuthenticationForm
-from django_otp.models import Device
 from unfold.widgets import BASE_INPUT_CLASSES
 
 from accounts import two_factor
+from accounts.access import client_ip
+from accounts.audit import Actor
 from accounts.models import User
 
 
 class StaffLoginForm(OTPAdminAuthenticationForm):  # type: ignore[misc]
     """Verifies a person and their device. Wrong passwords count towards allauth's limits, wrong codes the device's."""
 
-    otp_error_messages = OTPAdminAuthenticationForm.otp_error_messages | {
-        "token_required": "Type the code that your device shows.",
-        "invalid_token": "That code is wrong, or it was used before. Wait for the next one.",
-        "device_required": "Choose the device that shows the code.",
-    }
-
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, *args, **kwargs)
         self.knows_user = request.user.is_authenticated and request.user.is_active and request.user.is_staff
         if self.knows_user:
             del self.fields["username"], self.fields["password"]
+        del self.fields["otp_device"]  # each code is looked for on all of a person's devices
         code = self.fields["otp_token"]
         code.label = "Code from your device"
-        self.fields["otp_device"].label = "Device"
-        code.widget.attrs |= {"autocomplete": "one-time-code", "inputmode": "numeric", "maxlength": "8"}
+        code.help_text = "Or one of your recovery codes."
+        code.widget.attrs |= {"autocomplete": "one-time-code", "maxlength": "64", "spellcheck": "false"}
         next(iter(self.fields.values())).widget.attrs["autofocus"] = True
         for field in self.fields.values():
             field.widget.attrs["class"] = " ".join(BASE_INPUT_CLASSES)
@@ -52,7 +48,8 @@ class StaffLoginForm(OTPAdminAuthenticationForm):  # type: ignore[misc]
             self._check_password()
         if self.lacks_device:
             raise forms.ValidationError("There is no device for this account yet.", code="no_device")
-        self.clean_otp(self.get_user())
+        if user := self.get_user():
+            self.clean_otp(user)
         return self.cleaned_data  # type: ignore[no-any-return]
 
     def _check_password(self) -> None:
@@ -64,16 +61,9 @@ class StaffLoginForm(OTPAdminAuthenticationForm):  # type: ignore[misc]
             self.confirm_login_allowed(user)
             self.user_cache = user
 
-    def _chosen_device(self, user: User) -> Device | None:
-        """Save people with one device the choice. Trying several in turn would count as failures against each."""
-        if not self.cleaned_data.get("otp_device"):
-            devices = [id for id, _ in self.device_choices(user) if id]
-            if len(devices) == 1:
-                [self.cleaned_data["otp_device"]] = devices
-        return super()._chosen_device(user)
-
-    def _update_form(self, user: User) -> None:
-        """Offer a choice where there is one; unlike the library, do not send the password back in the page."""
-        choices = self.device_choices(user)
-        if len(choices) > 2:  # the first is none of them
-            self.fields["otp_device"].widget.choices = choices
+    def clean_otp(self, user: User) -> None:
+        code = self.cleaned_data.get("otp_token")
+        if not code:
+            raise forms.ValidationError("Type the code that your device shows.", code="token_required")
+        actor = Actor(user, ip=client_ip(self.request))
+        user.otp_device = two_factor.verify(user=user, code=code, actor=actor)  # type: ignore[attr-defined]
