@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from accounts import notifications, sessions, two_factor
+from accounts import notifications, organizations, sessions, two_factor
 
 
 @shared_task
@@ -24,3 +24,8 @@ def prune_notifications() -> int:
 @shared_task
 def remind_of_two_factor() -> None:
     two_factor.remind(now=timezone.now())
+
+
+@shared_task
+def settle_time_zones() -> int:
+    return organizations.settle_time_zones(now=timezone.now())

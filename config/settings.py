@@ -353,6 +353,14 @@ CELERY_BEAT_SCHEDULE = {
         "task": "accounts.tasks.clear_ended_sessions",
         "schedule": crontab(hour="4", minute="10"),
     },
+    "settle-time-zones": {
+        "task": "accounts.tasks.settle_time_zones",
+        "schedule": crontab(minute="5"),
+    },
+    "erase-organizations": {
+        "task": "config.tasks.erase_organizations",
+        "schedule": crontab(minute="25"),
+    },
     "attach-partitions": {
         "task": "usage.tasks.attach_partitions",
         "schedule": crontab(hour="3", minute="10"),

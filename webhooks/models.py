@@ -227,6 +227,8 @@ class Delivery(models.Model):
 
     @property
     def receives(self) -> bool:
+        if self.organization.deleted_at:
+            return False
         return self.endpoint is None or self.endpoint.receives
 
 

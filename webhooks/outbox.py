@@ -47,8 +47,10 @@ class Draft:
 
 
 def subscribed(organization_ids: Iterable[int]) -> set[int]:
-    """Return those of the organizations that have or had an endpoint."""
-    applications = Application.objects.subscribed().filter(organization_id__in=organization_ids)
+    """Return those of the organizations that have or had an endpoint, and are not deleted."""
+    applications = Application.objects.subscribed().filter(
+        organization_id__in=organization_ids, organization__deleted_at=None
+    )
     return set(applications.values_list("organization_id", flat=True))
 
 

@@ -90,6 +90,8 @@ def _claim() -> list[OutboxMessage]:
 def _hand_over(message: OutboxMessage) -> None:
     """Give one message to the engine, or to the queue when it is for a URL of its own. Raises Refused."""
     organization = message.organization
+    if organization.deleted_at:
+        raise Refused("The organization has been deleted.")
     try:
         if message.url:
             queue.take_in_direct(

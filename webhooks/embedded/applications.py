@@ -2,9 +2,10 @@
 
 from svix.models import ApplicationIn, ApplicationOut
 
+from accounts.erasure import delete_in_batches
 from accounts.models import Organization
 from webhooks.embedded.calls import Answer, Call, conflict, invalid, not_found
-from webhooks.models import Application
+from webhooks.models import Application, Attempt, Delivery, Endpoint, Message
 
 
 def create(call: Call) -> Answer:
@@ -18,6 +19,17 @@ def create(call: Call) -> Answer:
 
 def get(call: Call) -> Answer:
     return Answer(200, _out(find(call)))
+
+
+def delete(call: Call) -> Answer:
+    erase(find(call).organization)
+    return Answer(204)
+
+
+def erase(organization: Organization) -> None:
+    """Delete an organization's application with all that was ever sent for it."""
+    for model in (Attempt, Delivery, Message, Endpoint, Application):
+        delete_in_batches(model._default_manager.filter(organization=organization))
 
 
 def open_for(wanted: ApplicationIn) -> tuple[Application, bool]:

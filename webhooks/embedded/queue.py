@@ -138,7 +138,7 @@ def claim(limit: int, under_way: Counter[int] | None = None) -> list[Claimed]:
         ids = [row[0] for row in cursor.fetchall()]
     if not ids:
         return []
-    deliveries = Delivery.objects.filter(pk__in=ids).select_related("message", "endpoint")
+    deliveries = Delivery.objects.filter(pk__in=ids).select_related("organization", "message", "endpoint")
     orphans = [delivery.pk for delivery in deliveries if not delivery.receives]
     if orphans:
         Delivery.objects.filter(pk__in=orphans).update(status=Status.CANCELED, next_attempt_at=None)

@@ -12,6 +12,7 @@ from webhooks.embedded.calls import Answer, Call, Refusal, misshapen, not_found
 _ROUTES = [
     ("POST", "/app", applications.create),
     ("GET", "/app/{app}", applications.get),
+    ("DELETE", "/app/{app}", applications.delete),
     ("GET", "/app/{app}/endpoint", endpoints.list_),
     ("POST", "/app/{app}/endpoint", endpoints.create),
     ("GET", "/app/{app}/endpoint/{endpoint}", endpoints.get),
