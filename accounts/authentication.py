@@ -3,10 +3,11 @@
 from datetime import datetime
 
 from rest_framework import authentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
-from accounts import prepared, secrets
+from accounts import last_used, networks, prepared, secrets
+from accounts.access import client_ip
 from accounts.models import ApiKey, User
 
 # One answer for every kind of bad key, so that it teaches nothing about the keys there are.
@@ -20,26 +21,35 @@ def bearer(header: str) -> str:
 
 
 def usable_key(plaintext: str) -> ApiKey | None:
-    """The key with this secret, if it may be used now."""
+    """The key with this secret, or with this one before its rotation while that still works, if it may be used now."""
     key = ApiKey.objects.with_secret(plaintext).select_related("organization", "user").first()
-    if key is None or key.state != "active" or (key.user and not key.user.is_active):
+    if key is None or key.state != "active":
+        return None
+    if key.user and (not key.user.is_active or key.user.deleted_at):
         return None
     if key.organization and key.organization.deleted_at:
+        return None
+    if key.secret_hash not in secrets.hashes(plaintext) and not key.is_in_grace:
         return None
     return key
 
 
-_SERVICE_SCOPES = """
-SELECT CASE WHEN kind = 'service' THEN scopes ELSE '{}' END FROM accounts_apikey
-WHERE secret_hash = ANY(%s) AND revoked_at IS NULL AND disabled_at IS NULL AND (expires_at IS NULL OR expires_at > %s)
+_SERVICE_KEY = """
+SELECT id, CASE WHEN kind = 'service' THEN scopes ELSE '{}' END FROM accounts_apikey
+WHERE (secret_hash = ANY(%s) OR previous_secret_hash = ANY(%s) AND previous_expires_at > %s)
+    AND revoked_at IS NULL AND disabled_at IS NULL AND (expires_at IS NULL OR expires_at > %s)
 """
 
 
 def service_scopes(plaintext: str, *, now: datetime) -> list[str] | None:
     """What a service key may do; nothing for a live key of another kind; None for a bad one."""
     hashes = secrets.hashes(plaintext)
-    rows = prepared.fetch(_SERVICE_SCOPES, [hashes, now]) if hashes else []
-    return rows[0][0] if rows else None
+    rows = prepared.fetch(_SERVICE_KEY, [hashes, hashes, now, now]) if hashes else []
+    if not rows:
+        return None
+    last_used.note(rows[0][0])
+    scopes: list[str] = rows[0][1]
+    return scopes
 
 
 class ApiKeyAuthentication(authentication.BaseAuthentication):
@@ -52,6 +62,10 @@ class ApiKeyAuthentication(authentication.BaseAuthentication):
         key = usable_key(bearer(header))
         if key is None:
             raise AuthenticationFailed(BAD_KEY)
+        if key.allowed_ips and not networks.contain(key.allowed_ips, ip := client_ip(request._request)):
+            # The key is good and its holder knows it: say what is wrong, so that they can mend it.
+            raise PermissionDenied(f"This key may not be used from {ip or 'here'}.", "ip_not_allowed")
+        last_used.note(key.pk)
         return key.user, key
 
     def authenticate_header(self, request: Request) -> str:

@@ -312,10 +312,12 @@ def create_imported_key(
     environment: str = ApiKey.Environment.PRODUCTION,
     scopes: list[str] | None = None,
     expires_at: datetime | None = None,
+    created_by: User | None = None,
 ) -> tuple[ApiKey, bool]:
     """Let a key made elsewhere work here, by the SHA-256 (hexadecimal) of it. Says whether this call did it.
 
-    Imported again into the same organization it changes nothing, whatever became of it since. Raises
+    It may do no more than `created_by`, a member; with None it is bounded by its scopes alone: whoever imports is
+    often no member. Imported again into the same organization it changes nothing, whatever became of it since. Raises
     `ImportedElsewhere`, ValueError for what is no SHA-256, and ValidationError with a message for each field.
     """
     secret_hash, pepper_id = secrets.hashes_of_import(sha256)
@@ -325,7 +327,8 @@ def create_imported_key(
         "expires_at": expires_at,
     }
     cleaned = _clean(fields, ApiKey.Kind.ORGANIZATION)
-    known = ApiKey.objects.filter(Q(secret_hash=secret_hash) | Q(previous_secret_hash=secret_hash))
+    hashes = secrets.hashes_of_sha256(sha256)  # it may have come in under an earlier pepper
+    known = ApiKey.objects.filter(Q(secret_hash__in=hashes) | Q(previous_secret_hash__in=hashes))
     key, is_new = known.first(), False
     if key is None:
         try:
@@ -338,7 +341,7 @@ def create_imported_key(
                     last_four=last_four,
                     secret_hash=secret_hash,
                     pepper_id=pepper_id,
-                    created_by=actor.answerable if actor else None,
+                    created_by=created_by,
                     **cleaned,
                 )
             is_new = True
@@ -469,7 +472,7 @@ def rotate(*, key: ApiKey, grace: timedelta, actor: Actor | None) -> str:
     now = timezone.now()
     if key.revoked_at or (key.expires_at and key.expires_at <= now):
         raise Ended
-    if key.secret_hash != seen or is_in_grace(key):
+    if key.secret_hash != seen or key.is_in_grace:
         raise StillInGrace
     secret = secrets.generate(ApiKey.Kind.SERVICE if key.kind == ApiKey.Kind.SERVICE else key.environment)
     _change(
@@ -492,16 +495,11 @@ def rotate(*, key: ApiKey, grace: timedelta, actor: Actor | None) -> str:
     return secret.plaintext
 
 
-def is_in_grace(key: ApiKey) -> bool:
-    """Whether the secret before the last rotation still works."""
-    return key.previous_expires_at is not None and key.previous_expires_at > timezone.now()
-
-
 @transaction.atomic
 def end_grace(*, key: ApiKey, actor: Actor | None) -> bool:
     """Stop the secret before the last rotation now. Says whether this call did it."""
     _lock(key)
-    if not is_in_grace(key):
+    if not key.is_in_grace:
         return False
     until, now = key.previous_expires_at, timezone.now()
     _change(

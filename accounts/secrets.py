@@ -86,13 +86,17 @@ def hashes(plaintext: str) -> list[str]:
     return [_hash(kept, pepper) for pepper in settings.KEY_PEPPERS.values()]
 
 
-def hashes_of_import(sha256_hex: str) -> tuple[str, str]:
-    """The hash to store for a key of which only the SHA-256 is known, and the pepper's id. Raises ValueError."""
+def hashes_of_sha256(sha256_hex: str) -> list[str]:
+    """The hashes under which an imported key may be stored, the one for a new import last. Raises ValueError."""
     sha256_hex = sha256_hex.strip().lower()
     if not _SHA256.fullmatch(sha256_hex):
         raise ValueError("A SHA-256 is 64 hexadecimal digits.")
-    pepper_id, pepper = list(settings.KEY_PEPPERS.items())[-1]
-    return _hash(sha256_hex, pepper), pepper_id
+    return [_hash(sha256_hex, pepper) for pepper in settings.KEY_PEPPERS.values()]
+
+
+def hashes_of_import(sha256_hex: str) -> tuple[str, str]:
+    """The hash to store for a key of which only the SHA-256 is known, and the pepper's id. Raises ValueError."""
+    return hashes_of_sha256(sha256_hex)[-1], list(settings.KEY_PEPPERS)[-1]
 
 
 def find(text: str) -> list[str]:

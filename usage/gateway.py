@@ -73,7 +73,7 @@ def service_key(permission: ServicePermission) -> Callable[[View], View]:
 
 
 class VerifyRequest(msgspec.Struct):
-    """The body of verify. `cost` is in credits."""
+    """The body of verify. `cost` is in credits; `ip` is where the customer's call came from."""
 
     key: str
     product: str | None = None
@@ -99,7 +99,7 @@ def verify(request: HttpRequest) -> HttpResponse:
         return problem(400, "invalid_cost", "Credits, from 0 up.", param="cost")
     if asked.ip is not None and not _is_ip(asked.ip):
         return problem(400, "invalid_ip", "An IPv4 or IPv6 address.", param="ip")
-    answer = verification.verify(asked.key, cost=asked.cost or Decimal(0), now=timezone.now())
+    answer = verification.verify(asked.key, cost=asked.cost or Decimal(0), ip=asked.ip, now=timezone.now())
     return HttpResponse(_encode(answer), content_type="application/json")
 
 

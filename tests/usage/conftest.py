@@ -1,14 +1,17 @@
 """A price book, and a data plane to report jobs with."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
+from accounts import volatile
 from accounts.models import ApiKey
+from usage import limits
 from usage.models import CreditRate
 
 Json = dict[str, Any]
@@ -29,6 +32,28 @@ def rates(db: None) -> None:
             batch_factor="0.8",
             effective_from=start,
         )
+
+
+@pytest.fixture(autouse=True)
+def no_leases() -> None:
+    """Limits begin anew with each test, in this process as in Redis."""
+    limits.forget()
+
+
+@pytest.fixture
+def redis_down(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[None]:
+    """Nobody listens where Redis should be."""
+
+    def reconnect() -> None:
+        volatile.client.cache_clear()
+        limits._script.cache_clear()
+        monkeypatch.setattr(volatile, "_silent_until", 0.0)
+
+    url, settings.REDIS_URL = settings.REDIS_URL, "redis://127.0.0.1:1/0"
+    reconnect()
+    yield
+    settings.REDIS_URL = url
+    reconnect()
 
 
 @pytest.fixture
