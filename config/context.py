@@ -47,6 +47,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "STUDIO_URL": settings.STUDIO_URL,
         "DEMO": settings.DEMO,
         "EMBEDDED_MAIL": not settings.EMAIL_URL,
+        "SIGN_UP_OPEN": settings.SIGN_UP_OPEN,
         "navigation": SimpleLazyObject(lambda: _navigation(request)),
         "unread": SimpleLazyObject(lambda: _unread(request)),
     }

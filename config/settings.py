@@ -258,7 +258,7 @@ ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_RATE_LIMITS = {
     "signup": "10/m/ip,100/h/ip",
     "confirm_email": "1/m/key",
-    "reset_password": "20/m/ip,5/h/key",
+    "reset_password": "20/m/ip,10/h/key",
     "manage_email": "10/h/user",
     "two_factor": "30/m/ip",
 }

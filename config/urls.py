@@ -14,7 +14,7 @@ urlpatterns = [
     path("", home, name="home"),
     path("", include("accounts.urls")),
     path("", include("usage.urls")),
-    path("accounts/", include("allauth.account.urls")),
+    path("accounts/", include("accounts.sign_in_urls")),
     path("admin/", admin.site.urls),
     path("api/", include("config.api.urls")),
     path("demo/mail/", mailbox.mailbox, name="demo_mailbox"),

@@ -5,6 +5,7 @@ import re
 import pytest
 from django.core.mail import EmailMessage
 from django.test import Client
+from pytest_django import Settings
 
 from accounts.models import Organization, User
 from tests.conftest import PASSWORD
@@ -54,11 +55,12 @@ def test_signing_out_takes_a_button_not_a_link(client: Client, owner: User) -> N
     assert "_auth_user_id" not in client.session
 
 
-def test_nobody_signs_up_alone(client: Client, db: None) -> None:
+def test_where_sign_up_is_closed_nobody_signs_up_alone(client: Client, db: None, settings: Settings) -> None:
+    settings.SIGN_UP_OPEN = False
+
     page = client.get("/accounts/signup/").content
     client.post(
-        "/accounts/signup/",
-        {"email": "new@example.com", "password1": "a long password", "password2": "a long password"},
+        "/accounts/signup/", {"name": "New", "email": "new@example.com", "password1": "a long password"}
     )
 
     assert b"Ask somebody who manages your organization" in page
@@ -66,16 +68,20 @@ def test_nobody_signs_up_alone(client: Client, db: None) -> None:
 
 
 def test_a_forgotten_password_is_replaced_by_mail(
-    client: Client, owner: User, organization: Organization, mailoutbox: list[EmailMessage]
+    client: Client,
+    owner: User,
+    organization: Organization,
+    mailoutbox: list[EmailMessage],
+    settings: Settings,
 ) -> None:
     client.post("/accounts/password/reset/", {"email": owner.email})
     (mail,) = mailoutbox
-    (link,) = re.findall(r"http://testserver(/\S+)", str(mail.body))
+    (link,) = re.findall(rf"{settings.BASE_URL}(/\S+)", str(mail.body))
 
     form = client.get(link, follow=True).redirect_chain[-1][0]
     done = client.post(form, {"password1": "another long one", "password2": "another long one"}, follow=True)
 
-    assert mail.subject == "Countinghouse: Choose a new password"
+    assert mail.subject == "Choose a new password · Countinghouse"
     assert b"Your new password is saved" in done.content
     assert b"This link works no more" in client.get(link, follow=True).content
     assert client.login(email=owner.email, password="another long one")
