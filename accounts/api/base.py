@@ -2,16 +2,34 @@
 
 from typing import Any, TypeVar
 
+from django.db.models import Q, QuerySet
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import OpenApiParameter, extend_schema_field, inline_serializer
 from rest_framework import serializers
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from accounts.access import Standing
 from accounts.cursors import BadCursor, Cursor
 from accounts.models import Organization, User
 
 Query = TypeVar("Query", bound="serializers.Serializer[Any]")
+
+ORG_ID = OpenApiParameter(
+    "orgId",
+    str,
+    description="The organization asked about, for a personal key whose owner belongs to several. "
+    "By default the key's own.",
+)
+
+
+class Conflict(APIException):
+    """What is asked for does not go together with what there is by now. `detail` may name the field."""
+
+    status_code = 409
+    default_code = "conflict"
+    default_detail = "This conflicts with how things are by now."
 
 
 class OrganizationRequest(Request):
@@ -40,6 +58,35 @@ class CursorField(serializers.Field[Cursor, str, str, Any]):
 
     def to_representation(self, value: Cursor) -> str:
         return str(value)
+
+
+class PageQuery(serializers.Serializer[Any]):
+    """Which part of a list."""
+
+    cursor = CursorField(required=False, help_text="The `next_cursor` of the answer before.")
+    limit = serializers.IntegerField(default=100, min_value=1, max_value=500)
+
+
+def page_of(
+    rows: QuerySet[Any], asked: dict[str, Any], line: "type[serializers.ModelSerializer[Any]]"
+) -> Response:
+    """Answer a part of a list, newest first. `asked` is a PageQuery's; rows have `created_at`."""
+    cursor, limit = asked.get("cursor"), asked["limit"]
+    if cursor:
+        rows = rows.filter(
+            Q(created_at__lt=cursor.created_at) | Q(created_at=cursor.created_at, id__lt=cursor.id)
+        )
+    found = list(rows.order_by("-created_at", "-id")[: limit + 1])
+    page = found[:limit]
+    more = Cursor(page[-1].created_at, page[-1].pk) if len(found) > limit else None
+    return Response({"data": line(page, many=True).data, "next_cursor": str(more) if more else None})
+
+
+def page_schema(name: str, line: "type[serializers.Serializer[Any]]") -> Any:
+    """How `page_of` answers."""
+    return inline_serializer(
+        name, {"data": line(many=True), "next_cursor": serializers.CharField(allow_null=True)}
+    )
 
 
 class OrganizationName(serializers.ModelSerializer[Organization]):
