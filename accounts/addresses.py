@@ -14,7 +14,7 @@ def clean_address(text: str) -> str:
     """
     address = text.strip()
     validate_email(address)
-    if not address.isascii():
+    if not (address.isascii() and address.isprintable()):
         raise ValidationError(
             "Write the address in plain letters (a–z); a domain with others in it has a form that begins with xn--."
         )

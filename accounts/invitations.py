@@ -7,17 +7,15 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts import audit, links, mail, notifications, organizations, team
+from accounts.addresses import clean_address
 from accounts.audit import Actor
 from accounts.models import AuditEntry, Invitation, Membership, NoticeKind, Organization, User
-from accounts.names import validate_name
 from accounts.permissions import Role
 
 logger = logging.getLogger(__name__)
@@ -55,21 +53,14 @@ class OtherAddress(Exception):
     """Somebody with another address than the invited one has to confirm that they mean to join with it."""
 
 
-def validate_address(email: str) -> None:
-    """Raise ValidationError for what is no address, or looks like another one."""
-    if not email.isascii():
-        raise ValidationError("Write the address without accents and foreign letters; a domain as xn--….")
-    validate_name(email)
-    validate_email(email)
-
-
 @transaction.atomic
 def invite(*, organization: Organization, email: str, role: str, actor: Actor | None) -> Invitation:
     """Ask an address to join. The letter goes out once this is committed; should that fail, resending works.
 
-    Raises `AlreadyThere`, `TooMany`, and `team.OutOfReach` for a role above the level of whoever acts.
+    Raises `AlreadyThere`, `TooMany`, ValidationError for what is no address, and `team.OutOfReach` for a role above
+    the level of whoever acts.
     """
-    email = email.strip().lower()
+    email = clean_address(email)
     team.lock(organization)
     team.require_reach(actor, role, organization)
     if organization.memberships.filter(user__email__iexact=email).exists():

@@ -7,12 +7,11 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from accounts import permissions
-from accounts.invitations import validate_address
+from accounts.addresses import LONGEST, clean_address
 from accounts.models import Membership
 from accounts.permissions import Role
 
 MOST_AT_ONCE = 20
-ADDRESS_LENGTH = 254
 
 ROLE_SENTENCES = {
     Role.OWNER: "Everything, and nobody else: billing, handing the organization over, deleting it.",
@@ -42,7 +41,7 @@ class RoleForm(forms.Form):
 class InviteForm(RoleForm):
     emails = forms.CharField(
         label="E-mail addresses",
-        max_length=MOST_AT_ONCE * ADDRESS_LENGTH,
+        max_length=MOST_AT_ONCE * LONGEST,
         error_messages={"required": "Write at least one address."},
         help_text=f"One a line, or with commas between; up to {MOST_AT_ONCE} at once.",
         widget=forms.Textarea(attrs={"rows": 3, "autocomplete": "off", "spellcheck": "false"}),
@@ -50,17 +49,15 @@ class InviteForm(RoleForm):
 
     def clean_emails(self) -> list[str]:
         """The addresses, each once."""
-        words = re.split(r"[\s,;]+", self.cleaned_data["emails"].lower())
-        addresses = list(dict.fromkeys(word for word in words if word))
+        words = dict.fromkeys(re.split(r"[\s,;]+", self.cleaned_data["emails"].lower()))
+        addresses = [word for word in words if word]
         if not addresses:
             raise ValidationError("Write at least one address.")
         if len(addresses) > MOST_AT_ONCE:
             raise ValidationError(f"Invite at most {MOST_AT_ONCE} people at once.")
         for address in addresses:
-            if len(address) > ADDRESS_LENGTH:
-                raise ValidationError("An address has at most 254 characters.")
             try:
-                validate_address(address)
+                clean_address(address)
             except ValidationError as error:
                 raise ValidationError(f"{address}: {' '.join(error.messages)}") from error
         return addresses
