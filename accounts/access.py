@@ -1,7 +1,8 @@
 """Which organization a request is about, and whether it may. Every view declares its access; a test walks them all.
 
 Pages: `@member_page(Permission.…)` finds the organization in the URL. An outsider gets 404, a member without the
-permission 403. API views name their `permission`, and then find `request.organization` set.
+permission 403. API views name their `permission`, and `permission_to_change` where changing something needs another;
+then they find `request.organization` set.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
 from rest_framework.exceptions import ValidationError
-from rest_framework.permissions import BasePermission
+from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from accounts import permissions
@@ -219,6 +220,8 @@ class HasPermission(BasePermission):
             return False
         request.organization, request.standing = found.organization, found  # type: ignore[attr-defined]
         permission: Permission = view.permission  # type: ignore[attr-defined]
+        if request.method not in SAFE_METHODS:
+            permission = getattr(view, "permission_to_change", permission)
         if permission not in found.granted:
             raise PermissionDenied(f"This needs the permission {permission}.")
         return True
