@@ -18,7 +18,7 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm
 
-from accounts import audit, keys, secrets, two_factor
+from accounts import audit, keys, passwords, secrets, sessions, two_factor
 from accounts.access import actor_of
 from accounts.admin_base import (
     BigTableAdmin,
@@ -92,15 +92,14 @@ class UserAdmin(RecordedAdmin[User], DjangoUserAdmin[User]):
         if "is_active" in form.changed_data:
             for organization in Organization.objects.of(obj):
                 organization.bump_access()
+            if not obj.is_active:
+                sessions.end_all(obj)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         response = super().user_change_password(request, id, form_url)
         if response.status_code == 302:
-            audit.record(
-                self.changed,
-                actor=actor_of(request),
-                target=User.objects.get(pk=id),
-                after={"password": "changed"},
+            passwords.changed(
+                user=User.objects.get(pk=id), actor=actor_of(request), keep=request.session.session_key
             )
         return response
 

@@ -13,7 +13,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from pytest_django import DjangoAssertNumQueries
 from unfold.admin import ModelAdmin as UnfoldModelAdmin
 
-from accounts import audit, keys, two_factor
+from accounts import audit, keys, sessions, two_factor
 from accounts.audit import Actor
 from accounts.models import ApiKey, AuditEntry, Organization, User
 from config.backoffice.site import BackOffice
@@ -162,6 +162,19 @@ def test_switching_a_person_off_is_recorded_and_told_to_the_caches(
     assert Organization.objects.get().access_version == before + 1
 
 
+def test_somebody_switched_off_is_signed_out_at_once(
+    back_office: Client, owner: User, client: Client
+) -> None:
+    client.force_login(owner)
+    client.get("/me/sessions/")
+    form = {"email": owner.email, "name": owner.name} | management_forms("memberships")
+
+    back_office.post(change_url(owner), form)
+
+    assert not sessions.of(owner).exists()
+    assert client.get("/me/sessions/").status_code == 302
+
+
 def test_a_new_password_is_recorded_without_it(back_office: Client, owner: User) -> None:
     url = reverse("admin:auth_user_password_change", args=[owner.pk])
     new = "entirely different words"
@@ -170,8 +183,8 @@ def test_a_new_password_is_recorded_without_it(back_office: Client, owner: User)
 
     owner.refresh_from_db()
     assert owner.check_password(new)
-    entry = AuditEntry.objects.get(action=audit.Action.USER_UPDATED)
-    assert (entry.target_uid, entry.after) == (owner.uid, {"password": "changed"})
+    entry = AuditEntry.objects.get(action=audit.Action.USER_PASSWORD_CHANGED)
+    assert (entry.target_uid, entry.after) == (owner.uid, {"sessions_ended": 0})
 
 
 def test_only_superusers_change_staff(back_office: Client, staff: User) -> None:

@@ -1,0 +1,25 @@
+"""What people say about themselves."""
+
+from django.db import transaction
+
+from accounts import audit
+from accounts.audit import Actor
+from accounts.models import User
+
+
+@transaction.atomic
+def rename(*, user: User, name: str, actor: Actor) -> bool:
+    """Give a person another name. Says whether it is another."""
+    user = User.objects.select_for_update().get(pk=user.pk)
+    before, user.name = user.name, name
+    if before == name:
+        return False
+    user.save(update_fields=["name"])
+    audit.record(
+        audit.Action.USER_UPDATED,
+        actor=actor,
+        target=user,
+        before={"name": before},
+        after={"name": name},
+    )
+    return True

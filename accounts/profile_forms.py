@@ -1,0 +1,39 @@
+"""What people type about themselves, checked."""
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from accounts.addresses import LONGEST, clean_address
+from accounts.models import User
+from accounts.names import validate_name
+
+
+class NameForm(forms.Form):
+    name = forms.CharField(
+        label="Your name",
+        max_length=120,
+        validators=[validate_name],
+        widget=forms.TextInput(attrs={"autocomplete": "name"}),
+        error_messages={"required": "Say what to call you."},
+    )
+
+
+class NewEmailForm(forms.Form):
+    """Says the same of every address, known or not."""
+
+    email = forms.CharField(
+        label="New address",
+        max_length=LONGEST,
+        widget=forms.EmailInput(attrs={"autocomplete": "email"}),
+        error_messages={"required": "Type the new address."},
+    )
+
+    def __init__(self, *args: object, user: User, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.user = user
+
+    def clean_email(self) -> str:
+        email = clean_address(self.cleaned_data["email"])
+        if email == self.user.email.lower():
+            raise ValidationError("This is the address that you sign in with already.")
+        return email
