@@ -9,7 +9,6 @@ from base64 import b32encode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -286,7 +285,7 @@ def _remind(organization: Organization, *, now: datetime) -> None:
     """Tell the members without a device, once for each of the days in REMINDERS and once before them."""
     required_from = organization.two_factor_required_from
     assert required_from
-    zone = ZoneInfo(organization.time_zone)
+    zone = organization.zone_at(now)
     day = required_from.astimezone(zone).date()
     days = (day - now.astimezone(zone).date()).days
     step = min((reminder for reminder in REMINDERS if days <= reminder), default="first")
