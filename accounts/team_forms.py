@@ -49,18 +49,18 @@ class InviteForm(RoleForm):
 
     def clean_emails(self) -> list[str]:
         """The addresses, each once."""
-        words = dict.fromkeys(re.split(r"[\s,;]+", self.cleaned_data["emails"].lower()))
-        addresses = [word for word in words if word]
-        if not addresses:
+        words = [word for word in re.split(r"[\s,;]+", self.cleaned_data["emails"]) if word]
+        if not words:
             raise ValidationError("Write at least one address.")
-        if len(addresses) > MOST_AT_ONCE:
+        if len(words) > MOST_AT_ONCE:
             raise ValidationError(f"Invite at most {MOST_AT_ONCE} people at once.")
-        for address in addresses:
+        addresses = []
+        for word in words:
             try:
-                clean_address(address)
+                addresses.append(clean_address(word))
             except ValidationError as error:
-                raise ValidationError(f"{address}: {' '.join(error.messages)}") from error
-        return addresses
+                raise ValidationError(f"{word}: {' '.join(error.messages)}") from error
+        return list(dict.fromkeys(addresses))
 
 
 class TransferForm(forms.Form):

@@ -6,7 +6,8 @@ from accounts.api.audit import Audit
 from accounts.api.invitations import InvitationById, InvitationResend, Invitations
 from accounts.api.members import MemberById, Members
 from accounts.api.notification_preferences import NotificationPreferences
-from accounts.api.organizations import OrganizationById, Organizations, OwnershipAcceptance, OwnershipTransfer
+from accounts.api.organizations import OrganizationById, Organizations
+from accounts.api.ownership import OwnershipAcceptance, OwnershipTransfer
 from accounts.api.whoami import WhoAmI
 from config.api import schema  # noqa: F401 (it says how the API's views are described)
 from usage import gateway, urls  # noqa: F401 (the latter registers the converter job_id)
