@@ -39,6 +39,7 @@ def notify(
     `url` is a path of ours. Belongs into the transaction of the fact; the mail follows by itself. What concerns an
     organization is mailed to its members only: name none to tell somebody that they have left.
     """
+    title = " ".join(title.split())  # one line, as it becomes a letter's subject
     # In one order: two transactions that tell the same people then wait for each other, and never both.
     people = sorted(set(users), key=lambda user: user.pk)
     unwanted = set(

@@ -17,6 +17,8 @@ from django.views.decorators.http import require_safe
 from accounts.access import public
 
 FILES_SHOWN = 100
+# Links in a message open beside it: the frame that shows it leads nowhere itself.
+LINKS_OPEN_BESIDE = '<base target="_blank">'
 # Django's file backend writes one file a connection, and this line after each message.
 SEPARATOR = b"\n" + b"-" * 79 + b"\n"
 
@@ -87,7 +89,7 @@ def _mail(file: str, number: int, content: bytes) -> Mail:
         recipients=parsed["To"] or "",
         sent_at=date.datetime.astimezone(UTC) if date else None,
         text=_body(parsed, "plain"),
-        html=_body(parsed, "html"),
+        html=_body(parsed, "html").replace("<head>", f"<head>{LINKS_OPEN_BESIDE}", 1),
     )
 
 

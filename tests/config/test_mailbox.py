@@ -56,6 +56,21 @@ def test_html_is_shown_in_a_frame_that_may_do_nothing(client: Client, folder: Pa
     assert "<script>alert" not in page
 
 
+def test_links_of_html_open_beside_it_and_the_text_is_there_too(client: Client, folder: Path) -> None:
+    send(
+        folder,
+        "Letter",
+        html="<html><head></head><body><a href='https://example.com/stop'>Stop</a></body></html>",
+    )
+
+    (listed,) = client.get("/demo/mail/").context["mails"]
+    page = client.get(f"/demo/mail/{listed.file}/{listed.number}/").content.decode()
+
+    assert "&lt;base target=&quot;_blank&quot;&gt;" in page
+    assert "allow-scripts" not in page
+    assert "Text of Letter" in page
+
+
 def test_only_its_owner_may_enter_the_folder(folder: Path) -> None:
     folder.mkdir(mode=0o755)
 
