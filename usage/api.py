@@ -1,12 +1,9 @@
 """The API of usage: the request log, a job, and the export."""
 
-import re
-from contextlib import suppress
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.http import Http404
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
@@ -18,18 +15,12 @@ from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.api.base import CursorField, OrganizationRequest, read_query
+from accounts.api.base import ORG_ID, DayField, OrganizationRequest, PageQuery, read_query
 from accounts.permissions import Permission
 from usage import reports
 from usage.models import Job, JobStatus, JobType, UsageRecord
 from usage.reports import Dimension, Filters
 
-ORG_ID = OpenApiParameter(
-    "orgId",
-    str,
-    description="The organization asked about, for a personal key whose owner belongs to several. "
-    "By default the key's own.",
-)
 _JOB: dict[str, Any] = {
     "job_id": "0b7c0a52-4c1c-4f5e-9a3c-0f6f5f0f9d55",
     "type": "Parse",
@@ -44,9 +35,7 @@ _JOB: dict[str, Any] = {
 }
 
 
-class JobsQuery(serializers.Serializer[Any]):
-    cursor = CursorField(required=False, help_text="The `next_cursor` of the answer before.")
-    limit = serializers.IntegerField(default=100, min_value=1, max_value=500)
+class JobsQuery(PageQuery):
     exclude_configs = serializers.BooleanField(
         default=False, help_text="Leave `raw_config` empty, for a smaller answer."
     )
@@ -203,20 +192,6 @@ class JobById(APIView):
             raise Http404("There is no job with this id.")
         context = {"configurations": reports.configurations(request.organization, [job])}
         return Response(JobDetail(job, context=context).data)
-
-
-@extend_schema_field(OpenApiTypes.DATE)
-class DayField(serializers.Field[date, str, str, Any]):
-    """A day as yyyy-mm-dd, and nothing else that ISO 8601 allows."""
-
-    def to_internal_value(self, data: str) -> date:
-        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", data):
-            with suppress(ValueError):
-                return date.fromisoformat(data)
-        raise serializers.ValidationError("Use a day in the form yyyy-mm-dd.")
-
-    def to_representation(self, value: date) -> str:
-        return value.isoformat()
 
 
 def _any_of(help_text: str) -> serializers.ListField:

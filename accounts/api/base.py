@@ -1,5 +1,8 @@
 """What the views of the API share."""
 
+import re
+from contextlib import suppress
+from datetime import date
 from typing import Any, TypeVar
 
 from django.db.models import Q, QuerySet
@@ -58,6 +61,20 @@ class CursorField(serializers.Field[Cursor, str, str, Any]):
 
     def to_representation(self, value: Cursor) -> str:
         return str(value)
+
+
+@extend_schema_field(OpenApiTypes.DATE)
+class DayField(serializers.Field[date, str, str, Any]):
+    """A day as yyyy-mm-dd, and nothing else that ISO 8601 allows."""
+
+    def to_internal_value(self, data: str) -> date:
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", data):
+            with suppress(ValueError):
+                return date.fromisoformat(data)
+        raise serializers.ValidationError("Use a day in the form yyyy-mm-dd.")
+
+    def to_representation(self, value: date) -> str:
+        return value.isoformat()
 
 
 class PageQuery(serializers.Serializer[Any]):

@@ -1,0 +1,122 @@
+"""The audit trail in words: each action as what its actor did."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from accounts.audit import Action
+
+SENTENCES = {
+    Action.USER_CREATED: "created the account {}",
+    Action.USER_UPDATED: "changed the account {}",
+    Action.USER_EMAIL_CHANGED: "changed the e-mail address of {}",
+    Action.USER_PASSWORD_CHANGED: "changed the password of {}",
+    Action.USER_DELETED: "deleted the account {}",
+    Action.USER_DATA_DOWNLOADED: "downloaded the data of {}",
+    Action.SESSION_ENDED: "ended sessions of {}",
+    Action.TWO_FACTOR_ENABLED: "set up two-factor authentication for {}",
+    Action.TWO_FACTOR_DISABLED: "switched two-factor authentication off for {}",
+    Action.RECOVERY_CODES_REPLACED: "made new recovery codes for {}",
+    Action.RECOVERY_CODE_USED: "spent a recovery code of {}",
+    Action.ORGANIZATION_CREATED: "created the organization {}",
+    Action.ORGANIZATION_UPDATED: "changed the settings of {}",
+    Action.ORGANIZATION_DELETED: "deleted the organization {}",
+    Action.ORGANIZATION_RESTORED: "restored the organization {}",
+    Action.ORGANIZATION_ERASED: "erased the organization {}",
+    Action.OWNERSHIP_OFFERED: "offered to hand over {}",
+    Action.OWNERSHIP_OFFER_ENDED: "ended the offer to hand over {}",
+    Action.OWNERSHIP_TRANSFERRED: "accepted the handover of {}",
+    Action.INVITATION_CREATED: "invited {}",
+    Action.INVITATION_RESENT: "invited {} again",
+    Action.INVITATION_REVOKED: "revoked the invitation of {}",
+    Action.INVITATION_ACCEPTED: "accepted the invitation of {}",
+    Action.INVITATION_DECLINED: "declined the invitation of {}",
+    Action.MEMBER_ADDED: "added the member {}",
+    Action.MEMBER_ROLE_CHANGED: "changed the role of {}",
+    Action.MEMBER_REMOVED: "removed the member {}",
+    Action.MEMBER_LEFT: "ended the membership of {}",
+    Action.API_KEY_CREATED: "created the API key {}",
+    Action.API_KEY_IMPORTED: "imported the API key {}",
+    Action.API_KEY_UPDATED: "changed the API key {}",
+    Action.API_KEY_DISABLED: "disabled the API key {}",
+    Action.API_KEY_ENABLED: "enabled the API key {}",
+    Action.API_KEY_ROTATED: "rotated the API key {}",
+    Action.API_KEY_REVOKED: "revoked the API key {}",
+    Action.API_KEY_LEAKED: "reported a leak of the API key {}",
+    Action.STAFF_DEVICE_ADDED: "added a device of {}",
+    Action.STAFF_DEVICE_REMOVED: "removed a device of {}",
+    Action.ENDPOINT_CREATED: "created the webhook endpoint {}",
+    Action.ENDPOINT_UPDATED: "changed the webhook endpoint {}",
+    Action.ENDPOINT_DELETED: "deleted the webhook endpoint {}",
+    Action.ENTITLEMENT_CHANGED: "changed what the plan entitles {} to",
+    Action.CREDIT_RATE_PUBLISHED: "published the credit rate {}",
+}
+
+# What happens in organizations, by the first word of the action; the rest is about people's own accounts.
+GROUPS = {
+    "api_key": "API keys",
+    "member": "Members",
+    "invitation": "Invitations",
+    "ownership": "Ownership",
+    "organization": "Organization and settings",
+    "endpoint": "Webhook endpoints",
+    "entitlement": "Plan",
+}
+
+
+def sentence(action: str, target: str) -> SafeString:
+    """What somebody did, to follow their name. An action that is no longer recorded stands for itself."""
+    words = SENTENCES[Action(action)] if action in Action.values else action + " {}"
+    return format_html(words, format_html("<strong>{}</strong>", target))
+
+
+def choices() -> list[tuple[str, list[tuple[str, str]]]]:
+    """What the trail of an organization can be filtered by, group by group."""
+    return [
+        (
+            label,
+            [(f"{group}.*", f"All of {label}"), *_actions(group)],
+        )
+        for group, label in GROUPS.items()
+    ]
+
+
+def _actions(group: str) -> list[tuple[str, str]]:
+    found = [action for action in Action if action.startswith(f"{group}.")]
+    return [(action.value, _words(action.partition(".")[2])) for action in found]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a value was, and what it became."""
+
+    name: str
+    before: str
+    after: str
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """What changed, value by value; empty where there was nothing."""
+    names = dict.fromkeys([*before, *after])
+    return [Change(_words(name), _text(before.get(name)), _text(after.get(name))) for name in names]
+
+
+def _words(name: str) -> str:
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def _text(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(_text(item) for item in value)
+        case dict():
+            return ", ".join(f"{name}: {_text(item)}" for name, item in value.items())
+    return str(value)
