@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from accounts import notifications, organizations, sessions, two_factor
+from accounts import key_notices, last_used, notifications, organizations, sessions, two_factor
 
 
 @shared_task
@@ -29,3 +29,13 @@ def remind_of_two_factor() -> None:
 @shared_task
 def settle_time_zones() -> int:
     return organizations.settle_time_zones(now=timezone.now())
+
+
+@shared_task
+def save_last_used() -> int:
+    return last_used.save()
+
+
+@shared_task
+def warn_of_expiring_keys() -> int:
+    return key_notices.warn_of_expiry(now=timezone.now())

@@ -361,6 +361,20 @@ CELERY_BEAT_SCHEDULE = {
         "task": "config.tasks.erase_organizations",
         "schedule": crontab(minute="25"),
     },
+    "save-last-used": {
+        "task": "accounts.tasks.save_last_used",
+        "schedule": 30,
+        "options": {"expires": 30},
+    },
+    "warn-of-expiring-keys": {
+        "task": "accounts.tasks.warn_of_expiring_keys",
+        "schedule": crontab(minute="15"),
+    },
+    "settle-budgets": {
+        "task": "usage.tasks.settle_budgets",
+        "schedule": 60,
+        "options": {"expires": 60},
+    },
     "attach-partitions": {
         "task": "usage.tasks.attach_partitions",
         "schedule": crontab(hour="3", minute="10"),

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from usage import partitions
+from usage import budgets, partitions
 from usage.models import IdempotencyKey
 
 
@@ -24,3 +24,8 @@ def prune_idempotency_keys() -> int:
     horizon = timezone.now() - timedelta(days=settings.USAGE_ACCEPT_DAYS + 1)
     deleted, _ = IdempotencyKey.objects.filter(created_at__lt=horizon).delete()
     return deleted
+
+
+@shared_task
+def settle_budgets() -> int:
+    return budgets.settle()

@@ -1,0 +1,77 @@
+"""What the people behind a key are told about it."""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Q
+from django.urls import reverse
+
+from accounts import notifications
+from accounts.models import ApiKey, NoticeKind, Notification, User
+from accounts.permissions import Permission, roles_with
+
+# How long before a key's end its people are warned; only of the nearest of these, and not where it was given no
+# longer life.
+WARNINGS = (timedelta(days=1), timedelta(days=7), timedelta(days=30))
+_BATCH = 500
+_DAY = timedelta(days=1)
+
+
+def people(key: ApiKey) -> list[User]:
+    """Who is to know about a key: its owner, or its maker and the organization's owner, or whoever runs the service."""
+    if key.kind == ApiKey.Kind.SERVICE:
+        return list(User.objects.filter(is_active=True, is_staff=True, is_superuser=True))
+    if key.user:
+        return [key.user]
+    concerned = Q(memberships__role__in=roles_with(Permission.ORGANIZATION_TRANSFER)) | Q(
+        pk=key.created_by_id
+    )
+    return list(User.objects.filter(concerned, memberships__organization=key.organization).distinct())
+
+
+def address(key: ApiKey) -> str:
+    """The page of a key."""
+    if key.organization is None:
+        return reverse("admin:accounts_apikey_change", args=[key.pk])
+    return reverse("accounts:api_key", args=[key.organization.uid, key.uid])
+
+
+def warn_of_expiry(*, now: datetime) -> int:
+    """Tell people which keys will end soon. Returns how many warnings are new."""
+    ending = (
+        ApiKey.objects.filter(
+            revoked_at=None, disabled_at=None, expires_at__gt=now, expires_at__lte=now + max(WARNINGS)
+        )
+        .filter(Q(organization=None) | Q(organization__deleted_at=None))
+        .select_related("organization", "user")
+        .order_by("pk")
+    )
+    return sum(_warn(key, now) for key in ending.iterator(chunk_size=_BATCH))
+
+
+@transaction.atomic
+def _warn(key: ApiKey, now: datetime) -> bool:
+    """Warn of this key's end if it is time. Says whether somebody is told who was not."""
+    assert key.expires_at is not None
+    left = key.expires_at - now
+    step = next(step for step in WARNINGS if left <= step)
+    if key.expires_at - key.created_at <= step:
+        return False
+    told = people(key)
+    fact = f"api_key.expires:{key.uid}:{key.expires_at:%Y%m%dT%H%M%S}:{step.days}"
+    if Notification.objects.filter(user__in=told, key=fact).count() == len(told):
+        return False
+    when = f"in {math.ceil(left / _DAY)} days" if left > _DAY else "within a day"
+    moment = key.expires_at.astimezone(key.organization.zone if key.organization else UTC)
+    notifications.notify(
+        told,
+        kind=NoticeKind.API_KEYS,
+        key=fact,
+        title=f"The API key {key.name} expires {when}",
+        body=f"{key.masked} stops working on {moment:%-d %B %Y at %H:%M %Z}: requests with it are refused from then "
+        "on. Give it a later end, or create another key and move your programs to that one.",
+        url=address(key),
+        organization=key.organization,
+    )
+    return True
