@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 from accounts import audit_trail
 from accounts.api.base import ORG_ID, DayField, OrganizationRequest, PageQuery, page_schema, read_query
 from accounts.audit_sentences import GROUPS
-from accounts.audit_trail import Filters, Line
+from accounts.audit_trail import Filters
 from accounts.permissions import Permission
 
 
@@ -35,7 +35,7 @@ class AuditQuery(PageQuery):
         return attrs
 
 
-class AuditActor(serializers.Serializer[Line]):
+class AuditActor(serializers.Serializer[Any]):
     id = serializers.CharField(
         source="actor_id",
         allow_null=True,
@@ -44,13 +44,13 @@ class AuditActor(serializers.Serializer[Line]):
     name = serializers.CharField(source="actor")
 
 
-class AuditTarget(serializers.Serializer[Line]):
+class AuditTarget(serializers.Serializer[Any]):
     type = serializers.CharField(source="target_type")
     id = serializers.CharField(source="target_id")
     name = serializers.CharField(source="target")
 
 
-class AuditLine(serializers.Serializer[Line]):
+class AuditLine(serializers.Serializer[Any]):
     """An entry of the audit trail. Its names are those of the moment it was written."""
 
     id = serializers.CharField()

@@ -20,7 +20,7 @@ def test_other_text_and_numbers_stay(cell: object) -> None:
 
 
 def test_what_is_written_is_read_back() -> None:
-    rows = [["a,b", 'say "hi"', "two\nlines"], [None, -1, "ü"]]
+    rows: list[list[object]] = [["a,b", 'say "hi"', "two\nlines"], [None, -1, "ü"]]
 
     lines = "".join(spreadsheets.lines(["x", "y", "z"], rows))
 
