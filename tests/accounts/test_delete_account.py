@@ -134,7 +134,8 @@ def test_all_that_is_personal_is_gone(member: User, organization: Organization) 
 
     delete(member)
 
-    models = (EmailAddress, SocialAccount, TOTPDevice, RecoveryCodes, Notification, NotificationPreference)
+    models: list[Any] = [EmailAddress, SocialAccount, TOTPDevice, RecoveryCodes]
+    models += [Notification, NotificationPreference]
     for model in models:
         assert not model.objects.filter(user=member).exists()
     assert not member.memberships.exists()

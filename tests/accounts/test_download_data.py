@@ -92,7 +92,7 @@ def test_the_button_hands_over_a_file_and_is_recorded(client: Client, owner: Use
     response = client.post("/me/data/")
 
     assert response["Content-Disposition"] == 'attachment; filename="my-data.json"'
-    assert json.loads(b"".join(response))["profile"][0]["email"] == owner.email  # type: ignore[arg-type]
+    assert json.loads(b"".join(response))["profile"][0]["email"] == owner.email
     assert AuditEntry.objects.filter(action="user.data_downloaded", actor=owner).count() == 1
 
 

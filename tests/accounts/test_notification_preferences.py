@@ -19,7 +19,7 @@ API = "/api/v1/notification-preferences"
 
 def off(user: User) -> set[tuple[str | None, str]]:
     return {
-        (place.organization and place.organization.name, place.kind.value)
+        (place.organization.name if place.organization else None, place.kind.value)
         for place, by_mail in of_person(user).items()
         if not by_mail
     }
