@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench
+.PHONY: help run test lint format docs bench
 
 # A set-up is finished when its stamp exists. The stamp's name follows from the requirements and from this folder
 # (scripts in .venv carry its path), so another list, a moved folder or a half-finished set-up installs again.
@@ -30,6 +30,9 @@ format: $(DEV) ## Format code and templates, and fix what can be fixed
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 	.venv/bin/djlint --reformat --quiet templates
+
+docs: $(RUNTIME) ## Write the pages of docs/ that follow from the code
+	.venv/bin/python manage.py permissions_table > docs/permissions.md
 
 bench: $(DEV) ## Measure speed, each path beside its limit and a peer in the same run
 	@for file in bench/[a-z]*.py; do .venv/bin/python -m "bench.$$(basename "$$file" .py)"; done

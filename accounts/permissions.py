@@ -29,9 +29,9 @@ class Permission(models.TextChoices):
 class ServicePermission(models.TextChoices):
     """What the operator's own programs may do. A service key's scopes are these names."""
 
-    GATEWAY_VERIFY = "gateway:verify"
-    GATEWAY_REPORT = "gateway:report"
-    BILLING_USAGE_EXPORT = "billing_usage:export"
+    GATEWAY_VERIFY = "gateway:verify", "Ask whether a key may call"
+    GATEWAY_REPORT = "gateway:report", "Report jobs and usage"
+    BILLING_USAGE_EXPORT = "billing_usage:export", "Fetch usage for billing by hand"
 
 
 class Role(models.TextChoices):
