@@ -278,17 +278,24 @@ def remind(*, now: datetime) -> None:
         two_factor_required_from__lt=now + timedelta(days=max(REMINDERS) + 1),
     )
     for organization in soon:
-        _remind(organization, now=now)
+        if _days_left(organization, now=now) <= max(REMINDERS):
+            _remind(organization, now=now)
+
+
+def _days_left(organization: Organization, *, now: datetime) -> int:
+    """Counted as the organization's calendar does."""
+    assert organization.two_factor_required_from
+    zone = organization.zone_at(now)
+    return (organization.two_factor_required_from.astimezone(zone).date() - now.astimezone(zone).date()).days
 
 
 def _remind(organization: Organization, *, now: datetime) -> None:
     """Tell the members without a device, once for each of the days in REMINDERS and once before them."""
     required_from = organization.two_factor_required_from
     assert required_from
-    zone = organization.zone_at(now)
-    day = required_from.astimezone(zone).date()
-    days = (day - now.astimezone(zone).date()).days
+    days = _days_left(organization, now=now)
     step = min((reminder for reminder in REMINDERS if days <= reminder), default="first")
+    day = required_from.astimezone(organization.zone_at(now))
     when = f"from {day.day} {day:%B %Y}" if required_from > now else "now"
     notify(
         without_device(organization),

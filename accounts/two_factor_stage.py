@@ -1,7 +1,5 @@
 """The stage of signing in that asks for the second factor: allauth enters it behind every door."""
 
-from typing import Any
-
 from allauth.account.stages import LoginStage
 from django.http import HttpResponse
 from django.shortcuts import redirect
@@ -30,7 +28,8 @@ class TwoFactorStage(LoginStage):  # type: ignore[misc]
         user = self.login.user
         return bool(user and user.is_active and self.state.get("begun_as") == user.get_session_auth_hash())
 
-    def pass_with(self, device: Device) -> Any:
+    def pass_with(self, device: Device) -> HttpResponse:
         """Let them in, with a session that knows by which device it was verified."""
         self.login.user.otp_device = device  # django-otp takes it from there when they are signed in
-        return self.exit()
+        response: HttpResponse = self.exit()
+        return response

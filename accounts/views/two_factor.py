@@ -42,7 +42,7 @@ def overview(request: SignedInRequest) -> HttpResponse:
 @signed_in
 @never_cache
 @require_http_methods(["GET", "POST"])
-@reauthentication_required
+@reauthentication_required  # type: ignore[untyped-decorator]
 def set_up(request: SignedInRequest) -> HttpResponse:
     """Show a secret as a QR code; a code that was made of it turns two-factor authentication on."""
     if two_factor.has_device(request.user):
@@ -147,12 +147,9 @@ def _requiring(user: User) -> list[Organization]:
 
 
 def _show_codes(request: SignedInRequest, codes: list[str], *, is_new: bool) -> HttpResponse:
-    text = f"Recovery codes of {request.user.email} for {settings.BRAND}. Each works once.\n\n"
-    return render(
-        request,
-        "accounts/recovery_codes.html",
-        {"codes": codes, "text": text + "\n".join(codes) + "\n", "is_new": is_new},
-    )
+    lines = "\n".join(codes)
+    file = f"Recovery codes of {request.user.email} for {settings.BRAND}. Each works once.\n\n{lines}\n"
+    return render(request, "accounts/recovery_codes.html", {"codes": lines, "file": file, "is_new": is_new})
 
 
 def _drawing(url: str) -> SafeString:

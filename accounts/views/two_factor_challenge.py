@@ -24,10 +24,10 @@ def two_factor_challenge(request: HttpRequest) -> HttpResponse:
     """Ask whoever has shown their password for a code, and sign them in for a right one."""
     if request.user.is_authenticated:
         return redirect(settings.LOGIN_REDIRECT_URL)
-    stage = LoginStageController.enter(request, TwoFactorStage.key)
+    stage: TwoFactorStage | None = LoginStageController.enter(request, TwoFactorStage.key)
     if stage is None or not stage.holds:
         messages.info(request, "Sign in again: it was not finished in time, or something changed meanwhile.")
-        return stage.abort() if stage else redirect(settings.LOGIN_URL)
+        return _start_again(stage)
     with_recovery_code = "recovery" in request.GET
     form = CodeForm(request.POST if request.method == "POST" else None, with_recovery_code=with_recovery_code)
     if request.method == "POST" and form.is_valid():
@@ -57,5 +57,10 @@ def two_factor_challenge(request: HttpRequest) -> HttpResponse:
 @require_POST
 def cancel_two_factor_challenge(request: HttpRequest) -> HttpResponse:
     """Forget the password that was shown, so that somebody else may sign in."""
-    stage = LoginStageController.enter(request, TwoFactorStage.key)
-    return stage.abort() if stage else redirect(settings.LOGIN_URL)
+    stage: TwoFactorStage | None = LoginStageController.enter(request, TwoFactorStage.key)
+    return _start_again(stage)
+
+
+def _start_again(stage: TwoFactorStage | None) -> HttpResponse:
+    response: HttpResponse = stage.abort() if stage else redirect(settings.LOGIN_URL)
+    return response
