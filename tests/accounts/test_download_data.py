@@ -35,7 +35,12 @@ def test_it_holds_what_there_is(owner: User, organization: Organization) -> None
     keys.create_organization_key(organization=organization, name="checkout", actor=Actor(owner))
     two_factor.enrol_totp(user=owner, actor=None)
     notify(
-        [owner], kind=NoticeKind.TEAM, key="fact", title="Zoë joined\n\u2028 us", organization=organization
+        [owner],
+        kind=NoticeKind.TEAM,
+        key="fact",
+        title="Joined",
+        body="Zoë joined\n\u2028 us",
+        organization=organization,
     )
     wanted = {Place(organization, NoticeKind.TEAM): False}
     notification_preferences.change(user=owner, wanted=wanted, actor=Actor(owner))
@@ -48,7 +53,7 @@ def test_it_holds_what_there_is(owner: User, organization: Organization) -> None
     assert data["personal_keys"][0]["name"] == "laptop"
     assert data["organization_keys_you_made"][0]["name"] == "checkout"
     assert data["second_factors"][0]["name"] == "Authenticator app"
-    assert data["notifications"][0]["title"] == "Zoë joined\n\u2028 us"
+    assert data["notifications"][0]["body"] == "Zoë joined\n\u2028 us"
     assert data["notification_preferences"][0]["by_mail"] is False
     assert "organization.created" in [each["action"] for each in data["what_you_did"]]
 
