@@ -239,3 +239,11 @@ class AnyKey(BasePermission):
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
         return isinstance(request.auth, ApiKey)
+
+
+class AnyCustomer(BasePermission):
+    """Lets through people, and the programs of organizations: whoever is none of the operator's."""
+
+    def has_permission(self, request: Request, view: "APIView") -> bool:
+        key = request.auth
+        return isinstance(request.user, User) or (isinstance(key, ApiKey) and key.organization_id is not None)

@@ -269,6 +269,11 @@ def clean_name(text: str) -> str:
     return name
 
 
+def is_name_of(organization: Organization, text: str) -> bool:
+    """Whether somebody has typed an organization's exact name, to confirm that they mean it."""
+    return unicodedata.normalize("NFC", text.strip()) == unicodedata.normalize("NFC", organization.name)
+
+
 def _clean_time_zone(name: str) -> str:
     if name not in time_zones.names():
         raise ValidationError("There is no time zone with this name. Use one such as Europe/Berlin, or UTC.")

@@ -61,6 +61,13 @@ function enhance(root) {
   all(root, "button.copy, button.dismiss").forEach((button) => { button.hidden = false; });
   all(root, "form[data-autosubmit] [data-fallback]").forEach((button) => { button.hidden = true; });
   all(root, "[data-when]").forEach(showWhenChosen);
+  all(root, "select[data-browser-zone]").forEach(chooseZone);
+}
+
+// A new organization begins in the zone its maker is in.
+function chooseZone(select) {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if ([...select.options].some((option) => option.value === zone)) select.value = zone;
 }
 
 // A field that matters only for one choice of another: data-when names that one, data-is its value.

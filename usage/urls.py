@@ -1,7 +1,7 @@
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
-from usage.views import dashboard, request_log
+from usage.views import dashboard, data_settings, request_log
 
 app_name = "usage"
 
@@ -16,6 +16,7 @@ register_converter(JobId, "job_id")
 
 urlpatterns = [
     path("o/<slug:organization_uid>/usage/", dashboard.dashboard, name="dashboard"),
+    path("o/<slug:organization_uid>/settings/data/", data_settings.data_settings, name="data_settings"),
     path("o/<slug:organization_uid>/jobs/", request_log.listing, name="jobs"),
     path("o/<slug:organization_uid>/jobs/<job_id:job_id>/", request_log.job, name="job"),
 ]

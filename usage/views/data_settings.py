@@ -1,0 +1,48 @@
+"""How long an organization keeps the details of its jobs."""
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods
+
+from accounts import organizations
+from accounts.access import MemberRequest, actor_of, member_page
+from accounts.permissions import Permission
+from usage import retention
+from usage.forms import RetentionForm
+
+
+@member_page(Permission.ORGANIZATION_VIEW)
+@require_http_methods(["GET", "POST"])
+def data_settings(request: MemberRequest) -> HttpResponse:
+    """What the plan allows, and what the organization chose within that."""
+    organization = request.organization
+    may_manage = request.may(Permission.ORGANIZATION_MANAGE)
+    if request.method == "POST" and not may_manage:
+        raise PermissionDenied
+    most = retention.longest(organization)
+    form = RetentionForm(
+        request.POST if request.method == "POST" else None, organization=organization, most=most
+    )
+    if request.method == "POST" and form.is_valid():
+        try:
+            changed = organizations.update(
+                organization=organization, changes=form.cleaned_data, actor=actor_of(request)
+            )
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            messages.success(request, "Saved." if changed else "Nothing was changed.")
+            return redirect("usage:data_settings", organization_uid=organization.uid)
+    return render(
+        request,
+        "usage/data_settings.html",
+        {
+            "form": form,
+            "may_manage": may_manage,
+            "longest": most,
+            "days": retention.retention_days(organization),
+        },
+        status=400 if form.errors else 200,
+    )
