@@ -11,6 +11,7 @@ from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -18,7 +19,7 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm
 
-from accounts import audit, keys, passwords, secrets, sessions, two_factor
+from accounts import audit, keys, organizations, passwords, secrets, sessions, two_factor
 from accounts.access import actor_of
 from accounts.admin_base import (
     BigTableAdmin,
@@ -122,43 +123,124 @@ class KeysOfOrganization(ReadOnlyInline[ApiKey, Organization]):
         return super().get_queryset(request).select_related("created_by").order_by("-created_at", "-id")
 
 
+class OrganizationState(admin.SimpleListFilter):
+    title = parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("active", "Active"), ("deleted", "Deleted, can be restored"), ("erased", "Erased")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Organization]) -> QuerySet[Organization]:
+        match self.value():
+            case "active":
+                return queryset.filter(deleted_at=None)
+            case "deleted":
+                return queryset.filter(deleted_at__isnull=False, erased_at=None)
+            case "erased":
+                return queryset.filter(erased_at__isnull=False)
+        return queryset
+
+
+class OrganizationAdminForm(ModelForm[Organization]):
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        return cleaned | organizations.clean(
+            {name: cleaned[name] for name in self.changed_data if name in cleaned}
+        )
+
+
 @admin.register(Organization)
-class OrganizationAdmin(RecordedAdmin[Organization]):
-    changed = audit.Action.ORGANIZATION_UPDATED
-    list_display = ("name", "uid", "billing_email", "member_count", "created_at")
+class OrganizationAdmin(ModelAdmin[Organization]):
+    form = OrganizationAdminForm
+    list_display = ("name", "uid", "colored_state", "billing_email", "member_count", "created_at")
+    list_filter = (OrganizationState,)
     search_fields = ("name", "=uid", "memberships__user__email")
     search_help_text = "Name, id (org_…), or a member's e-mail address"
     ordering = ("-id",)
     fields = (
         "name",
         "billing_email",
+        "default_region",
+        "colored_state",
+        "deleted_at",
+        "erase_after",
+        "erased_at",
         "time_zone",
+        "next_time_zone",
+        "next_time_zone_at",
+        "only_owner_manages_keys",
+        "two_factor_required_from",
+        "retention_days",
         "uid",
         "created_at",
         "access_version",
         "access_changed_at",
     )
-    readonly_fields = ("time_zone", "uid", "created_at", "access_version", "access_changed_at")
+    readonly_fields = fields[3:]
     inlines = (MembersOfOrganization, KeysOfOrganization)
+    actions_detail = ("restore",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
         members = Membership.objects.filter(organization=OuterRef("pk")).values("organization")
         count = members.annotate(count=Count("pk")).values("count")
         return super().get_queryset(request).annotate(member_count=Coalesce(Subquery(count), 0))
 
+    def has_change_permission(self, request: HttpRequest, obj: Organization | None = None) -> bool:
+        if obj and obj.deleted_at:
+            return False
+        return super().has_change_permission(request, obj)
+
     @admin.display(description="members")
     def member_count(self, organization: Organization) -> int:
         return organization.member_count  # type: ignore[attr-defined, no-any-return]
 
-    def organization_of(self, obj: Organization) -> Organization:
-        return obj
+    @display(description="state", label={"active": "success", "deleted": "danger", "erased": "danger"})  # type: ignore[untyped-decorator]
+    def colored_state(self, organization: Organization) -> str:
+        if organization.erased_at:
+            return "erased"
+        return "deleted" if organization.deleted_at else "active"
 
     def save_model(
         self, request: HttpRequest, obj: Organization, form: ModelForm[Organization], change: bool
     ) -> None:
-        super().save_model(request, obj, form, change)
-        if form.changed_data:
-            obj.bump_access()
+        organizations.update(
+            organization=Organization.objects.get(pk=obj.pk),
+            changes={name: form.cleaned_data[name] for name in form.changed_data},
+            actor=actor_of(request),
+        )
+
+    def has_restore_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return colleague(request).has_perm("accounts.change_organization") and (
+            object_id is None
+            or Organization.objects.filter(
+                pk=object_id, deleted_at__isnull=False, erase_after__gt=timezone.now()
+            ).exists()
+        )
+
+    @action(  # type: ignore[untyped-decorator]
+        description="Restore",
+        permissions=["restore"],
+        dialog={
+            "title": "Restore this organization?",
+            "description": "Its members come back in and are told so, and its API keys work again. Invitations that "
+            "were open and webhooks that were due when it was deleted do not come back.",
+            "form_class": None,
+            "form_submit_text": "Restore",
+        },
+    )
+    def restore(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        organization = get_object_or_404(Organization, pk=object_id)
+        try:
+            restored = organizations.restore(organization=organization, actor=actor_of(request))
+        except organizations.NoOwner:
+            messages.error(request, "Its owner's account is gone or switched off: nobody would own it.")
+        else:
+            if restored:
+                messages.success(request, f"{organization} is back.")
+            else:
+                messages.warning(request, f"{organization} is not deleted, or was deleted too long ago.")
+        return HttpResponse(
+            headers={"HX-Redirect": reverse("admin:accounts_organization_change", args=[organization.pk])}
+        )
 
 
 @admin.register(Membership)

@@ -56,7 +56,7 @@ def create(
     With a `uid` chosen beforehand a repeated call makes no second one. Raises `AlreadyCreated`, `TooMany`, and
     ValidationError with a message for each field.
     """
-    values = _clean({"name": name, "time_zone": time_zone})
+    values = clean({"name": name, "time_zone": time_zone})
     # Whoever asks twice at once is counted one after the other.
     User.objects.select_for_update(no_key=True).get(pk=owner.pk)
     if uid is not None and Organization.objects.filter(uid=uid).exists():
@@ -107,7 +107,7 @@ def update(
     own = Organization.objects.filter(pk=organization.pk)
     _settle(own, now)
     organization.refresh_from_db()
-    values = _clean(changes)
+    values = clean(changes)
     if "time_zone" in values:
         values |= _next_zone(organization, values.pop("time_zone"), now)
     changed = {name: value for name, value in values.items() if value != getattr(organization, name)}
@@ -304,7 +304,8 @@ _CLEAN: dict[str, Callable[[Any], Any]] = {
 CHANGEABLE = frozenset(_CLEAN)
 
 
-def _clean(values: Mapping[str, Any]) -> dict[str, Any]:
+def clean(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in the form in which they are kept. Raises ValidationError with a message for each field."""
     cleaned, problems = {}, {}
     for name, value in values.items():
         try:
