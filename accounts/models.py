@@ -272,6 +272,15 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def ended(self) -> Self:
         return self.filter(Q(revoked_at__isnull=False) | Q(expires_at__lte=Now()))
 
+    def in_state(self, state: str) -> Self:
+        """Those whose `state` this is."""
+        if state == "revoked":
+            return self.filter(revoked_at__isnull=False)
+        if state == "disabled":
+            return self.filter(revoked_at=None, disabled_at__isnull=False)
+        enabled = self.filter(revoked_at=None, disabled_at=None)
+        return enabled.filter(expires_at__lte=Now()) if state == "expired" else enabled.not_ended()
+
     def after(self, cursor: Cursor) -> Self:
         """What follows this place in a list that is sorted newest first."""
         return self.filter(
