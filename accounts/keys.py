@@ -162,14 +162,18 @@ def _json(value: Any) -> Any:
 # ── What a key may do ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def rights(key: ApiKey) -> frozenset[Permission]:
-    """What an organization's or personal key may do in its organization: its scopes, and no more than its maker."""
-    scoped = permissions.of_scopes(key.scopes)
+def bound(key: ApiKey) -> frozenset[Permission]:
+    """What an organization's or personal key can at most be given: what its maker may do in its organization."""
     maker = key.user_id or key.created_by_id
     if maker is None or key.organization is None:  # made by the system itself
-        return scoped
+        return frozenset(Permission)
     membership = key.organization.memberships.filter(user=maker).select_related("organization").first()
-    return scoped & membership.permissions if membership else frozenset()
+    return membership.permissions if membership else frozenset()
+
+
+def rights(key: ApiKey) -> frozenset[Permission]:
+    """What an organization's or personal key may do in its organization: its scopes, and no more than its maker."""
+    return permissions.of_scopes(key.scopes) & bound(key)
 
 
 # ── Making ───────────────────────────────────────────────────────────────────────────────────────────────────
