@@ -7,6 +7,7 @@ from unittest import mock
 import pytest
 from django.core import mail
 from django.core.exceptions import ValidationError
+from django.core.mail import EmailMultiAlternatives
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
@@ -73,10 +74,12 @@ def test_names_cannot_add_to_the_letters_headers(
     with letters(execute=True):
         invite(organization, owner)
 
-    message = mail.outbox[0].message()
+    [letter] = mail.outbox
+    message = letter.message()
+    assert isinstance(letter, EmailMultiAlternatives)
     assert "\n" not in message["Subject"]
     assert message["Bcc"] is None
-    assert "<b>Olivia" not in str(mail.outbox[0].alternatives[0])
+    assert "<b>Olivia" not in str(letter.alternatives[0])
 
 
 @pytest.mark.parametrize(

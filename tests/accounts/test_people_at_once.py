@@ -140,7 +140,7 @@ def test_two_offers_at_once_leave_one(
 ) -> None:
     outcomes = at_once(
         *[
-            lambda to=to: ownership.offer(organization=organization, to=to, actor=Actor(owner))  # type: ignore[misc]
+            lambda to=to: ownership.offer(organization=organization, to=to, actor=Actor(owner))
             for to in (admin, member)
         ]
     )
