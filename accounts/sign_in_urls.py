@@ -3,6 +3,7 @@
 Its page of e-mail addresses above all: on that, one's address could be changed without the old one's consent.
 """
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -14,11 +15,14 @@ from allauth.socialaccount.models import SocialApp
 from allauth.socialaccount.providers.github import views as github
 from allauth.socialaccount.providers.google import views as google
 from allauth.socialaccount.providers.openid_connect import views as openid_connect
+from django.core.exceptions import ImproperlyConfigured
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.urls import URLPattern, path, re_path
 from requests import RequestException
 
 from accounts.views.verification import resend_verification
+
+logger = logging.getLogger(__name__)
 
 View = Callable[..., HttpResponseBase]
 
@@ -32,7 +36,9 @@ def _with_provider(view: View) -> View:
             return view(request, *args, **kwargs)
         except SocialApp.DoesNotExist:
             raise Http404 from None
-        except RequestException as error:
+        # The others are what allauth raises for an answer that names nobody, or whoever it names oddly.
+        except (RequestException, KeyError, ValueError, ImproperlyConfigured) as error:
+            logger.warning("signing in with an account elsewhere failed: %r", error)
             return render_authentication_error(request, None, exception=error)  # type: ignore[no-any-return]
 
     return guarded

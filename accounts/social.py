@@ -12,6 +12,7 @@ from allauth.account.adapter import get_adapter as get_account_adapter
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount, SocialLogin
+from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.forms import BaseForm
 from django.http import HttpRequest
@@ -34,11 +35,15 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         return False
 
     def populate_user(self, request: HttpRequest, sociallogin: SocialLogin, data: dict[str, Any]) -> User:
+        """Take over what a provider says of somebody, as far as it is text that can be seen."""
+        account = sociallogin.account
+        if not account.uid.isprintable():
+            raise PermissionDenied("The provider names nobody.")
+        data = {key: _visible(value) for key, value in data.items() if isinstance(value, str)}
+        account.extra_data = {key: data[key] for key in ("email", "name", "username") if key in data}
         user: User = super().populate_user(request, sociallogin, data)
-        name = data.get("name") or " ".join(
-            part for part in (data.get("first_name"), data.get("last_name")) if isinstance(part, str)
-        )
-        user.name = _visible(str(name))[:120].strip()
+        name = data.get("name") or f"{data.get('first_name', '')} {data.get('last_name', '')}"
+        user.name = name.strip()[:120].strip()
         return user
 
     def save_user(self, request: HttpRequest, sociallogin: SocialLogin, form: BaseForm | None = None) -> User:
