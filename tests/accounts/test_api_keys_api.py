@@ -26,7 +26,7 @@ Ask = Callable[..., tuple[int, Json]]
 def ask(client: Client, method: str, url: str, body: Any = None, *, secret: str = "") -> tuple[int, Json]:
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     send = getattr(client, method)
-    options = {"headers": headers}
+    options: Json = {"headers": headers}
     if body is not None:
         options |= {"data": body, "content_type": "application/json"}
     response = send(url, **options)

@@ -85,3 +85,35 @@ def test_bad_keys_never_stop_good_ones_of_the_same_address(
     status, _ = ask(client, organization_key[1])
 
     assert status == 200
+
+
+@pytest.mark.parametrize("fields", [{"is_active": False}, {"deleted_at": timezone.now()}])
+def test_a_personal_key_ends_with_its_owner(
+    personal_key: tuple[ApiKey, str], fields: dict[str, object]
+) -> None:
+    User.objects.update(**fields)
+
+    assert usable_key(personal_key[1]) is None
+
+
+def test_keys_of_a_deleted_organization_are_dead(
+    organization_key: tuple[ApiKey, str], personal_key: tuple[ApiKey, str]
+) -> None:
+    Organization.objects.update(deleted_at=timezone.now())
+
+    assert usable_key(organization_key[1]) is None
+    assert usable_key(personal_key[1]) is None
+
+
+def test_from_elsewhere_than_its_networks_a_good_key_is_told_so(
+    client: Client, organization_key: tuple[ApiKey, str]
+) -> None:
+    key, secret = organization_key
+    keys.update(key=key, changes={"allowed_ips": ["192.0.2.0/24"]}, actor=None)
+
+    status, body = ask(client, secret)
+
+    assert status == 403
+    assert "ip_not_allowed" in body and "127.0.0.1" in body
+    keys.update(key=key, changes={"allowed_ips": ["192.0.2.0/24", "127.0.0.1"]}, actor=None)
+    assert ask(client, secret)[0] == 200

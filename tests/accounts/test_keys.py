@@ -1,10 +1,18 @@
-import pytest
-from django.db import IntegrityError, transaction
+import hashlib
+from datetime import timedelta
 
-from accounts import audit, keys
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from accounts import audit, keys, secrets
 from accounts.audit import Actor
+from accounts.authentication import service_scopes, usable_key
 from accounts.models import ApiKey, AuditEntry, Organization, User
 from accounts.permissions import DEFAULT_SCOPES, ServicePermission
+
+Key = tuple[ApiKey, str]
 
 
 def version(organization: Organization) -> int:
@@ -107,3 +115,174 @@ def test_revoking_is_audited_with_the_state_before_and_after(
 def test_the_database_refuses_a_key_without_its_owner(db: None, fields: dict[str, str]) -> None:
     with pytest.raises(IntegrityError, match="api_key_kind_has_its_owner"), transaction.atomic():
         ApiKey.objects.create(name="stray", secret_hash="0" * 64, **fields)
+
+
+# ── Changing ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_only_what_changed_is_recorded_and_the_caches_are_told(
+    organization_key: Key, organization: Organization, owner: User
+) -> None:
+    key, known = organization_key[0], version(organization)
+
+    changed = keys.update(
+        key=key, changes={"name": "production", "allowed_ips": ["192.0.2.1"]}, actor=Actor(owner)
+    )
+
+    entry = AuditEntry.objects.get(action=audit.Action.API_KEY_UPDATED)
+    assert changed
+    assert (entry.before, entry.after) == ({"allowed_ips": []}, {"allowed_ips": ["192.0.2.1/32"]})
+    assert version(organization) == known + 1
+
+
+def test_a_change_to_what_is_already_so_records_nothing(
+    organization_key: Key, organization: Organization, owner: User
+) -> None:
+    known = version(organization)
+
+    changed = keys.update(
+        key=organization_key[0],
+        changes={"name": " production ", "scopes": ["webhooks", "usage", "jobs"]},
+        actor=Actor(owner),
+    )
+
+    assert (changed, version(organization)) == (False, known)
+    assert not AuditEntry.objects.filter(action=audit.Action.API_KEY_UPDATED).exists()
+
+
+def test_all_that_is_wrong_is_told_at_once_by_field(organization_key: Key) -> None:
+    with pytest.raises(ValidationError) as error:
+        keys.update(
+            key=organization_key[0],
+            changes={"requests_per_minute": 0, "allowed_ips": ["here"], "name": "kept"},
+            actor=None,
+        )
+
+    assert error.value.message_dict.keys() == {"requests_per_minute", "allowed_ips"}
+    assert ApiKey.objects.get(pk=organization_key[0].pk).name == "production"
+
+
+def test_what_belongs_to_the_key_for_good_cannot_be_changed(organization_key: Key) -> None:
+    with pytest.raises(ValidationError, match="cannot be changed"):
+        keys.update(key=organization_key[0], changes={"environment": "staging"}, actor=None)
+
+
+def test_a_revoked_key_is_not_changed(organization_key: Key) -> None:
+    keys.revoke(key=organization_key[0], actor=None)
+
+    with pytest.raises(keys.Ended):
+        keys.update(key=organization_key[0], changes={"name": "x"}, actor=None)
+
+
+def test_a_key_is_disabled_and_enabled_each_once(organization_key: Key, organization: Organization) -> None:
+    key, known = organization_key[0], version(organization)
+
+    answers = [
+        keys.disable(key=key, actor=None),
+        keys.disable(key=key, actor=None),
+        keys.enable(key=key, actor=None),
+        keys.enable(key=key, actor=None),
+    ]
+
+    assert answers == [True, False, True, False]
+    assert version(organization) == known + 2
+    actions = AuditEntry.objects.filter(target_uid=key.uid).order_by("pk").values_list("action", flat=True)
+    assert list(actions) == ["api_key.created", "api_key.disabled", "api_key.enabled"]
+
+
+def test_a_revoked_key_is_neither_disabled_nor_enabled(organization_key: Key) -> None:
+    key = organization_key[0]
+    keys.disable(key=key, actor=None)
+    keys.revoke(key=key, actor=None)
+
+    assert not keys.enable(key=key, actor=None)
+    assert not keys.disable(key=key, actor=None)
+    entry = AuditEntry.objects.get(action=audit.Action.API_KEY_REVOKED)
+    assert entry.before == {"state": "disabled"}
+
+
+# ── Rotating ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_rotated_key_stays_the_same_but_for_its_secret(organization_key: Key, owner: User) -> None:
+    key, old = organization_key
+    keys.update(key=key, changes={"requests_per_minute": 5}, actor=None)
+
+    new = keys.rotate(key=key, grace=keys.GRACES["1 hour"], actor=Actor(owner))
+
+    found = ApiKey.objects.with_secret(new).get()
+    assert (found.uid, found.name, found.requests_per_minute) == (key.uid, "production", 5)
+    assert (found.last_four, found.previous_last_four) == (new[-4:], old[-4:])
+    assert new not in str(AuditEntry.objects.values_list("before", "after"))
+
+
+def test_an_ended_key_is_not_rotated(organization: Organization, organization_key: Key) -> None:
+    expired, _ = keys.create_organization_key(organization=organization, name="old", actor=None)
+    ApiKey.objects.filter(pk=expired.pk).update(expires_at=timezone.now())
+    keys.revoke(key=organization_key[0], actor=None)
+
+    for key in (expired, organization_key[0]):
+        with pytest.raises(keys.Ended):
+            keys.rotate(key=key, grace=timedelta(0), actor=None)
+
+
+def test_the_grace_can_be_ended_early(organization_key: Key) -> None:
+    key, old = organization_key
+    new = keys.rotate(key=key, grace=keys.GRACES["7 days"], actor=None)
+
+    assert keys.end_grace(key=key, actor=None)
+
+    assert usable_key(old) is None
+    assert usable_key(new) == key
+    assert not keys.end_grace(key=key, actor=None)
+    keys.rotate(key=key, grace=timedelta(0), actor=None)
+
+
+def test_a_service_key_rotates_too(service_key: Key) -> None:
+    key, old = service_key
+
+    new = keys.rotate(key=key, grace=keys.GRACES["1 hour"], actor=None)
+
+    assert new.startswith("ch_service_")
+    assert service_scopes(old, now=timezone.now()) == service_scopes(new, now=timezone.now()) == key.scopes
+    assert service_scopes(old, now=timezone.now() + timedelta(hours=2)) is None
+
+
+# ── Made elsewhere ───────────────────────────────────────────────────────────────────────────────────────────
+
+FOREIGN = "sk_live_4242424242424242"
+SHA256 = hashlib.sha256(FOREIGN.encode()).hexdigest()
+
+
+def test_an_imported_key_works_as_it_is(organization: Organization) -> None:
+    key, is_new = keys.create_imported_key(
+        organization=organization, sha256=SHA256, name="legacy", actor=None, last_four="4242"
+    )
+
+    assert is_new
+    assert usable_key(FOREIGN) == key
+    assert usable_key(SHA256) is None
+    assert AuditEntry.objects.filter(action=audit.Action.API_KEY_IMPORTED).count() == 1
+
+
+def test_imported_again_it_is_the_same_key(
+    organization: Organization, other_organization: Organization
+) -> None:
+    first, _ = keys.create_imported_key(organization=organization, sha256=SHA256, name="legacy", actor=None)
+
+    again = keys.create_imported_key(
+        organization=organization, sha256=SHA256.upper(), name="other", actor=None
+    )
+
+    assert again == (first, False)
+    with pytest.raises(keys.ImportedElsewhere):
+        keys.create_imported_key(organization=other_organization, sha256=SHA256, name="x", actor=None)
+
+
+def test_an_imported_key_rotates_into_one_of_ours(organization: Organization) -> None:
+    key, _ = keys.create_imported_key(organization=organization, sha256=SHA256, name="legacy", actor=None)
+
+    new = keys.rotate(key=key, grace=keys.GRACES["1 hour"], actor=None)
+
+    assert secrets.is_well_formed(new)
+    assert usable_key(FOREIGN) == usable_key(new) == key

@@ -1,7 +1,9 @@
+import hashlib
 import math
 import re
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -123,3 +125,87 @@ def test_a_pepper_taken_away_ends_the_keys_made_under_it(
     settings.KEY_PEPPERS = {"2": "new"}
 
     assert not ApiKey.objects.with_secret(plaintext).exists()
+
+
+# ── Keys made elsewhere ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_foreign_key_is_found_under_the_hash_of_its_sha256() -> None:
+    plaintext = "sk_live_4242424242424242"
+
+    stored, pepper_id = secrets.hashes_of_import(hashlib.sha256(plaintext.encode()).hexdigest().upper())
+
+    assert stored in secrets.hashes(plaintext)
+    assert pepper_id in settings.KEY_PEPPERS
+
+
+def test_the_sha256_of_a_foreign_key_is_no_key() -> None:
+    sha256 = hashlib.sha256(b"sk_live_4242424242424242").hexdigest()
+
+    assert secrets.hashes_of_import(sha256)[0] not in secrets.hashes(sha256)
+
+
+@pytest.mark.parametrize("text", ["", "0" * 63, "g" * 64, "0" * 65, "0" * 63 + "é"])
+def test_what_is_no_sha256_is_not_imported(text: str) -> None:
+    with pytest.raises(ValueError, match="64 hexadecimal digits"):
+        secrets.hashes_of_import(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["ch_production_typo", "ch_" + "a" * 60, "short", "a" * 513, "two words here", "nul\0bytes"]
+)
+def test_what_begins_like_ours_or_fits_no_header_is_not_looked_up(text: str) -> None:
+    assert secrets.hashes(text) == []
+
+
+# ── Finding keys ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "{}",
+        "API_KEY={}",
+        'export KEY="{}";',
+        '{{"key":"{}","n":1}}',
+        r'"line\n{}\n"',
+        "https://api.example.com/?key={}&page=2",
+        "key%3D{}%26x",
+        "MY_{}_KEY",
+        "x{}y",
+        "ch_{}",
+        "ch_production_{}",
+        "ch_production_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa{}",
+        "Authorization: Bearer {}\r\n",
+        "é{}é",
+        "({}),",
+    ],
+)
+def test_a_key_is_found_whatever_stands_beside_it(place: str) -> None:
+    key = secrets.generate("production").plaintext
+
+    assert secrets.find(place.format(key)) == [key]
+
+
+def test_each_key_is_found_once_in_the_order_they_come() -> None:
+    first, second, third = (secrets.generate(word).plaintext for word in ("staging", "service", "production"))
+
+    assert secrets.find(f"{first}{second} {first}\n{third},{second}") == [first, second, third]
+
+
+def test_what_is_mistyped_or_of_another_brand_is_not_found(settings: Settings) -> None:
+    key = secrets.generate("production").plaintext
+
+    assert secrets.find(key[:-1] + ("a" if key[-1] != "a" else "b")) == []
+    settings.KEY_BRAND = "acme"
+    assert secrets.find(key) == []
+
+
+@pytest.mark.parametrize(
+    "noise", ["ch_", "ch_a", "c", "ch_production_", "ch_production_" + "a" * 37 + "_", "_"]
+)
+def test_megabytes_of_almost_keys_are_searched(noise: str) -> None:
+    key = secrets.generate("production").plaintext
+    text = noise * (3_000_000 // len(noise))
+
+    assert secrets.find(text + " " + key + text) == [key]
