@@ -92,6 +92,8 @@ def _is_due(request: HttpRequest) -> bool:
 
 
 def _note(request: HttpRequest, user: User) -> None:
+    if not request.session.session_key:  # somebody has just taken over from another person
+        request.session.create()
     request.session[NOTED] = (request.session.session_key, int(time.time()))
     used = UserSession(
         session_key=request.session.session_key,

@@ -118,6 +118,7 @@ def _spend(code: str, user: User) -> Device | None:
 def enrol_totp(*, user: User, actor: Actor | None, name: str = APP_NAME) -> Enrolment:
     """Give a person a device that makes 6-digit codes: the answer holds its secret, for them alone."""
     device = TOTPDevice.objects.create(user=user, name=name, confirmed=True)
+    _bump_access(user)
     audit.record(audit.Action.STAFF_DEVICE_ADDED, actor=actor, target=user, after={"device": device.name})
     return _enrolment(device)
 
@@ -148,6 +149,7 @@ def set_up(
     if not device.verify_token("".join(code.split())):
         raise WrongCode  # and the device goes with the transaction
     codes = _new_codes(user)
+    _bump_access(user)
     entry = audit.record(
         audit.Action.TWO_FACTOR_ENABLED,
         actor=actor,
@@ -202,6 +204,7 @@ def disable(*, user: User, code: str, actor: Actor, keep_session: str | None = N
         before = {"device": ", ".join(device.name for device in devices), "recovery_codes": codes_left(user)}
         devices.delete()
         RecoveryCodes.objects.filter(user=user).delete()
+        _bump_access(user)
         entry = audit.record(audit.Action.TWO_FACTOR_DISABLED, actor=actor, target=user, before=before)
         _tell(
             user,
@@ -220,6 +223,7 @@ def remove(*, device: TOTPDevice, actor: Actor | None) -> None:
     device.delete()
     if not has_device(user):
         RecoveryCodes.objects.filter(user=user).delete()
+        _bump_access(user)
         sessions.end_all(user)
     entry = audit.record(audit.Action.STAFF_DEVICE_REMOVED, actor=actor, target=user, before=before)
     _tell(
@@ -228,6 +232,13 @@ def remove(*, device: TOTPDevice, actor: Actor | None) -> None:
         title="Our support removed a device from your account",
         body=f"“{before['device']}” no longer makes codes for signing in. If you did not ask for this, write to us.",
     )
+
+
+def _bump_access(user: User) -> None:
+    """Where a second factor is required, having one opens the doors of a person and of their personal keys."""
+    requiring = Organization.objects.of(user).filter(two_factor_required_from__isnull=False)
+    for organization in requiring.order_by("pk"):
+        organization.bump_access()
 
 
 def _tell(user: User, entry: AuditEntry, *, title: str, body: str) -> None:

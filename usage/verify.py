@@ -10,14 +10,18 @@ from accounts.permissions import Scope
 from usage import limits
 
 # The left joins say whether a personal key's owner is still active, and whether the owner, or whoever made an
-# organization's key, is still a member. A key is found by its secret, or by the one before its rotation.
+# organization's key, is still a member. A key is found by its secret, or by the one before its rotation. The last
+# column: from when a personal key's owner lacks the second factor that the organization requires.
 _QUERY = """
 SELECT k.id, k.uid, k.kind, k.environment, k.scopes, k.allowed_ips, k.requests_per_minute, k.budget_reached_until,
        k.expires_at, k.disabled_at, k.revoked_at,
        CASE WHEN NOT k.secret_hash = ANY(%s) THEN k.previous_expires_at END, o.id, o.uid, o.deleted_at,
        e.plan, e.may_call, e.reason, e.requests_per_minute, e.credits_ceiling - e.credits_used, e.overage_allowed,
        e.spend_cap_reached, COALESCE(u.is_active AND u.deleted_at IS NULL, true),
-       m.id IS NOT NULL OR k.created_by_id IS NULL
+       m.id IS NOT NULL OR k.created_by_id IS NULL,
+       CASE WHEN k.user_id IS NOT NULL AND NOT EXISTS (
+           SELECT FROM otp_totp_totpdevice d WHERE d.user_id = k.user_id AND d.confirmed
+       ) THEN o.two_factor_required_from END
 FROM accounts_apikey k
 JOIN accounts_organization o ON o.id = k.organization_id
 JOIN usage_entitlement e ON e.organization_id = o.id
@@ -68,6 +72,7 @@ class _Found:
     spend_cap_reached: bool
     owner_is_active: bool
     maker_is_member: bool
+    shut_out_from: datetime | None
 
 
 def verify(plaintext: str, *, cost: Decimal, ip: str | None, now: datetime) -> dict[str, Any]:
@@ -121,6 +126,8 @@ def _refusal(found: _Found, cost: Decimal, ip: str | None, now: datetime) -> str
     if not found.may_call:
         return "SUSPENDED"
     if not (found.owner_is_active and found.maker_is_member) or Scope.JOBS not in found.scopes:
+        return "FORBIDDEN"
+    if found.shut_out_from is not None and found.shut_out_from <= now:
         return "FORBIDDEN"
     if found.allowed_ips and not networks.contain(found.allowed_ips, ip):
         return "FORBIDDEN"
