@@ -87,6 +87,16 @@ def test_a_session_is_known_by_whichever_door_it_came(client: Client, owner: Use
     assert sessions.of(owner).get().session_key == client.session.session_key
 
 
+def test_one_browser_may_change_hands(owner: User, outsider: User) -> None:
+    browser = signed_in(owner)
+
+    browser.force_login(outsider)
+    browser.get("/me/")
+
+    assert sessions.of(outsider).get().session_key == browser.session.session_key
+    assert not sessions.of(owner).exists()
+
+
 def test_a_browser_that_says_too_much_is_no_trouble(owner: User) -> None:
     browser = signed_in(owner, "x" * 5000 + "\x01")
 
