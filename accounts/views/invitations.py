@@ -62,7 +62,7 @@ def decline_invitation(request: HttpRequest, token: str) -> HttpResponse:
     return render(
         request,
         "accounts/decline_invitation.html",
-        {"invitation": found, "declined": request.method == "POST"},
+        {"invitation": found, "token": token, "declined": request.method == "POST"},
     )
 
 

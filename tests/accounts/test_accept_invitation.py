@@ -148,7 +148,7 @@ def sign_up(client: Client, link: str, email: str) -> str:
     assert b'value="noor@example.com"' in form.content
     response = client.post(
         f"/accounts/signup/?next={link}",
-        {"name": "Noor", "email": email, "password1": PASSWORD, "password2": PASSWORD, "next": link},
+        {"name": "Noor", "email": email, "password1": PASSWORD, "next": link},
     )
     assert response.status_code == 302, response.content.decode()
     return str(response["Location"])
