@@ -41,6 +41,20 @@ def no_leases() -> None:
 
 
 @pytest.fixture
+def questions(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What limits ask Redis from here on."""
+    asked: list[object] = []
+    ask = limits._ask
+
+    def counted(limits_asked: Any) -> Any:
+        asked.append(limits_asked)
+        return ask(limits_asked)
+
+    monkeypatch.setattr(limits, "_ask", counted)
+    return asked
+
+
+@pytest.fixture
 def redis_down(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[None]:
     """Nobody listens where Redis should be."""
 

@@ -1,5 +1,6 @@
 """Every verdict on a key, and the limits behind two of them."""
 
+import hashlib
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -8,11 +9,13 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
-from accounts import keys
+from accounts import keys, prepared
 from accounts.audit import Actor
 from accounts.models import ApiKey, Membership, Organization, User
 from usage import limits
+from usage import verify as verification
 from usage.models import Entitlement
 
 URL = "/api/v1/gateway/verify"
@@ -135,6 +138,129 @@ def test_the_key_of_a_maker_who_left_is_forbidden(
     assert verify(secret)["code"] == "FORBIDDEN"
 
 
+@pytest.mark.parametrize(
+    ("ip", "code"),
+    [
+        ("192.0.2.7", "VALID"),
+        ("::ffff:192.0.2.7", "VALID"),
+        ("2001:db8::5", "VALID"),
+        ("192.0.3.7", "FORBIDDEN"),
+        ("2001:db9::5", "FORBIDDEN"),
+        (None, "FORBIDDEN"),
+    ],
+)
+def test_a_key_with_networks_is_for_calls_from_there(
+    verify: Verify, organization: Organization, ip: str | None, code: str
+) -> None:
+    _, secret = keys.create_organization_key(
+        organization=organization, name="x", actor=None, allowed_ips=["192.0.2.0/24", "2001:db8::/64"]
+    )
+
+    assert verify(secret, ip=ip)["code"] == code
+
+
+def test_networks_count_from_the_moment_they_are_set(
+    verify: Verify, organization_key: tuple[ApiKey, str]
+) -> None:
+    key, secret = organization_key
+    assert verify(secret, ip="192.0.2.7")["valid"]
+
+    keys.update(key=key, changes={"allowed_ips": ["198.51.100.1"]}, actor=None)
+
+    assert verify(secret, ip="192.0.2.7")["code"] == "FORBIDDEN"
+
+
+def test_a_rotated_keys_old_secret_expires_with_its_grace(
+    verify: Verify, organization_key: tuple[ApiKey, str]
+) -> None:
+    key, old = organization_key
+    new = keys.rotate(key=key, grace=keys.GRACES["1 hour"], actor=None)
+    during = verify(old), verify(new)
+
+    keys.end_grace(key=key, actor=None)
+
+    assert [answer["code"] for answer in during] == ["VALID", "VALID"]
+    assert {answer["api_key_id"] for answer in during} == {key.uid}
+    assert (verify(old)["code"], verify(new)["code"]) == ("EXPIRED", "VALID")
+
+
+def test_a_key_rotated_away_at_once_has_expired(verify: Verify, organization_key: tuple[ApiKey, str]) -> None:
+    keys.rotate(key=organization_key[0], grace=keys.GRACES["now"], actor=None)
+
+    assert verify(organization_key[1])["code"] == "EXPIRED"
+
+
+def test_a_key_switched_off_and_on_works_again(verify: Verify, organization_key: tuple[ApiKey, str]) -> None:
+    key, secret = organization_key
+    keys.disable(key=key, actor=None)
+    assert verify(secret)["code"] == "DISABLED"
+
+    keys.enable(key=key, actor=None)
+
+    assert verify(secret)["code"] == "VALID"
+
+
+def test_the_keys_of_a_deleted_organization_are_revoked(
+    verify: Verify, organization_key: tuple[ApiKey, str], personal_key: tuple[ApiKey, str]
+) -> None:
+    Organization.objects.update(deleted_at=timezone.now())
+
+    assert {verify(secret)["code"] for _, secret in (organization_key, personal_key)} == {"REVOKED"}
+
+
+@pytest.mark.parametrize("fields", [{"is_active": False}, {"deleted_at": timezone.now()}])
+def test_the_personal_key_of_somebody_gone_is_forbidden(
+    verify: Verify, personal_key: tuple[ApiKey, str], fields: dict[str, Any]
+) -> None:
+    User.objects.update(**fields)
+
+    assert verify(personal_key[1])["code"] == "FORBIDDEN"
+
+
+def test_an_imported_key_is_verified_like_any_other(verify: Verify, organization: Organization) -> None:
+    sha256 = hashlib.sha256(b"sk_live_4242424242424242").hexdigest()
+    keys.create_imported_key(organization=organization, sha256=sha256, name="legacy", actor=None)
+
+    assert verify("sk_live_4242424242424242")["code"] == "VALID"
+    assert verify(sha256)["code"] == "NOT_FOUND"
+
+
+def test_a_budget_that_is_used_up_refuses_until_its_month_ends(
+    verify: Verify, organization_key: tuple[ApiKey, str]
+) -> None:
+    ApiKey.objects.update(budget_reached_until=timezone.now() + timedelta(days=3))
+    before = verify(organization_key[1])["code"]
+
+    ApiKey.objects.update(budget_reached_until=timezone.now())
+
+    assert (before, verify(organization_key[1])["code"]) == ("BUDGET_EXCEEDED", "VALID")
+
+
+def test_one_query_answers_whatever_the_key_is_given(
+    organization: Organization, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    _, secret = keys.create_organization_key(
+        organization=organization,
+        name="x",
+        actor=None,
+        allowed_ips=["192.0.2.0/24"],
+        requests_per_minute=5,
+        monthly_credit_budget=Decimal(5),
+    )
+    asked: list[object] = []
+    fetch = prepared.fetch
+
+    def counted(*query: Any) -> list[Any]:
+        asked.append(query)
+        return fetch(*query)
+
+    with django_assert_num_queries(0), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepared, "fetch", counted)
+        answer = verification.verify(secret, cost=Decimal(0), ip="192.0.2.1", now=timezone.now())
+
+    assert (answer["code"], len(asked)) == ("VALID", 1)
+
+
 @pytest.mark.parametrize(("left", "cost"), [(0, None), (-5, None), (3, 4), (0, 0)])
 def test_without_the_credits_the_key_is_refused(
     verify: Verify,
@@ -203,6 +329,44 @@ def test_the_limit_is_the_organizations_and_not_the_keys(
         verify(organization_key[1])
 
     assert verify(second)["code"] == "RATE_LIMITED"
+
+
+def test_a_keys_own_limit_holds_beside_the_organizations(
+    verify: Verify, organization: Organization, organization_key: tuple[ApiKey, str]
+) -> None:
+    _, limited = keys.create_organization_key(
+        organization=organization, name="limited", actor=None, requests_per_minute=2
+    )
+
+    answers = [verify(limited) for _ in range(4)]
+
+    assert [answer["code"] for answer in answers] == ["VALID"] * 2 + ["RATE_LIMITED"] * 2
+    assert [answer["rate_limit"]["limit"] for answer in answers] == [2] * 4
+    assert [answer["rate_limit"]["remaining"] for answer in answers] == [1, 0, 0, 0]
+    # What the key was refused took nothing from the others.
+    assert verify(organization_key[1])["rate_limit"]["remaining"] == 7
+
+
+def test_the_organizations_limit_is_told_where_it_is_the_tighter_one(
+    verify: Verify, organization: Organization, organization_key: tuple[ApiKey, str]
+) -> None:
+    _, wide = keys.create_organization_key(
+        organization=organization, name="wide", actor=None, requests_per_minute=500
+    )
+
+    assert verify(wide)["rate_limit"]["limit"] == 10
+
+
+def test_both_limits_cost_one_question_to_redis(
+    verify: Verify, organization: Organization, questions: list[object]
+) -> None:
+    _, limited = keys.create_organization_key(
+        organization=organization, name="limited", actor=None, requests_per_minute=2
+    )
+
+    verify(limited)
+
+    assert len(questions) == 1
 
 
 def test_a_refused_call_takes_nothing_from_the_limit(
