@@ -196,9 +196,9 @@ def add_gateway(result: Json, **options: object) -> Json:
             "operationId": "verify_key",
             "summary": "Verify a key",
             "description": "Whether a customer's key may call now, and if not, why. When the code is NOT_FOUND, "
-            "the rest is null. `cost` is in credits; it is checked, not reserved. `ip` is where the customer's call came "
-            "from: a key that is kept to certain networks is FORBIDDEN without it. `rate_limit` tells of the organization's "
-            "limit or the key's own, whichever has less left.",
+            "the rest is null. `cost` is in credits; it is checked, not reserved. `ip` is where the customer's call "
+            "came from: a key that is kept to certain networks is FORBIDDEN without it. `rate_limit` tells of the "
+            "organization's limit or the key's own, whichever has less left.",
             "tags": ["gateway"],
             "security": [{"ApiKey": []}],
             "requestBody": {
