@@ -61,7 +61,7 @@ GROUPS = {
     "member": "Members",
     "invitation": "Invitations",
     "ownership": "Ownership",
-    "organization": "Organization and settings",
+    "organization": "Organization",
     "endpoint": "Webhook endpoints",
     "entitlement": "Plan",
 }
@@ -99,9 +99,10 @@ class Change:
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """What changed, value by value; empty where there was nothing."""
+    """What changed, value by value; empty where there was nothing, and left out where there was nothing at all."""
     names = dict.fromkeys([*before, *after])
-    return [Change(_words(name), _text(before.get(name)), _text(after.get(name))) for name in names]
+    found = [Change(_words(name), _text(before.get(name)), _text(after.get(name))) for name in names]
+    return [change for change in found if change.before or change.after]
 
 
 def _words(name: str) -> str:

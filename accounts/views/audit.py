@@ -25,13 +25,13 @@ class FiltersForm(forms.Form):
         label="Who",
         required=False,
         max_length=254,
-        widget=forms.TextInput(attrs={"placeholder": "name or id"}),
+        widget=forms.TextInput(attrs={"placeholder": "name or id", "size": 12}),
     )
     target = forms.CharField(
         label="Id of what changed",
         required=False,
         max_length=64,
-        widget=forms.TextInput(attrs={"placeholder": "key_… or usr_…"}),
+        widget=forms.TextInput(attrs={"placeholder": "key_… or usr_…", "size": 14}),
     )
     since = forms.DateField(label="From", required=False, widget=forms.DateInput(attrs={"type": "date"}))
     until = forms.DateField(label="To", required=False, widget=forms.DateInput(attrs={"type": "date"}))
