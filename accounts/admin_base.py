@@ -28,7 +28,7 @@ M = TypeVar("M", bound=Model)
 Parent = TypeVar("Parent", bound=Model)
 
 # Fields that a filter in the address (`?key__startswith=a`) could otherwise spell out letter by letter.
-SECRET_FIELDS = frozenset({"password", "secret_hash", "key", "stored_secret"})
+SECRET_FIELDS = frozenset({"password", "secret_hash", "token_hash", "key", "stored_secret"})
 
 
 def colleague(request: HttpRequest) -> User:

@@ -12,6 +12,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "accounts.organization": "apartment",
         "accounts.user": "person",
         "accounts.membership": "groups",
+        "accounts.invitation": "forward_to_inbox",
         "accounts.apikey": "key",
     },
     "Usage": {

@@ -1,0 +1,101 @@
+"""Invitations in the back office: found, sent again, taken back."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+
+from accounts import invitations
+from accounts.access import actor_of
+from accounts.admin_base import ReadOnlyAdmin, colleague
+from accounts.models import Invitation
+
+STATE_COLORS = {
+    "pending": "info",
+    "accepted": "success",
+    "declined": "warning",
+    "expired": "warning",
+    "revoked": "danger",
+}
+
+
+@admin.register(Invitation)
+class InvitationAdmin(ReadOnlyAdmin[Invitation]):
+    """Where a letter never arrived, staff send it again, or take the invitation back. They see no link."""
+
+    list_display = ("email", "organization", "role", "colored_state", "invited_by", "sent_at", "expires_at")
+    list_filter = ("role",)
+    list_select_related = ("organization", "invited_by")
+    search_fields = ("email", "=uid", "organization__name", "=organization__uid")
+    search_help_text = "E-mail address, id (inv_…), or an organization's name or id (org_…)"
+    ordering = ("-id",)
+    fields = (
+        "email",
+        "organization",
+        "role",
+        "colored_state",
+        "uid",
+        "invited_by",
+        "created_at",
+        "sent_at",
+        "expires_at",
+        "accepted_at",
+        "accepted_by",
+        "declined_at",
+        "revoked_at",
+    )
+    actions_detail = ("resend", "revoke")
+
+    @display(description="state", label=STATE_COLORS)  # type: ignore[untyped-decorator]
+    def colored_state(self, invitation: Invitation) -> str:
+        return invitation.state
+
+    def has_open_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return colleague(request).has_perm("accounts.change_invitation") and (
+            object_id is None or Invitation.objects.open().filter(pk=object_id).exists()
+        )
+
+    @action(  # type: ignore[untyped-decorator]
+        description="Send again",
+        permissions=["open"],
+        dialog={
+            "title": "Send this invitation again?",
+            "description": "A new link works for 7 days, and the one before no longer does.",
+            "form_class": None,
+            "form_submit_text": "Send",
+        },
+    )
+    def resend(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        invitation = get_object_or_404(Invitation.objects.select_related("organization"), pk=object_id)
+        try:
+            if invitations.resend(invitation=invitation, actor=actor_of(request)):
+                messages.success(request, f"A new link is on its way to {invitation}.")
+        except invitations.TooMany as refusal:
+            messages.error(request, str(refusal))
+        return _back_to(invitation)
+
+    @action(  # type: ignore[untyped-decorator]
+        description="Revoke",
+        permissions=["open"],
+        variant=ActionVariant.DANGER,
+        dialog={
+            "title": "Revoke this invitation?",
+            "description": "Its link no longer works. A member can send a new one.",
+            "form_class": None,
+            "form_submit_text": "Revoke",
+        },
+    )
+    def revoke(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        invitation = get_object_or_404(Invitation.objects.select_related("organization"), pk=object_id)
+        invitations.revoke(invitation=invitation, actor=actor_of(request))
+        messages.success(request, f"The invitation of {invitation} is revoked.")
+        return _back_to(invitation)
+
+
+def _back_to(invitation: Invitation) -> HttpResponse:
+    address = reverse("admin:accounts_invitation_change", args=[invitation.pk])
+    return HttpResponse(headers={"HX-Redirect": address})
