@@ -27,6 +27,10 @@ class SignUpForm(SignupForm):  # type: ignore[misc]
     field_order = ("name", "email", "password1")
     account_already_exists: bool
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password1"].help_text = "At least 10 characters, and not what others use, too."
+
     def try_save(self, request: HttpRequest) -> tuple[User | None, HttpResponse | None]:
         if self.account_already_exists:
             make_password(self.cleaned_data["password1"])  # so that it takes as long
