@@ -48,7 +48,7 @@ def take_at_once(name: str, *, limit: int, processes: int, times: int) -> int:
 
 @pytest.fixture
 def frozen_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time stands still in Redis, so that nothing is earned back or forgotten, and what is let through can be counted."""
+    """Time stands still in Redis: nothing is earned back or forgotten, and what is let through can be counted."""
     still = limits._GCRA.replace("redis.call('TIME')", "{1790000000, 0}")
     still = re.sub(r", 'PX', math.ceil\(.*\) \+ 1\)", ")", still)
     assert "TIME" not in still and "PX" not in still
