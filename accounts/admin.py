@@ -3,23 +3,23 @@ from typing import Any
 from allauth.account.admin import EmailAddressAdmin as AllauthEmailAddressAdmin
 from allauth.account.models import EmailAddress
 from django.contrib import admin, messages
-from django.contrib.admin.views.main import SEARCH_VAR
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.decorators import action, display
-from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm
 
-from accounts import audit, keys, organizations, passwords, secrets, sessions, two_factor
+from accounts import audit, organizations, passwords, sessions, two_factor
+from accounts import invitation_admin as invitation_admin  # it registers invitations'
+from accounts import key_admin as key_admin  # it registers the keys'
 from accounts.access import actor_of
 from accounts.admin_base import (
     BigTableAdmin,
@@ -31,8 +31,6 @@ from accounts.admin_base import (
     json_block,
 )
 from accounts.models import ApiKey, AuditEntry, Membership, Organization, User
-
-STATE_COLORS = {"active": "success", "disabled": "warning", "expired": "warning", "revoked": "danger"}
 
 
 class MembershipsOfUser(ReadOnlyInline[Membership, User]):
@@ -252,81 +250,6 @@ class MembershipAdmin(ReadOnlyAdmin[Membership]):
     search_help_text = "E-mail address, or an organization's name or id (org_…)"
     ordering = ("-id",)
     fields = ("user", "organization", "role", "created_at")
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
-    """Keys are made by functions that show them once; here they are found and revoked."""
-
-    list_display = ("name", "masked", "kind", "colored_state", "organization", "user", "created_at")
-    list_filter = ("kind", "environment")
-    list_select_related = ("organization", "user")
-    search_fields = ("name", "=uid", "^prefix", "=last_four", "organization__name", "user__email")
-    search_help_text = "Name, id (key_…), first or last characters, owner, or a whole key (found by its hash)"
-    ordering = ("-id",)
-    fields = (
-        "name",
-        "masked",
-        "colored_state",
-        "kind",
-        "organization",
-        "user",
-        "environment",
-        "scope_list",
-        "uid",
-        "created_by",
-        "created_at",
-        "expires_at",
-        "disabled_at",
-        "revoked_at",
-        "pepper_id",
-    )
-    actions_detail = ("revoke",)
-
-    @display(description="state", label=STATE_COLORS)  # type: ignore[untyped-decorator]
-    def colored_state(self, key: ApiKey) -> str:
-        return key.state
-
-    @admin.display(description="scopes")
-    def scope_list(self, key: ApiKey) -> str:
-        return ", ".join(key.scopes)
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Answer a pasted key with its page, so that the key stays neither in the address bar nor in links."""
-        pasted = request.GET.get(SEARCH_VAR, "").strip()
-        if secrets.is_well_formed(pasted):
-            key = ApiKey.objects.with_secret(pasted).first()
-            if key:
-                return redirect("admin:accounts_apikey_change", key.pk)
-            messages.warning(
-                request, "There is no such key. It is well-formed, but nobody was ever given it."
-            )
-            return redirect("admin:accounts_apikey_changelist")
-        return super().changelist_view(request, extra_context)
-
-    def has_revoke_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return colleague(request).has_perm("accounts.change_apikey") and (
-            object_id is None or ApiKey.objects.filter(pk=object_id, revoked_at=None).exists()
-        )
-
-    @action(  # type: ignore[untyped-decorator]
-        description="Revoke",
-        permissions=["revoke"],
-        variant=ActionVariant.DANGER,
-        dialog={
-            "title": "Revoke this key?",
-            "description": "Calls made with it fail from now on. It cannot be brought back.",
-            "form_class": None,
-            "form_submit_text": "Revoke",
-        },
-    )
-    def revoke(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        key = get_object_or_404(ApiKey.objects.select_related("organization"), pk=object_id)
-        keys.revoke(key=key, actor=actor_of(request))
-        messages.success(request, f"{key} is revoked.")
-        return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_apikey_change", args=[key.pk])})
 
 
 class ActionFilter(admin.SimpleListFilter):

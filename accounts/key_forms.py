@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.core.files import File
 from django.utils import timezone
 
 from accounts import keys, networks
@@ -36,6 +37,11 @@ SCOPE_SENTENCES = {
     Scope.BILLING: "Read invoices and manage the subscription.",
     Scope.OWNERSHIP: "Transfer or delete the organization.",
 }
+
+
+def validate_file_size(file: File[bytes]) -> None:
+    if file.size > LARGEST_FILE:
+        raise ValidationError("This file is larger than 5 MB: send it in parts.")
 
 
 class ApiKeyForm(forms.Form):
@@ -211,7 +217,9 @@ class LeakForm(forms.Form):
         widget=ForgetfulTextarea(attrs={"rows": 8, "spellcheck": "false", "autocomplete": "off"}),
         help_text="A key, or whatever holds it: we find keys in any text.",
     )
-    file = forms.FileField(label="Or upload a file", required=False, help_text="Up to 5 MB.")
+    file = forms.FileField(
+        label="Or upload a file", required=False, validators=[validate_file_size], help_text="Up to 5 MB."
+    )
     place = forms.CharField(
         label="Where it was found",
         max_length=200,
@@ -220,12 +228,6 @@ class LeakForm(forms.Form):
         help_text="Such as a repository, a ticket or a website.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
-
-    def clean_file(self) -> Any:
-        file = self.cleaned_data["file"]
-        if file and file.size > LARGEST_FILE:
-            raise ValidationError("This file is larger than 5 MB: upload it in parts.")
-        return file
 
     def clean(self) -> dict[str, Any]:
         if not self.errors and not self.cleaned_data["text"] and not self.cleaned_data["file"]:

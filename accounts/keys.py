@@ -291,14 +291,14 @@ def create_personal_key(
 
 @transaction.atomic
 def create_service_key(
-    *, name: str, scopes: list[str] | None = None, actor: Actor | None = None
+    *, name: str, scopes: list[str] | None = None, actor: Actor | None = None, uid: str | None = None
 ) -> tuple[ApiKey, str]:
-    """Make a key for the operator's own data plane. Returns it with its secret, which is not kept."""
+    """Make a key for the operator's own data plane. Otherwise as `create_organization_key`."""
     fields = {"name": name, "scopes": ServicePermission.values if scopes is None else scopes}
     return _create(
         word=ApiKey.Kind.SERVICE,
         actor=actor,
-        uid=None,
+        uid=uid,
         cleaned=_clean(fields, ApiKey.Kind.SERVICE),
         kind=ApiKey.Kind.SERVICE,
     )

@@ -1,9 +1,13 @@
+from datetime import timedelta
+from hashlib import sha256
+
 import pytest
 from django.test import Client
 from django.urls import reverse
 
 from accounts import audit, keys, secrets
 from accounts.audit import Actor
+from accounts.authentication import usable_key
 from accounts.models import ApiKey, AuditEntry, Organization, User
 
 LIST = "/admin/accounts/apikey/"
@@ -60,11 +64,44 @@ def test_a_keys_page_shows_neither_its_secret_nor_the_hash(
     assert key.secret_hash not in page
 
 
-def test_there_is_no_form_to_make_or_change_a_key(back_office: Client, key: ApiKey) -> None:
-    add, change = reverse("admin:accounts_apikey_add"), reverse("admin:accounts_apikey_change", args=[key.pk])
+def test_there_is_no_form_to_change_a_key(back_office: Client, key: ApiKey) -> None:
+    change = reverse("admin:accounts_apikey_change", args=[key.pk])
 
-    assert back_office.get(add).status_code == 403
     assert back_office.post(change, {"name": "mine"}).status_code == 403
+
+
+def test_a_key_made_elsewhere_is_found_by_pasting_it_too(
+    back_office: Client, organization: Organization
+) -> None:
+    key, _ = keys.create_imported_key(
+        organization=organization, sha256=sha256(b"sk_live_old").hexdigest(), name="legacy", actor=None
+    )
+
+    response = back_office.get(LIST, {"q": "sk_live_old"})
+
+    assert response["Location"] == reverse("admin:accounts_apikey_change", args=[key.pk])
+
+
+def test_a_keys_page_shows_its_limits_and_a_rotation(back_office: Client, key: ApiKey) -> None:
+    old = key.last_four
+    keys.update(key=key, changes={"allowed_ips": ["203.0.113.0/24"], "requests_per_minute": 42}, actor=None)
+    keys.rotate(key=key, grace=timedelta(hours=1), actor=None)
+
+    page = back_office.get(reverse("admin:accounts_apikey_change", args=[key.pk])).content.decode()
+
+    assert "203.0.113.0/24" in page
+    assert "42" in page
+    assert f"…{old} works until" in page
+
+
+def test_staff_disable_and_enable_a_key(back_office: Client, organization_key: tuple[ApiKey, str]) -> None:
+    key, secret = organization_key
+
+    back_office.post(reverse("admin:accounts_apikey_disable", args=[key.pk]), {"_form_submitted": "True"})
+    assert usable_key(secret) is None
+
+    back_office.post(reverse("admin:accounts_apikey_enable", args=[key.pk]), {"_form_submitted": "True"})
+    assert usable_key(secret) == key
 
 
 def test_asking_to_revoke_changes_nothing_yet(back_office: Client, key: ApiKey) -> None:

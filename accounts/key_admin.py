@@ -1,0 +1,375 @@
+"""API keys in the back office: found, stopped, made for the data plane, and taken in from elsewhere."""
+
+from io import StringIO
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import SEARCH_VAR
+from django.core import signing
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import require_http_methods, require_POST
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminFileFieldWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from accounts import key_import, keys, leaked_keys, secrets
+from accounts.access import actor_of
+from accounts.admin_base import ReadOnlyAdmin, colleague, plain_number
+from accounts.ids import new_uid
+from accounts.key_forms import ForgetfulTextarea, LeakForm, validate_file_size
+from accounts.leaked_keys import Leak
+from accounts.models import ApiKey
+from accounts.names import validate_name
+from accounts.permissions import ServicePermission
+
+STATE_COLORS = {"active": "success", "disabled": "warning", "expired": "warning", "revoked": "danger"}
+# How long what was found may wait to be confirmed, in seconds.
+CONFIRM_WITHIN = 3600
+FAULTS_SHOWN = 50
+
+
+class ServiceKeyForm(forms.Form):
+    name = forms.CharField(
+        max_length=80,
+        validators=[validate_name],
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+        help_text="What will use it, such as “parser fleet”.",
+    )
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope.value, scope.value) for scope in ServicePermission],
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="What it may do. Choose no more than it needs.",
+    )
+
+
+class _ForgetfulTextarea(ForgetfulTextarea, UnfoldAdminTextareaWidget):  # type: ignore[misc]
+    """The same in the admin's look."""
+
+
+class StaffLeakForm(LeakForm):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.fields["text"].widget = _ForgetfulTextarea(attrs={"spellcheck": "false", "autocomplete": "off"})
+        self.fields["file"].widget = UnfoldAdminFileFieldWidget()
+        self.fields["place"].widget = UnfoldAdminTextInputWidget(attrs={"maxlength": 200})
+
+
+class ImportForm(forms.Form):
+    file = forms.FileField(
+        label="CSV file",
+        validators=[validate_file_size],
+        widget=UnfoldAdminFileFieldWidget,
+        help_text=f"In UTF-8, up to 5 MB, with the columns {', '.join(key_import.REQUIRED)}, and any of "
+        f"{', '.join(key_import.OPTIONAL)}.",
+    )
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
+    """Customers make their keys on their own pages; those of the data plane are made here. Each is shown once."""
+
+    list_display = (
+        "name",
+        "masked",
+        "kind",
+        "colored_state",
+        "organization",
+        "user",
+        "last_used_at",
+        "created_at",
+    )
+    list_filter = ("kind", "environment")
+    list_select_related = ("organization", "user")
+    search_fields = ("name", "=uid", "^prefix", "=last_four", "organization__name", "user__email")
+    search_help_text = "Name, id (key_…), first or last characters, owner, or a whole key (found by its hash)"
+    ordering = ("-id",)
+    fields = (
+        "name",
+        "masked",
+        "colored_state",
+        "kind",
+        "organization",
+        "user",
+        "environment",
+        "scope_list",
+        "uid",
+        "created_by",
+        "created_at",
+        "last_used_at",
+        "expires_at",
+        "networks",
+        "requests_per_minute",
+        "budget",
+        "rotated_at",
+        "old_secret",
+        "disabled_at",
+        "revoked_at",
+        "pepper_id",
+    )
+    actions_list = ("leaked", "import_keys")
+    actions_detail = ("disable", "enable", "revoke")
+
+    @display(description="state", label=STATE_COLORS)  # type: ignore[untyped-decorator]
+    def colored_state(self, key: ApiKey) -> str:
+        return key.state
+
+    @admin.display(description="scopes")
+    def scope_list(self, key: ApiKey) -> str:
+        return ", ".join(key.scopes)
+
+    @admin.display(description="allowed from")
+    def networks(self, key: ApiKey) -> str:
+        return ", ".join(key.allowed_ips) or "anywhere"
+
+    @admin.display(description="credits a month")
+    def budget(self, key: ApiKey) -> str:
+        return plain_number(key.monthly_credit_budget)
+
+    @admin.display(description="old secret")
+    def old_secret(self, key: ApiKey) -> str:
+        if not key.is_in_grace:
+            return "–"
+        return f"…{key.previous_last_four} works until {key.previous_expires_at:%Y-%m-%d %H:%M:%S} UTC"
+
+    def get_urls(self) -> list[URLPattern]:
+        revoke_leaked = path(
+            "leaked/revoke/",
+            self.admin_site.admin_view(self.revoke_leaked),
+            name="accounts_apikey_revoke_leaked",
+        )
+        return [revoke_leaked, *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Answer a pasted key with its page, so that the key stays neither in the address bar nor in links."""
+        pasted = request.GET.get(SEARCH_VAR, "").strip()
+        if key := ApiKey.objects.with_secret(pasted).first():
+            return redirect("admin:accounts_apikey_change", key.pk)
+        if secrets.is_well_formed(pasted):
+            messages.warning(
+                request, "There is no such key. It is well-formed, but nobody was ever given it."
+            )
+            return redirect("admin:accounts_apikey_changelist")
+        return super().changelist_view(request, extra_context)
+
+    # ── Keys of the data plane ───────────────────────────────────────────────────────────────────────────────
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return colleague(request).has_perm("accounts.add_apikey")
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Make a service key and show it, in this answer and never again. Sent twice, the form makes one key."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = ServiceKeyForm(request.POST if request.method == "POST" else None)
+        uid = _form_uid(request)
+        if request.method == "POST" and form.is_valid():
+            try:
+                key, secret = keys.create_service_key(**form.cleaned_data, actor=actor_of(request), uid=uid)
+            except keys.AlreadyCreated:
+                messages.warning(
+                    request,
+                    "This form has made its key already, and it is not shown a second time. If nobody copied it, "
+                    "revoke it and make another.",
+                )
+                return redirect("admin:accounts_apikey_changelist")
+            return self._page(
+                request, "shown_once", title=f"The service key “{key.name}”", key=key, secret=secret
+            )
+        return self._page(
+            request,
+            "form",
+            title="Add a service key",
+            lead="For the operator's own API servers. Customers make theirs on their own pages. The key is shown once.",
+            form=form,
+            hidden={"form": _signer(request).sign(uid)},
+            submit="Create key",
+        )
+
+    # ── One key ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def has_revoke_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return self._may_change(request, object_id, revoked_at=None)
+
+    def has_disable_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return self._may_change(request, object_id, revoked_at=None, disabled_at=None)
+
+    def has_enable_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return self._may_change(request, object_id, revoked_at=None, disabled_at__isnull=False)
+
+    def _may_change(self, request: HttpRequest, object_id: str | None, **state: Any) -> bool:
+        return colleague(request).has_perm("accounts.change_apikey") and (
+            object_id is None or ApiKey.objects.filter(pk=object_id, **state).exists()
+        )
+
+    @action(  # type: ignore[untyped-decorator]
+        description="Revoke",
+        permissions=["revoke"],
+        variant=ActionVariant.DANGER,
+        dialog={
+            "title": "Revoke this key?",
+            "description": "Calls made with it fail from now on. It cannot be brought back.",
+            "form_class": None,
+            "form_submit_text": "Revoke",
+        },
+    )
+    def revoke(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        key = _key(object_id)
+        keys.revoke(key=key, actor=actor_of(request))
+        messages.success(request, f"{key} is revoked.")
+        return _back_to(key)
+
+    @action(  # type: ignore[untyped-decorator]
+        description="Disable",
+        permissions=["disable"],
+        dialog={
+            "title": "Disable this key?",
+            "description": "Calls made with it fail until it is enabled again.",
+            "form_class": None,
+            "form_submit_text": "Disable",
+        },
+    )
+    def disable(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        key = _key(object_id)
+        keys.disable(key=key, actor=actor_of(request))
+        messages.success(request, f"{key} is {key.state}.")
+        return _back_to(key)
+
+    @action(  # type: ignore[untyped-decorator]
+        description="Enable",
+        permissions=["enable"],
+        dialog={
+            "title": "Enable this key?",
+            "description": "Calls made with it succeed again.",
+            "form_class": None,
+            "form_submit_text": "Enable",
+        },
+    )
+    def enable(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        key = _key(object_id)
+        keys.enable(key=key, actor=actor_of(request))
+        messages.success(request, f"{key} is {key.state}.")
+        return _back_to(key)
+
+    # ── Leaked keys ──────────────────────────────────────────────────────────────────────────────────────────
+
+    @action(description="Leaked keys", permissions=["revoke"], icon="key_off")  # type: ignore[untyped-decorator]
+    @method_decorator(require_http_methods(["GET", "POST"]))
+    def leaked(self, request: HttpRequest) -> HttpResponse:
+        """Find keys of all organizations in a text, and show them to be confirmed. The text is in no answer."""
+        form = StaffLeakForm(request.POST, request.FILES) if request.method == "POST" else StaffLeakForm()
+        if request.method == "POST" and form.is_valid():
+            search = leaked_keys.search(form.all_text())
+            place = form.cleaned_data["place"]
+            found = [(leak.key.uid, leak.last_four) for leak in search.leaks]
+            return self._page(
+                request,
+                "leaked",
+                title="Leaked keys: what was found",
+                search=search,
+                place=place,
+                hidden={"found": signing.dumps([found, place], salt=_leaks_salt(request), compress=True)},
+            )
+        return self._page(
+            request,
+            "form",
+            title="Leaked keys",
+            lead="Paste a key, or a whole file or log. Nothing is revoked before you have seen what was found.",
+            form=form,
+            submit="Find keys",
+        )
+
+    @method_decorator(require_POST)
+    def revoke_leaked(self, request: HttpRequest) -> HttpResponse:
+        """Revoke what was found and confirmed."""
+        if not self.has_revoke_permission(request):
+            raise PermissionDenied
+        try:
+            found, place = signing.loads(
+                request.POST.get("found", ""), salt=_leaks_salt(request), max_age=CONFIRM_WITHIN
+            )
+        except signing.BadSignature as error:
+            raise BadRequest("This was not found here, or long ago: search again.") from error
+        by_uid = ApiKey.objects.select_related("organization", "user", "created_by").in_bulk(
+            [uid for uid, _ in found], field_name="uid"
+        )
+        leaks = [Leak(by_uid[uid], last_four) for uid, last_four in found if uid in by_uid]
+        ended = [(leak, leaked_keys.end(leak, place=place, actor=actor_of(request))) for leak in leaks]
+        return self._page(request, "leaked", title="Leaked keys: what was done", ended=ended, place=place)
+
+    # ── Keys made elsewhere ──────────────────────────────────────────────────────────────────────────────────
+
+    @action(description="Import keys", permissions=["add"], icon="upload")  # type: ignore[untyped-decorator]
+    @method_decorator(require_http_methods(["GET", "POST"]))
+    def import_keys(self, request: HttpRequest) -> HttpResponse:
+        form = ImportForm(request.POST, request.FILES) if request.method == "POST" else ImportForm()
+        if request.method == "POST" and form.is_valid():
+            try:
+                text = form.cleaned_data["file"].read().decode("utf-8-sig")
+                imported = key_import.import_keys(StringIO(text), actor=actor_of(request))
+            except UnicodeDecodeError:
+                form.add_error("file", "Nothing was imported: the file is not UTF-8.")
+            except key_import.Refused as refused:
+                rest = len(refused.faults) - FAULTS_SHOWN
+                more = [f"… and {rest} more."] if rest > 0 else []
+                form.add_error("file", ["Nothing was imported.", *refused.faults[:FAULTS_SHOWN], *more])
+            else:
+                messages.success(request, f"New keys: {imported.new}. Known before: {imported.known}.")
+                return redirect("admin:accounts_apikey_changelist")
+        return self._page(
+            request,
+            "form",
+            title="Import keys",
+            lead="Keys that customers had elsewhere work on here, by their SHA-256. All of a file comes in, or none.",
+            form=form,
+            submit="Import",
+        )
+
+    def _page(self, request: HttpRequest, template: str, **context: Any) -> HttpResponse:
+        form = context.get("form")
+        shared = self.admin_site.each_context(request) | {"opts": self.opts}
+        return render(
+            request,
+            f"admin/accounts/apikey/{template}.html",
+            shared | context,
+            status=400 if form and form.errors else 200,
+        )
+
+
+def _key(object_id: str) -> ApiKey:
+    return get_object_or_404(ApiKey.objects.select_related("organization"), pk=object_id)
+
+
+def _back_to(key: ApiKey) -> HttpResponse:
+    return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_apikey_change", args=[key.pk])})
+
+
+def _leaks_salt(request: HttpRequest) -> str:
+    return f"leaked keys found by {colleague(request).uid}"
+
+
+def _signer(request: HttpRequest) -> signing.Signer:
+    return signing.Signer(salt=f"a new service key by {colleague(request).uid}")
+
+
+def _form_uid(request: HttpRequest) -> str:
+    """The id of the key that this form is to make."""
+    if request.method != "POST":
+        return new_uid("key")
+    try:
+        return _signer(request).unsign(request.POST.get("form", ""))
+    except signing.BadSignature as error:
+        raise BadRequest("This form was not made here.") from error
