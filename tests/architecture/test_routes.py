@@ -1,105 +1,51 @@
-"""Every route says who may come in, and keeps everybody else out."""
+"""Every route says who may come in, and lets in exactly those, by the table of permissions."""
 
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
 import pytest
 from django.test import Client
-from django.urls import URLPattern, URLResolver, get_resolver
 from rest_framework.permissions import AllowAny
 from rest_framework.settings import api_settings
 
-from accounts.access import AnyKey, HasPermission
-from accounts.models import ApiKey, Organization, User
+from accounts import permissions
+from accounts.access import AnyCustomer, AnyKey, AnyPerson, HasPermission
+from accounts.models import User
 from accounts.permissions import Permission, Role, ServicePermission
+from tests.architecture.needs import NEEDS, needed
+from tests.architecture.records import records
+from tests.architecture.requests import ask, send
+from tests.architecture.routes import GUARDED, OF_THE_ADMIN, OURS, Route
+from tests.architecture.tenants import Tenant, own
 
-# Views of libraries, which guard themselves. Those of allauth are for anybody, or send strangers to sign in.
-LIBRARIES = ("allauth.", "django.contrib.admin.", "django.contrib.auth.", "unfold.")
-# What an address is filled with where it names something.
-SAMPLES = {"number": "1", "page": "1"}
-
-
-@dataclass(frozen=True)
-class Route:
-    path: str
-    view: Callable[..., Any]
-
-    @property
-    def is_of_the_admin(self) -> bool:
-        return self.path.startswith("admin/")
-
-    @property
-    def is_of_a_library(self) -> bool:
-        module = getattr(self.view, "view_class", self.view).__module__
-        return self.is_of_the_admin or module.startswith(LIBRARIES)
-
-    @property
-    def api_view(self) -> Any:
-        """The class of a view of the REST framework, or None."""
-        view_class = getattr(self.view, "cls", None) or getattr(self.view, "view_class", None)
-        return view_class if hasattr(view_class, "permission_classes") else None
-
-    @property
-    def access(self) -> object:
-        """What the view declares, or None."""
-        if self.api_view is None:
-            return getattr(self.view, "access", None)
-        if self.api_view.permission_classes == [HasPermission]:
-            return getattr(self.api_view, "permission", None)
-        [access] = self.api_view.permission_classes
-        return access
-
-    def address(self, **known: str) -> str:
-        def fill(argument: re.Match[str]) -> str:
-            name = argument[1].split(":")[-1]
-            return known.get(name) or SAMPLES.get(name, "sample")
-
-        return "/" + re.sub(r"<([^>]+)>", fill, self.path)
-
-
-def routes(patterns: Any = None, prefix: str = "") -> Iterator[Route]:
-    for pattern in patterns or get_resolver().url_patterns:
-        path = prefix + str(pattern.pattern)
-        if isinstance(pattern, URLResolver):
-            yield from routes(pattern.url_patterns, path)
-        else:
-            assert isinstance(pattern, URLPattern)
-            yield Route(path, pattern.callback)
-
-
-def of_ours(route: Route) -> bool:
-    return not route.is_of_a_library
-
-
-OURS = [route for route in routes() if of_ours(route)]
-OF_ORGANIZATIONS = [route for route in OURS if "organization_uid>" in route.path]
-API = [route for route in OURS if route.path.startswith("api/v1/")]
 PUBLIC = ("public", AllowAny)
-
-
-def each(chosen: list[Route]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("route", chosen, ids=lambda route: route.path)
+OF_PERSONS = ("signed_in", AnyCustomer, AnyKey, AnyPerson)
+CALLERS = ("anonymous", "outsider", "staff", *Role.values)
+# For whoever the organization is offered to, which is none of the callers.
+OF_SOMEBODY = "o/<slug:organization_uid>/team/transfer/accept/"
 
 
 def test_the_api_asks_for_permission_unless_a_view_says_otherwise() -> None:
     assert [HasPermission] == api_settings.DEFAULT_PERMISSION_CLASSES
 
 
-def test_there_are_routes_of_every_kind() -> None:
-    assert len(OF_ORGANIZATIONS) >= 5
-    assert len(API) >= 5
-    assert any(route.is_of_the_admin for route in routes())
+def test_each_route_declares_its_access() -> None:
+    undeclared = [
+        route.path
+        for route in OURS
+        if route.access not in (*PUBLIC, *OF_PERSONS)
+        and not isinstance(route.access, Permission | ServicePermission)
+    ]
+
+    assert undeclared == []
 
 
-@each(OURS)
-def test_each_route_declares_its_access(route: Route) -> None:
-    declared = route.access
+def test_what_is_of_an_organization_asks_for_a_permission() -> None:
+    unguarded = {
+        route.path for route in OURS if "organization_uid" in route.arguments and route not in GUARDED
+    }
 
-    assert declared in ("public", "signed_in", AllowAny, AnyKey) or isinstance(
-        declared, Permission | ServicePermission
-    )
+    # For whoever it is offered to, of whatever role.
+    assert unguarded == {"api/v1/organizations/<slug:organization_uid>/transfer/accept"}
 
 
 def test_what_is_public_is_so_on_purpose() -> None:
@@ -112,95 +58,129 @@ def test_what_is_public_is_so_on_purpose() -> None:
         "demo/mail/<str:file>/<int:number>/",
         "api/schema/",
         "api/docs/",
+        # Steps of signing in and up.
+        "accounts/code/",
+        "accounts/code/cancel/",
+        "accounts/confirm-email/resend/",
+        # Links in letters, for whoever holds them.
+        "email-change/<str:token>/",
+        "invitations/<str:token>/",
+        "invitations/<str:token>/decline/",
+        "unsubscribe/<str:token>/",
     }
 
 
-@each(OF_ORGANIZATIONS)
-def test_pages_of_an_organization_name_a_permission(route: Route) -> None:
-    assert isinstance(route.access, Permission)
+def test_the_table_says_of_each_route_what_it_needs() -> None:
+    routes = {route.path: route for route in GUARDED}
+
+    assert set(NEEDS) == set(routes), "Say in tests/architecture/needs.py what each route needs."
+    assert [path for path, route in routes.items() if not set(needed(route)) <= set(route.methods)] == []
+    assert [
+        path for path, route in routes.items() if route.is_of_the_api and list(needed(route)) != route.methods
+    ] == []
 
 
-@each([route for route in OURS if route not in API and route.access not in PUBLIC])
-def test_strangers_are_sent_to_sign_in(route: Route, client: Client, organization: Organization) -> None:
-    address = route.address(organization_uid=organization.uid)
-
-    for response in (client.get(address), client.post(address)):
-        assert response.status_code == 302
-        assert response["Location"].startswith("/accounts/login/")
-
-
-@each(API)
-def test_calls_without_a_key_get_401(route: Route, client: Client, db: None) -> None:
-    statuses = {client.get(route.address()).status_code, client.post(route.address()).status_code}
-
-    assert statuses <= {401, 405}
-    assert 401 in statuses
+def expected(route: Route, method: str, caller: str) -> str:
+    """What is to become of a call on an organization that only those by role are members of."""
+    if caller == "anonymous":
+        return "no key" if route.is_of_the_api else "sign in"
+    if caller not in Role.values:
+        return "refused" if route.is_of_the_api and "organization_uid" not in route.arguments else "not there"
+    if needed(route)[method] not in permissions.of_role(caller):
+        return "refused"
+    return "not there" if route.path == OF_SOMEBODY else "in"
 
 
-@each([route for route in API if isinstance(route.access, ServicePermission)])
-def test_the_gateway_is_closed_to_customers_keys(
-    route: Route, client: Client, organization_key: tuple[ApiKey, str]
+CALLS = {(route.path, method): route for route in GUARDED for method in needed(route)}
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_organizations_let_in_by_role(caller: str, here: Tenant, callers: Mapping[str, Client]) -> None:
+    query = f"?orgId={here.organization.uid}"
+
+    found = {
+        (path, method): ask(callers[caller], route, method, route.address(here.named) + query)
+        for (path, method), route in CALLS.items()
+    }
+
+    assert found == {
+        (path, method): expected(route, method, caller) for (path, method), route in CALLS.items()
+    }
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_whoever_is_not_let_in_changes_nothing(
+    caller: str, here: Tenant, callers: Mapping[str, Client]
 ) -> None:
-    response = client.post(route.address(), headers={"Authorization": f"Bearer {organization_key[1]}"})
+    query = f"?orgId={here.organization.uid}"
+    before = records()
 
-    assert response.status_code == 403
+    for (_, method), route in CALLS.items():
+        if expected(route, method, caller) != "in":
+            send(callers[caller], route, method, route.address(here.named) + query)
+
+    assert records() == before
 
 
-@each([route for route in API if isinstance(route.access, Permission)])
-def test_a_service_key_reads_no_customers_data(
-    route: Route, client: Client, service_key: tuple[ApiKey, str]
+@pytest.mark.parametrize("caller", CALLERS)
+def test_what_is_ones_own_lets_in_whoever_is_signed_in(
+    caller: str, here: Tenant, outsider: User, staff: User, callers: Mapping[str, Client]
 ) -> None:
-    response = client.get(route.address(), headers={"Authorization": f"Bearer {service_key[1]}"})
+    people = {"outsider": outsider, "staff": staff, **here.people}
+    named = here.named | (own(people[caller]) if caller in people else {})
 
-    assert response.status_code in (403, 405)
+    found = {
+        (route.path, method): ask(callers[caller], route, method, route.address(named))
+        for route in OURS
+        if route.access == "signed_in"
+        for method in route.methods
+    }
 
-
-@each([route for route in API if isinstance(route.access, Permission)])
-def test_a_foreign_organization_is_refused(
-    route: Route, client: Client, personal_key: tuple[ApiKey, str], other_organization: Organization
-) -> None:
-    response = client.get(
-        route.address(),
-        {"orgId": other_organization.uid},
-        headers={"Authorization": f"Bearer {personal_key[1]}"},
-    )
-
-    assert response.status_code in (403, 405)
+    assert set(found.values()) == {"sign in" if caller == "anonymous" else "in"}, found
 
 
-@each(OF_ORGANIZATIONS)
-def test_for_outsiders_an_organization_is_not_there(
-    route: Route, client: Client, organization: Organization, outsider: User
-) -> None:
-    client.force_login(outsider)
-    address = route.address(organization_uid=organization.uid)
+def test_people_may_call_what_is_theirs(here: Tenant, callers: Mapping[str, Client]) -> None:
+    calls = [route for route in OURS if route.access in (AnyCustomer, AnyPerson)]
 
-    assert client.get(address).status_code == 404
-    assert client.post(address).status_code == 404
-
-
-@each(OF_ORGANIZATIONS)
-@pytest.mark.parametrize("role", Role)
-def test_members_come_in_exactly_with_the_permission(
-    route: Route, role: Role, client: Client, organization: Organization, owner: User
-) -> None:
-    membership = organization.memberships.get()
-    membership.role = role
-    membership.save()
-    client.force_login(owner)
-
-    response = client.get(route.address(organization_uid=organization.uid))
-
-    assert (response.status_code == 403) == (route.access not in membership.permissions)
-    assert response.status_code < 500
+    for caller, verdicts in {"anonymous": {"no key"}, "outsider": {"in", "not there"}}.items():
+        found = {
+            ask(callers[caller], route, method, route.address(here.named))
+            for route in calls
+            for method in route.methods
+        }
+        assert found == verdicts
 
 
-@each([route for route in routes() if route.is_of_the_admin])
-def test_the_admin_sends_customers_to_its_own_sign_in(route: Route, client: Client, owner: User) -> None:
-    client.force_login(owner)
+@pytest.mark.parametrize("caller", CALLERS)
+def test_public_pages_refuse_nobody(caller: str, here: Tenant, callers: Mapping[str, Client]) -> None:
+    found = {
+        (route.path, method): ask(callers[caller], route, method, route.address(here.named))
+        for route in OURS
+        if route.access in PUBLIC and route.path != "readyz"
+        for method in route.methods
+    }
 
-    response = client.get(route.address(object_id="1", id="1", content_type_id="1", app_label="accounts"))
+    assert set(found.values()) <= {"in", "not there", "sign in"}, found
 
-    assert response.status_code in (301, 302, 404) or route.path in ("admin/login/", "admin/jsi18n/")
-    if response.status_code == 302:
-        assert response["Location"].startswith(("/admin/login/", "/admin/"))
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_the_admin_is_for_the_staff(caller: str, callers: Mapping[str, Client]) -> None:
+    named = {
+        "object_id": "1",
+        "id": "1",
+        "content_type_id": "1",
+        "app_label": "accounts",
+        "url": "nothing",
+        "date": "2026-01-01",
+    }
+    inside = [route for route in OF_THE_ADMIN if route.path not in ("admin/login/", "admin/jsi18n/")]
+
+    found = {route.path: callers[caller].get(route.address(named)) for route in inside}
+
+    if caller == "staff":
+        assert {path for path, response in found.items() if response.status_code >= 500} == set()
+        assert found["admin/"].status_code == 200
+        return
+    for path, response in found.items():
+        assert response.status_code in (301, 302, 404), path
+        assert response.get("Location", "/admin/").startswith("/admin/"), path
