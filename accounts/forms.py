@@ -1,15 +1,10 @@
 """What people type, checked. Forms clean; the domain modules change."""
 
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django import forms
-from django.core.exceptions import ValidationError
-from django.utils import timezone
 
-from accounts.models import ApiKey, Membership
 from accounts.names import validate_name as validate_name
-from accounts.permissions import DEFAULT_SCOPES, SCOPE_PERMISSIONS, Scope
 
 
 class CodeForm(forms.Form):
