@@ -4,8 +4,6 @@ from typing import Any
 
 from django import forms
 
-from accounts.names import validate_name as validate_name
-
 
 class CodeForm(forms.Form):
     """A code of an authenticator app, or a recovery code: each is taken wherever the other is asked for."""
