@@ -74,7 +74,7 @@ _ERRORS: dict[int, tuple[str, Json]] = {
     ),
     401: ("No key, or not a valid one.", describe(401, "invalid_api_key", "Missing or invalid API key.")),
     403: (
-        "The key lacks the permission, or the organization is not its own.",
+        "The key lacks the permission, is used from outside its networks, or the organization is not its own.",
         describe(403, "permission_denied", "You are not a member of this organization."),
     ),
     404: ("There is nothing with this id.", describe(404, "not_found", "There is no job with this id.")),
