@@ -196,7 +196,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
             lead="For the operator's own API servers. Customers make theirs on their own pages. The key is shown once.",
             form=form,
             hidden={"form": _signer(request).sign(uid)},
-            submit="Create key",
+            submit_label="Create key",
         )
 
     # ── One key ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -289,7 +289,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
             title="Leaked keys",
             lead="Paste a key, or a whole file or log. Nothing is revoked before you have seen what was found.",
             form=form,
-            submit="Find keys",
+            submit_label="Find keys",
         )
 
     @method_decorator(require_POST)
@@ -335,7 +335,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
             title="Import keys",
             lead="Keys that customers had elsewhere work on here, by their SHA-256. All of a file comes in, or none.",
             form=form,
-            submit="Import",
+            submit_label="Import",
         )
 
     def _page(self, request: HttpRequest, template: str, **context: Any) -> HttpResponse:
