@@ -75,18 +75,12 @@ def sentence(action: str, target: str) -> SafeString:
 
 def choices() -> list[tuple[str, list[tuple[str, str]]]]:
     """What the trail of an organization can be filtered by, group by group."""
-    return [
-        (
-            label,
-            [(f"{group}.*", f"All of {label}"), *_actions(group)],
-        )
-        for group, label in GROUPS.items()
-    ]
+    return [(label, [(f"{group}.*", f"All of {label}"), *_actions(group)]) for group, label in GROUPS.items()]
 
 
 def _actions(group: str) -> list[tuple[str, str]]:
     found = [action for action in Action if action.startswith(f"{group}.")]
-    return [(action.value, _words(action.partition(".")[2])) for action in found]
+    return [(action.value, f"{GROUPS[group]}: {_plain(action.partition('.')[2])}") for action in found]
 
 
 @dataclass(frozen=True)
@@ -101,13 +95,14 @@ class Change:
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """What changed, value by value; empty where there was nothing, and left out where there was nothing at all."""
     names = dict.fromkeys([*before, *after])
-    found = [Change(_words(name), _text(before.get(name)), _text(after.get(name))) for name in names]
+    found = [
+        Change(_plain(name).capitalize(), _text(before.get(name)), _text(after.get(name))) for name in names
+    ]
     return [change for change in found if change.before or change.after]
 
 
-def _words(name: str) -> str:
-    words = name.replace("_", " ")
-    return words[:1].upper() + words[1:]
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _text(value: Any) -> str:
