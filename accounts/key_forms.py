@@ -171,7 +171,7 @@ class EditApiKeyForm(ApiKeyForm):
             "expires": AS_IT_IS if key.expires_at else NEVER,
             "allowed_ips": "\n".join(key.allowed_ips),
             "requests_per_minute": key.requests_per_minute,
-            "monthly_credit_budget": key.monthly_credit_budget and key.monthly_credit_budget.normalize(),
+            "monthly_credit_budget": _plain(key.monthly_credit_budget),
         }
 
     def clean_scopes(self) -> list[str]:
@@ -188,6 +188,11 @@ class EditApiKeyForm(ApiKeyForm):
         if self.cleaned_data["expires"] == AS_IT_IS:
             return self.key.expires_at
         return super().expires_at(now=now)
+
+
+def _plain(budget: Decimal | None) -> str:
+    """A budget as somebody would type it."""
+    return "" if budget is None else f"{budget:.6f}".rstrip("0").rstrip(".")
 
 
 class RotateForm(forms.Form):

@@ -89,10 +89,11 @@ def test_an_empty_field_lifts_its_limit(by_owner: Client, key: ApiKey) -> None:
 def test_saving_without_a_change_changes_nothing(by_owner: Client, key: ApiKey) -> None:
     keys.update(
         key=key,
-        changes={"expires_at": datetime.now(UTC) + timedelta(days=5), "monthly_credit_budget": Decimal(7)},
+        changes={"expires_at": datetime.now(UTC) + timedelta(days=5), "monthly_credit_budget": Decimal(5000)},
         actor=None,
     )
     before = by_owner.get(address(key)).context["form"].initial
+    assert before["monthly_credit_budget"] == "5000"
 
     response = by_owner.post(address(key), {name: value or "" for name, value in before.items()}, follow=True)
 
