@@ -9,7 +9,7 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from django.db import transaction
 
-from accounts import keys, organizations, staff, two_factor
+from accounts import invitations, keys, organizations, staff, two_factor
 from accounts.audit import Actor
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.permissions import Role
@@ -47,7 +47,7 @@ KEYS = (
 class Customer:
     """An organization of the demo. `jobs_a_day` holds for a working day at the end; `spike` is in days before now.
 
-    `credits` is what is left when the history ends, and None on a plan that nothing limits.
+    `credits` is what is left when the history ends; None where nothing limits them. `invited` has not answered yet.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Customer:
     credits: Decimal | None
     has_endpoint: bool
     spike: int | None = None
+    invited: str = ""
 
 
 CUSTOMERS = (
@@ -95,6 +96,7 @@ CUSTOMERS = (
         credits=Decimal(78_420),
         has_endpoint=True,
         spike=17,
+        invited="priya@northwind.example",
     ),
     Customer(
         name="Meridian Freight Group",
@@ -183,6 +185,10 @@ def _organization(customer: Customer, passwords: dict[str, str], now: datetime) 
     organization = organizations.create(name=customer.name, owner=owner)
     for user, role in people[1:]:
         organizations.add_member(organization=organization, user=user, role=role, actor=Actor(owner))
+    if customer.invited:
+        invitations.invite(
+            organization=organization, email=customer.invited, role=Role.MEMBER, actor=Actor(owner)
+        )
     plans.put_on(organization, customer.plan)
     api_keys = {key.name: _key(key, organization, owner, now) for key in KEYS}
     _, personal_key = keys.create_personal_key(user=owner, organization=organization, name="laptop")
