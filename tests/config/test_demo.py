@@ -74,12 +74,13 @@ def test_a_build_broken_off_is_completed(var: Path) -> None:
     def give_up() -> None:
         raise KeyboardInterrupt
 
+    days = 3  # the last of them may have just begun
     with pytest.raises(KeyboardInterrupt):
-        build.build(days=DAYS, on_day=give_up)
-    half = Job.objects.count()
-    demo = make(var)
+        build.build(days=days, on_day=give_up)
+    part = Job.objects.count()
+    demo = make(var, days)
 
-    assert 0 < half < Job.objects.count()
+    assert 0 < part < Job.objects.count()
     assert Organization.objects.count() == 3
     assert demo["organizations"][0]["owner"]["email"] == cast.CUSTOMERS[0].people[0][1]
 
