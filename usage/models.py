@@ -14,7 +14,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
 
-from accounts.models import ApiKey, Organization
+from accounts.models import ApiKey, Organization, User, uid_field
 
 
 class Product(models.TextChoices):
@@ -193,6 +193,8 @@ class Job(models.Model):
     error = models.JSONField(null=True)
     report_digest = models.CharField(max_length=64)
     updated_at = models.DateTimeField()
+    # When configuration, metadata, source and error were erased under the organization's retention.
+    erased_at = models.DateTimeField(null=True, editable=False)
 
     objects = JobQuerySet.as_manager()
 
@@ -292,6 +294,22 @@ class UsageDay(models.Model):
     credits = models.DecimalField(max_digits=30, decimal_places=6)
     cost = models.DecimalField(max_digits=30, decimal_places=6)
     changed_at = models.DateTimeField(db_index=True)
+    # Up to which change the day's margins were folded from the cube; a day that changed since is read from the cube.
+    folded_at = models.DateTimeField(null=True)
+
+
+class UsageMargin(models.Model):
+    """A clean day's totals by one dimension, folded from the cube; pages and exports of long times read these."""
+
+    pk = models.CompositePrimaryKey("organization_id", "dimension", "day", "value")
+    organization_id = models.BigIntegerField()
+    dimension = models.CharField(max_length=16)
+    day = models.DateField()
+    value = models.CharField(max_length=64)
+    requests = models.BigIntegerField()
+    pages = models.BigIntegerField()
+    credits = models.DecimalField(max_digits=30, decimal_places=6)
+    cost = models.DecimalField(max_digits=30, decimal_places=6)
 
 
 class DailyJobs(models.Model):
@@ -341,3 +359,168 @@ class DailyJobs(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["organization_id", "region"], name="daily_jobs_region")]
+
+
+class PipelineDraft(models.Model):
+    """A configuration taken from a job, or written anew, to be inspected, changed and kept under a name."""
+
+    uid = uid_field("pip")
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="pipeline_drafts")
+    name = models.CharField(max_length=120)
+    text = models.TextField(help_text="JSON, as it was typed.")
+    # What it was taken from, to show the difference.
+    original = models.TextField(blank=True)
+    job_id = models.CharField(max_length=128, blank=True)
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["organization", "-updated_at", "-id"], name="pipeline_draft_list")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class UsageAlert(models.Model):
+    """A rule: tell the organization once a period when its usage reaches a number."""
+
+    class Metric(models.TextChoices):
+        PAGES = "pages"
+        CREDITS = "credits"
+        COST = "cost", "Cost ($)"
+
+    class Period(models.TextChoices):
+        DAILY = "daily"
+        WEEKLY = "weekly"
+        MONTHLY = "monthly"
+
+    uid = uid_field("alr")
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="usage_alerts")
+    name = models.CharField(max_length=120, blank=True)
+    metric = models.CharField(max_length=16, choices=Metric.choices)
+    threshold = models.DecimalField(max_digits=20, decimal_places=6)
+    period = models.CharField(max_length=16, choices=Period.choices)
+    # Of one key, or of one product, or of everything.
+    api_key = models.ForeignKey(ApiKey, models.CASCADE, null=True, blank=True, related_name="+")
+    product = models.CharField(max_length=16, choices=Product.choices, blank=True)
+    is_enabled = models.BooleanField(default=True)
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=models.Q(threshold__gt=0), name="usage_alert_above_nothing")
+        ]
+
+    def __str__(self) -> str:
+        return self.name or f"{self.threshold.normalize():f} {self.metric} {self.period}"
+
+
+class TriggeredAlert(models.Model):
+    """That an alert fired for a period: once, whoever looked. `notified` keeps who was told, and how."""
+
+    uid = uid_field("trg")
+    alert = models.ForeignKey(UsageAlert, models.CASCADE, related_name="firings")
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="+")
+    period_start = models.DateField()
+    value = models.DecimalField(max_digits=30, decimal_places=6)
+    threshold = models.DecimalField(max_digits=20, decimal_places=6)
+    fired_at = models.DateTimeField(default=timezone.now, editable=False)
+    told_at = models.DateTimeField(null=True, editable=False)
+    notified = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["alert", "period_start"], name="triggered_alert_once_a_period")
+        ]
+        indexes = [models.Index(fields=["fired_at"], condition=models.Q(told_at=None), name="untold_alerts")]
+
+    def __str__(self) -> str:
+        return f"{self.alert} for {self.period_start}"
+
+
+class SpendCap(models.Model):
+    """The most an organization will spend in a month of its own: verify refuses its keys from then on."""
+
+    organization = models.OneToOneField(
+        Organization, models.CASCADE, primary_key=True, related_name="spend_cap"
+    )
+    amount = models.DecimalField(max_digits=20, decimal_places=2, help_text="Dollars a month.")
+    reached_for = models.DateField(
+        null=True, editable=False, help_text="First day of the month it was reached in."
+    )
+    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return f"${self.amount} a month"
+
+
+class UsageExportFile(models.Model):
+    """A large export made in the background: asked for, made by a worker, fetched by a link until it expires."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    uid = uid_field("exp")
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="usage_exports")
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    kind = models.CharField(max_length=16, help_text="jobs or records")
+    filters = models.JSONField(default=dict)
+    is_gzipped = models.BooleanField(default=False)
+    state = models.CharField(max_length=16, choices=State.choices, default=State.WAITING)
+    # Whoever makes it renews this; a worker that died is followed by another.
+    leased_until = models.DateTimeField(null=True, editable=False)
+    rows = models.BigIntegerField(default=0)
+    rows_expected = models.BigIntegerField(null=True)
+    path = models.CharField(max_length=300, blank=True, editable=False)
+    size = models.BigIntegerField(default=0)
+    problem = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    finished_at = models.DateTimeField(null=True, editable=False)
+    expires_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["organization", "-created_at", "-id"], name="usage_export_list")]
+
+    def __str__(self) -> str:
+        return self.uid
+
+
+class BillingExportRow(models.Model):
+    """The queue of the air-gapped billing export: what was metered and not yet handed over. Written at ingest."""
+
+    idempotency_key = models.CharField(max_length=255)
+    organization_id = models.BigIntegerField()
+    type = models.CharField(max_length=16)
+    num_pages = models.IntegerField()
+    attributes = models.JSONField(null=True)
+    timestamp = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["timestamp", "id"], name="billing_export_oldest_first")]
+
+    def __str__(self) -> str:
+        return self.idempotency_key
+
+
+class BillingExportFile(models.Model):
+    """A file of the air-gapped billing export, with the manifest by which its reader can tell that none is missing."""
+
+    uid = uid_field("bef")
+    name = models.CharField(max_length=200, unique=True)
+    number = models.BigIntegerField(unique=True, help_text="Counts the files, without gaps.")
+    num_records = models.BigIntegerField()
+    first_timestamp = models.DateTimeField()
+    last_timestamp = models.DateTimeField()
+    sha256 = models.CharField(max_length=64)
+    size = models.BigIntegerField()
+    deleted_rows = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return self.name

@@ -11,7 +11,7 @@ from accounts.api.ownership import OwnershipAcceptance, OwnershipTransfer
 from accounts.api.whoami import WhoAmI
 from config.api import schema  # noqa: F401 (it says how the API's views are described)
 from usage import gateway, urls  # noqa: F401 (the latter registers the converter job_id)
-from usage.api import JobById, Jobs, UsageExport
+from usage.api.jobs import JobById, Jobs, UsageExport
 
 urlpatterns = [
     path("v1/gateway/verify", gateway.verify, name="gateway-verify"),
