@@ -1,11 +1,13 @@
 """When a key was last used: noted in memory, handed to Redis together, saved in one statement."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import redis
+from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
@@ -96,6 +98,42 @@ def test_keys_that_are_gone_harm_no_other(organization_key: Key) -> None:
     last_used.save()
 
     assert moment(organization_key[0])
+
+
+def test_what_the_database_did_not_take_is_saved_by_the_next_run(
+    organization_key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last_used.note(organization_key[0].pk)
+    last_used.hand_over()
+    with monkeypatch.context() as broken, pytest.raises(DatabaseError), transaction.atomic():
+        broken.setattr(last_used, "_SAVE", "SELECT 1 / 0, %s")
+        last_used.save()
+
+    assert last_used.save() == 1
+
+    assert moment(organization_key[0])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_that_is_being_changed_holds_up_no_other(organization_key: Key, personal_key: Key) -> None:
+    def save() -> int:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '5s'")
+            return last_used.save()
+        finally:
+            connection.close()
+
+    changed, other = organization_key[0], personal_key[0]
+    for key in (changed, other):
+        last_used.note(key.pk)
+    last_used.hand_over()
+    with transaction.atomic(), ThreadPoolExecutor(1) as another:
+        keys.disable(key=changed, actor=None)
+
+        another.submit(save).result()
+
+    assert moment(other)
 
 
 def test_with_redis_down_it_is_lost_and_counted(
