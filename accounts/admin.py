@@ -28,6 +28,7 @@ from accounts.admin_base import (
     ReadOnlyInline,
     RecordedAdmin,
     colleague,
+    is_there,
     json_block,
 )
 from accounts.models import ApiKey, AuditEntry, Membership, Organization, User
@@ -207,12 +208,8 @@ class OrganizationAdmin(ModelAdmin[Organization]):
         )
 
     def has_restore_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return colleague(request).has_perm("accounts.change_organization") and (
-            object_id is None
-            or Organization.objects.filter(
-                pk=object_id, deleted_at__isnull=False, erase_after__gt=timezone.now()
-            ).exists()
-        )
+        restorable = Organization.objects.filter(deleted_at__isnull=False, erase_after__gt=timezone.now())
+        return colleague(request).has_perm("accounts.change_organization") and is_there(restorable, object_id)
 
     @action(  # type: ignore[untyped-decorator]
         description="Restore",

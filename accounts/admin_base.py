@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from django.contrib.admin import ShowFacets
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils.html import format_html
@@ -28,13 +29,24 @@ M = TypeVar("M", bound=Model)
 Parent = TypeVar("Parent", bound=Model)
 
 # Fields that a filter in the address (`?key__startswith=a`) could otherwise spell out letter by letter.
-SECRET_FIELDS = frozenset({"password", "secret_hash", "token_hash", "key", "stored_secret"})
+SECRET_FIELDS = frozenset(
+    {"password", "secret_hash", "previous_secret_hash", "token_hash", "key", "stored_secret"}
+)
 
 
 def colleague(request: HttpRequest) -> User:
     """Whoever is in the admin: its site lets only the staff through."""
     assert isinstance(request.user, User)
     return request.user
+
+
+def is_there(rows: QuerySet[Any], object_id: str | None) -> bool:
+    """Whether the row that an address names is one of these. Addresses hold anything; None names no row yet."""
+    if object_id is None:
+        return True
+    with suppress(ValueError):
+        return rows.filter(pk=object_id).exists()
+    return False
 
 
 def json_block(value: object) -> str:

@@ -11,7 +11,7 @@ from unfold.enums import ActionVariant
 
 from accounts import invitations
 from accounts.access import actor_of
-from accounts.admin_base import ReadOnlyAdmin, colleague
+from accounts.admin_base import ReadOnlyAdmin, colleague, is_there
 from accounts.models import Invitation
 
 STATE_COLORS = {
@@ -55,8 +55,8 @@ class InvitationAdmin(ReadOnlyAdmin[Invitation]):
         return invitation.state
 
     def has_open_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return colleague(request).has_perm("accounts.change_invitation") and (
-            object_id is None or Invitation.objects.open().filter(pk=object_id).exists()
+        return colleague(request).has_perm("accounts.change_invitation") and is_there(
+            Invitation.objects.open(), object_id
         )
 
     @action(  # type: ignore[untyped-decorator]

@@ -24,7 +24,7 @@ from unfold.widgets import (
 
 from accounts import key_import, keys, leaked_keys, secrets
 from accounts.access import actor_of
-from accounts.admin_base import ReadOnlyAdmin, colleague, plain_number
+from accounts.admin_base import ReadOnlyAdmin, colleague, is_there, plain_number
 from accounts.ids import new_uid
 from accounts.key_forms import ForgetfulTextarea, LeakForm, validate_file_size
 from accounts.leaked_keys import Leak
@@ -211,8 +211,8 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         return self._may_change(request, object_id, revoked_at=None, disabled_at__isnull=False)
 
     def _may_change(self, request: HttpRequest, object_id: str | None, **state: Any) -> bool:
-        return colleague(request).has_perm("accounts.change_apikey") and (
-            object_id is None or ApiKey.objects.filter(pk=object_id, **state).exists()
+        return colleague(request).has_perm("accounts.change_apikey") and is_there(
+            ApiKey.objects.filter(**state), object_id
         )
 
     @action(  # type: ignore[untyped-decorator]

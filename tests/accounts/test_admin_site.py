@@ -19,7 +19,7 @@ from accounts.models import ApiKey, AuditEntry, Organization, User
 from config.backoffice.site import BackOffice
 from tests.conftest import PASSWORD
 
-SECRET_FIELDS = ("password", "secret_hash", "key", "stored_secret")
+SECRET_FIELDS = ("password", "secret_hash", "previous_secret_hash", "key", "stored_secret")
 
 
 def change_url(obj: Model) -> str:
@@ -54,6 +54,21 @@ def test_every_list_and_its_search_answer(back_office: Client, model: type[Model
 
 
 @pytest.mark.parametrize("model", admin.site._registry, ids=lambda model: model._meta.label)
+@pytest.mark.parametrize("id", ["word", "1/2", "9" * 40])
+def test_what_is_no_id_leads_back(back_office: Client, model: type[Model], id: str) -> None:
+    response = back_office.get(f"{list_url(model)}{id}/change/")
+
+    assert response.status_code == 302
+
+
+@pytest.mark.parametrize("action", ["revoke", "disable", "enable"])
+def test_nothing_is_done_to_what_is_no_id(back_office: Client, action: str) -> None:
+    response = back_office.post(f"{list_url(ApiKey)}word/{action}/")
+
+    assert response.status_code == 403
+
+
+@pytest.mark.parametrize("model", admin.site._registry, ids=lambda model: model._meta.label)
 def test_no_secret_is_in_a_form_or_list(model: type[Model]) -> None:
     shown = admin.site._registry[model]
     named = str([shown.list_display, shown.fields, shown.fieldsets, shown.search_fields, shown.list_filter])
@@ -63,7 +78,12 @@ def test_no_secret_is_in_a_form_or_list(model: type[Model]) -> None:
 
 @pytest.mark.parametrize(
     ("model", "lookup"),
-    [(TOTPDevice, "key__startswith"), (ApiKey, "secret_hash__startswith"), (User, "password__startswith")],
+    [
+        (TOTPDevice, "key__startswith"),
+        (ApiKey, "secret_hash__startswith"),
+        (ApiKey, "previous_secret_hash__startswith"),
+        (User, "password__startswith"),
+    ],
 )
 def test_secrets_cannot_be_spelled_out_by_filters(
     back_office: Client, model: type[Model], lookup: str
