@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from accounts import invitations, letters, passwords
+from accounts import invitations, mail, passwords
 from accounts.access import client_ip
 from accounts.addresses import clean_address
 from accounts.audit import Actor
@@ -101,7 +101,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         letter = LETTERS[template_prefix]
-        letters.send(
+        mail.try_to_send(
             letter.template,
             to=email,
             context={

@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import audit, letters, links
+from accounts import audit, links, mail
 from accounts.audit import Actor
 from accounts.models import EmailChange, NoticeKind, User
 from accounts.notifications import notify
@@ -59,7 +59,7 @@ def ask(*, user: User, new_email: str) -> EmailChange:
         "sign_in_url": settings.BASE_URL + reverse("account_login"),
         "forgotten_url": settings.BASE_URL + reverse("account_reset_password"),
     }
-    letters.send(
+    mail.try_to_send(
         "email_change_old",
         to=user.email,
         context=context | {"confirm_url": _address(old_token)},
@@ -67,10 +67,10 @@ def ask(*, user: User, new_email: str) -> EmailChange:
     )
     reason = "somebody gave this address as their new one"
     if _is_known(new_email):
-        letters.send("email_change_known", to=new_email, context=context, reason=reason)
+        mail.try_to_send("email_change_known", to=new_email, context=context, reason=reason)
     else:
         context["confirm_url"] = _address(new_token)
-        letters.send("email_change_new", to=new_email, context=context, reason=reason)
+        mail.try_to_send("email_change_new", to=new_email, context=context, reason=reason)
     return change
 
 

@@ -1,6 +1,5 @@
 """Asking people to join: a letter with a link that works once, and what becomes of it."""
 
-import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
@@ -17,8 +16,6 @@ from accounts.addresses import clean_address
 from accounts.audit import Actor
 from accounts.models import AuditEntry, Invitation, Membership, NoticeKind, Organization, User
 from accounts.permissions import Role
-
-logger = logging.getLogger(__name__)
 
 LIFE = timedelta(days=7)
 # Nobody is to mail the world through us.
@@ -222,20 +219,15 @@ def _send(invitation: Invitation, token: str) -> None:
     organization, inviter = invitation.organization, invitation.invited_by
     name = inviter.display_name if inviter else organization.name
     link = settings.BASE_URL + reverse("accounts:invitation", args=[token])
-    try:
-        mail.send(
-            "invitation",
-            to=invitation.email,
-            context={"invitation": invitation, "inviter": inviter, "name": name, "link": link},
-            reason=f"{name} invited this address to {organization.name}",
-            unsubscribe_url=settings.BASE_URL + reverse("accounts:decline_invitation", args=[token]),
-        )
-    except OSError as error:  # smtplib's errors are among them
-        # Not the error's words: a mail server's refusal names the address.
-        logger.warning("invitation %s: letter not sent (%s)", invitation.uid, type(error).__name__)
-        return
-    sent = Invitation.objects.filter(pk=invitation.pk, token_hash=invitation.token_hash)
-    sent.update(sent_at=Now())
+    if mail.try_to_send(
+        "invitation",
+        to=invitation.email,
+        context={"invitation": invitation, "inviter": inviter, "name": name, "link": link},
+        reason=f"{name} invited this address to {organization.name}",
+        unsubscribe_url=settings.BASE_URL + reverse("accounts:decline_invitation", args=[token]),
+    ):
+        sent = Invitation.objects.filter(pk=invitation.pk, token_hash=invitation.token_hash)
+        sent.update(sent_at=Now())
 
 
 def _tell_inviter(invitation: Invitation, title: str) -> None:

@@ -13,10 +13,14 @@ in it is escaped, and `mail/footer.txt` follows by itself. `mail/<template>.html
 Besides its own context each has BRAND, BASE_URL and SUPPORT_EMAIL. Links in letters are whole: BASE_URL + path.
 """
 
+import logging
+
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.template import Context
 from django.template.loader import get_template, render_to_string
+
+logger = logging.getLogger(__name__)
 
 
 def frame(*, reason: str, unsubscribe_url: str = "") -> dict[str, object]:
@@ -54,6 +58,21 @@ def send(
     if message_id:
         message.extra_headers["Message-ID"] = message_id
     message.send()
+
+
+def try_to_send(
+    template: str, *, to: str, context: dict[str, object], reason: str, unsubscribe_url: str = ""
+) -> bool:
+    """Send a letter that somebody waits for at a page. Says whether the mail server took it; a refusal is logged.
+
+    A page that promises a letter offers to send another, and must not tell one address from another.
+    """
+    try:
+        send(template, to=to, context=context, reason=reason, unsubscribe_url=unsubscribe_url)
+    except OSError as error:  # smtplib's errors are among them, and their words name the address
+        logger.warning("letter %s not sent (%s)", template, type(error).__name__)
+        return False
+    return True
 
 
 def _text(template: str, context: dict[str, object]) -> str:

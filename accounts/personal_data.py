@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django_otp import devices_for_user
 
-from accounts import audit, keys, letters, members, sessions
+from accounts import audit, keys, mail, members, sessions
 from accounts.audit import Actor
 from accounts.models import (
     ApiKey,
@@ -231,7 +231,7 @@ def delete_account(*, user: User, actor: Actor | None) -> bool:
     address = user.email
     _erase(user)
     letter = partial(
-        letters.send, "account_deleted", to=address, context={}, reason="you had an account here"
+        mail.try_to_send, "account_deleted", to=address, context={}, reason="you had an account here"
     )
     transaction.on_commit(letter)
     return True
