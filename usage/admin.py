@@ -64,14 +64,14 @@ class EntitlementAdmin(RecordedAdmin[Entitlement]):
                     "used",
                     "credits_ceiling",
                     "overage_allowed",
-                    "spend_cap_reached",
+                    "spend_cap_reached_until",
                     "credit_price",
                 )
             },
         ),
         ("Data", {"fields": ("retention_days",)}),
     )
-    readonly_fields = ("organization", "remaining", "used", "spend_cap_reached")
+    readonly_fields = ("organization", "remaining", "used", "spend_cap_reached_until")
 
     @admin.display(description="credits remaining")
     def remaining(self, entitlement: Entitlement) -> str:

@@ -121,7 +121,8 @@ class Entitlement(models.Model):
     credits_used = models.DecimalField(max_digits=30, decimal_places=6, default=Decimal(0), editable=False)
     credits_ceiling = models.DecimalField(max_digits=30, decimal_places=6, null=True, blank=True)
     overage_allowed = models.BooleanField(default=False, help_text="Calls go on when the credits are spent.")
-    spend_cap_reached = models.BooleanField(default=False, editable=False)
+    # A moment, not a mark: the cap ends with its month, whether or not anybody is there to lift it.
+    spend_cap_reached_until = models.DateTimeField(null=True, blank=True, editable=False)
     retention_days = models.PositiveIntegerField(default=90)
 
     def __str__(self) -> str:
@@ -186,6 +187,7 @@ class Job(models.Model):
     credits = models.DecimalField(max_digits=30, decimal_places=6, default=Decimal(0))
     usage_items = models.IntegerField(default=0)
     region = models.CharField(max_length=32, default="")
+    file_type = models.CharField(max_length=32, default="", help_text="Of the first usage item that came.")
     source = models.JSONField(null=True)
     config_sha256 = models.CharField(max_length=64, default="")
     webhook = models.JSONField(null=True)
@@ -199,10 +201,23 @@ class Job(models.Model):
     objects = JobQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["organization", "job_id"], name="job_once")]
+        constraints = [
+            # The operator class lets the same index find ids by how they begin, in any collation.
+            models.UniqueConstraint(
+                fields=["organization", "job_id"],
+                name="job_once",
+                opclasses=["int8_ops", "varchar_pattern_ops"],
+            )
+        ]
         indexes = [
             models.Index(fields=["organization", "-created_at", "-id"], name="job_log"),
             models.Index(fields=["organization", "api_key", "-created_at", "-id"], name="job_log_of_key"),
+            # Few jobs are anything else for long, and those few are what people look for.
+            models.Index(
+                fields=["organization", "status", "-created_at", "-id"],
+                name="job_log_not_completed",
+                condition=~models.Q(status=JobStatus.COMPLETED),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -418,12 +433,18 @@ class UsageAlert(models.Model):
 
 
 class TriggeredAlert(models.Model):
-    """That an alert fired for a period: once, whoever looked. `notified` keeps who was told, and how."""
+    """That an alert fired for a period: once, whoever looked. `notified` keeps who was told, and how.
+
+    It keeps the rule as it was then: a rule that is changed may fire again in the same period, once.
+    """
 
     uid = uid_field("trg")
     alert = models.ForeignKey(UsageAlert, models.CASCADE, related_name="firings")
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="+")
+    metric = models.CharField(max_length=16, choices=UsageAlert.Metric.choices)
+    period = models.CharField(max_length=16, choices=UsageAlert.Period.choices)
     period_start = models.DateField()
+    scope = models.CharField(max_length=40, blank=True, help_text="A key's id, or a product; empty for all.")
     value = models.DecimalField(max_digits=30, decimal_places=6)
     threshold = models.DecimalField(max_digits=20, decimal_places=6)
     fired_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -432,12 +453,21 @@ class TriggeredAlert(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["alert", "period_start"], name="triggered_alert_once_a_period")
+            models.UniqueConstraint(
+                fields=["alert", "period_start", "period", "metric", "scope", "threshold"],
+                name="triggered_alert_once_a_period",
+            )
         ]
         indexes = [models.Index(fields=["fired_at"], condition=models.Q(told_at=None), name="untold_alerts")]
 
     def __str__(self) -> str:
         return f"{self.alert} for {self.period_start}"
+
+
+class AlertMark(models.Model):
+    """Up to when changes of usage have been looked at for alerts and caps. One row."""
+
+    looked_until = models.DateTimeField()
 
 
 class SpendCap(models.Model):

@@ -17,7 +17,7 @@ SELECT k.id, k.uid, k.kind, k.environment, k.scopes, k.allowed_ips, k.requests_p
        k.expires_at, k.disabled_at, k.revoked_at,
        CASE WHEN NOT k.secret_hash = ANY(%s) THEN k.previous_expires_at END, o.id, o.uid, o.deleted_at,
        e.plan, e.may_call, e.reason, e.requests_per_minute, e.credits_ceiling - e.credits_used, e.overage_allowed,
-       e.spend_cap_reached, COALESCE(u.is_active AND u.deleted_at IS NULL, true),
+       e.spend_cap_reached_until, COALESCE(u.is_active AND u.deleted_at IS NULL, true),
        m.id IS NOT NULL OR k.created_by_id IS NULL,
        CASE WHEN k.user_id IS NOT NULL AND NOT EXISTS (
            SELECT FROM otp_totp_totpdevice d WHERE d.user_id = k.user_id AND d.confirmed
@@ -69,7 +69,7 @@ class _Found:
     requests_per_minute: int
     credits: Decimal | None
     overage_allowed: bool
-    spend_cap_reached: bool
+    spend_cap_reached_until: datetime | None
     owner_is_active: bool
     maker_is_member: bool
     shut_out_from: datetime | None
@@ -131,7 +131,7 @@ def _refusal(found: _Found, cost: Decimal, ip: str | None, now: datetime) -> str
         return "FORBIDDEN"
     if found.allowed_ips and not networks.contain(found.allowed_ips, ip):
         return "FORBIDDEN"
-    if found.spend_cap_reached:
+    if found.spend_cap_reached_until is not None and found.spend_cap_reached_until > now:
         return "SPEND_CAP_REACHED"
     if found.budget_reached_until is not None and found.budget_reached_until > now:
         return "BUDGET_EXCEEDED"

@@ -304,9 +304,17 @@ def test_nothing_limits_credits_without_a_ceiling(
 def test_a_reached_spend_cap_refuses(
     verify: Verify, organization_key: tuple[ApiKey, str], entitled: Callable[..., None]
 ) -> None:
-    entitled(spend_cap_reached=True)
+    entitled(spend_cap_reached_until=timezone.now() + timedelta(minutes=1))
 
     assert verify(organization_key[1])["code"] == "SPEND_CAP_REACHED"
+
+
+def test_the_spend_cap_of_a_month_that_is_over_lets_calls_through(
+    verify: Verify, organization_key: tuple[ApiKey, str], entitled: Callable[..., None]
+) -> None:
+    entitled(spend_cap_reached_until=timezone.now() - timedelta(seconds=1))
+
+    assert verify(organization_key[1])["code"] == "VALID"
 
 
 def test_the_limit_lets_exactly_so_many_through(
