@@ -132,6 +132,7 @@ def test_limits_are_kept_in_one_form(as_owner: Ask) -> None:
         ("allowed_ips", "203.0.113.7"),
         ("allowed_ips", ["here"]),
         ("allowed_ips", ["203.0.113.7/33"]),
+        ("environment", "\ud800"),
         ("allowed_ips", ["fe80::1%eth0"]),
         ("allowed_ips", ["203.0.113.7\0"]),
         ("allowed_ips", [16909060]),
