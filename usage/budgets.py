@@ -105,7 +105,7 @@ def _mark(key: ApiKey, until: datetime | None, month: Month) -> int:
         notifications.notify(
             key_notices.people(key),
             kind=NoticeKind.API_KEYS,
-            key=f"api_key.budget:{key.uid}:{month.first:%Y-%m}",
+            key=f"api_key.budget:{key.uid}:{month.first:%Y-%m}:{key.monthly_credit_budget}",
             title=f"The API key {key.name} has used up its budget of this month",
             body=f"{key.masked} has used {key.monthly_credit_budget.normalize():,f} credits, all that it may use in a "
             f"month. Requests with it are refused until {month.next:%-d %B}, or until you raise its budget.",

@@ -134,7 +134,8 @@ def test_the_next_month_begins_anew(reached: Key) -> None:
 
 
 def test_maker_and_owner_are_told_once_a_month(reached: Key, owner: User, admin: User, member: User) -> None:
-    keys.update(key=reached[0], changes={"monthly_credit_budget": Decimal(20)}, actor=Actor(admin))
+    daily_usage(reached[0], date(2026, 6, 3), feature="complex", credits=Decimal(-1))
+    budgets.settle()
     daily_usage(reached[0], date(2026, 6, 4), credits=Decimal(10))
 
     budgets.settle()
@@ -142,6 +143,18 @@ def test_maker_and_owner_are_told_once_a_month(reached: Key, owner: User, admin:
     told = Notification.objects.filter(kind="api_keys", key__startswith="api_key.budget:")
     assert {notice.user for notice in told} == {owner, admin}
     assert told.count() == 2
+
+
+def test_they_are_told_again_when_a_raised_budget_is_used_up_too(
+    reached: Key, owner: User, admin: User
+) -> None:
+    keys.update(key=reached[0], changes={"monthly_credit_budget": Decimal(20)}, actor=Actor(admin))
+    daily_usage(reached[0], date(2026, 6, 4), credits=Decimal(10))
+
+    budgets.settle()
+
+    told = Notification.objects.filter(kind="api_keys", user=owner)
+    assert [notice.body.split(" credits")[0].split()[-1] for notice in told.order_by("pk")] == ["10", "20"]
 
 
 def test_a_budget_changed_meanwhile_is_not_marked_by_the_old_one(budgeted: Key) -> None:
