@@ -54,15 +54,15 @@ JOIN usage_job j ON j.organization_id = x.organization_id AND j.job_id = x.job_i
 _JOBS = """
 INSERT INTO usage_job AS j (
     organization_id, job_id, api_key_id, type, status, stage, created_at, duration, num_pages, total_pages, credits,
-    usage_items, region, source, config_sha256, webhook, metadata, error, report_digest, updated_at)
+    usage_items, region, file_type, source, config_sha256, webhook, metadata, error, report_digest, updated_at)
 SELECT x.organization_id, x.job_id, x.api_key_id, x.type, x.status, x.stage, x.created_at, x.duration, x.num_pages,
-    x.total_pages, CASE WHEN x.status = 'Failed' THEN 0 ELSE x.credits END, x.usage_items, x.region, x.source,
-    x.config_sha256, x.webhook, x.metadata, x.error, x.report_digest, now()
+    x.total_pages, CASE WHEN x.status = 'Failed' THEN 0 ELSE x.credits END, x.usage_items, x.region, x.file_type,
+    x.source, x.config_sha256, x.webhook, x.metadata, x.error, x.report_digest, now()
 FROM json_to_recordset(%s::json) AS x (
     organization_id bigint, job_id text, api_key_id bigint, type text, status text, stage smallint,
     created_at timestamptz, duration float8, num_pages integer, total_pages integer, credits numeric,
-    usage_items integer, region text, source jsonb, config_sha256 text, webhook jsonb, metadata jsonb, error jsonb,
-    report_digest text)
+    usage_items integer, region text, file_type text, source jsonb, config_sha256 text, webhook jsonb, metadata jsonb,
+    error jsonb, report_digest text)
 ON CONFLICT (organization_id, job_id) DO UPDATE SET
     status = excluded.status,
     stage = excluded.stage,
@@ -72,6 +72,7 @@ ON CONFLICT (organization_id, job_id) DO UPDATE SET
     credits = j.credits + excluded.credits,
     usage_items = j.usage_items + excluded.usage_items,
     region = COALESCE(NULLIF(excluded.region, ''), j.region),
+    file_type = COALESCE(NULLIF(j.file_type, ''), excluded.file_type),
     source = COALESCE(excluded.source, j.source),
     config_sha256 = COALESCE(NULLIF(excluded.config_sha256, ''), j.config_sha256),
     webhook = COALESCE(excluded.webhook, j.webhook),
@@ -88,8 +89,10 @@ RETURNING organization_id, job_id, status, usage_items, xmax = 0,
 _LATE = """
 UPDATE usage_job j SET
     credits = j.credits + CASE WHEN j.status = 'Failed' THEN 0 ELSE x.credits END,
-    usage_items = j.usage_items + x.usage_items
-FROM json_to_recordset(%s::json) AS x (organization_id bigint, job_id text, credits numeric, usage_items integer)
+    usage_items = j.usage_items + x.usage_items,
+    file_type = COALESCE(NULLIF(j.file_type, ''), x.file_type)
+FROM json_to_recordset(%s::json) AS x (
+    organization_id bigint, job_id text, credits numeric, usage_items integer, file_type text)
 WHERE j.organization_id = x.organization_id AND j.job_id = x.job_id
 RETURNING j.organization_id, j.job_id, j.status, j.usage_items
 """
@@ -165,6 +168,7 @@ class _JobRow(Struct):
     credits: Decimal
     usage_items: int
     region: str
+    file_type: str
     source: Any
     config_sha256: str
     webhook: SvixWebhook | DirectWebhook | DisabledWebhook | None
@@ -377,6 +381,7 @@ def _row(report: _Report, stage: int, earlier: _JobRow | None) -> _JobRow:
         credits=Decimal(0),
         usage_items=0,
         region=told.region or "",
+        file_type="",
         source=told.source,
         config_sha256=report.config_sha256,
         webhook=told.webhook,
@@ -423,6 +428,7 @@ def _price(reports: list[_Report], rows: dict[JobKey, _JobRow]) -> dict[int, tup
             charges[id(item)] = rate, credits
             row.usage_items += 1
             row.credits += credits
+            row.file_type = row.file_type or item.file_type
     return charges
 
 

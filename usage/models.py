@@ -34,6 +34,8 @@ class Feature(models.TextChoices):
     TEXT = "text"
     SPREADSHEET = "spreadsheet"
     SPREADSHEET_ACCURATE = "spreadsheet_accurate"
+    CHART = "chart"
+    DEEP = "deep"
 
 
 class JobType(models.TextChoices):
@@ -73,6 +75,7 @@ class CreditRate(models.Model):
         PAGE = "page"
         CELLS_5000 = "5000_cells", "5,000 cells"
         CELLS_1000 = "1000_cells", "1,000 cells"
+        CHART = "chart"
 
     product = models.CharField(max_length=16, choices=Product.choices)
     feature = models.CharField(max_length=32, choices=Feature.choices)
@@ -311,6 +314,15 @@ class UsageDay(models.Model):
     changed_at = models.DateTimeField(db_index=True)
     # Up to which change the day's margins were folded from the cube; a day that changed since is read from the cube.
     folded_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["changed_at"],
+                name="usage_day_to_fold",
+                condition=models.Q(folded_at=None) | models.Q(folded_at__lt=models.F("changed_at")),
+            )
+        ]
 
 
 class UsageMargin(models.Model):
