@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Case, Q, Value, When
 
-from accounts import spreadsheets
+from accounts import cursors, spreadsheets
 from accounts.cursors import Cursor
 from accounts.models import AuditEntry, AuditEntryQuerySet, Organization
 
@@ -74,7 +74,7 @@ class Line:
         """Read an entry of `_entries`. Whoever made it may be gone, and only the name tells of them."""
         person = None if entry.by_staff else entry.actor
         return cls(
-            id=f"aud_{_place(entry)}",
+            id=f"aud_{Cursor(entry.created_at, entry.pk)}",
             created_at=entry.created_at,
             action=entry.action,
             actor_id=person.uid if person else None,
@@ -111,12 +111,8 @@ def page(
     organization: Organization, *, filters: Filters, limit: int, older_than: Cursor | None = None
 ) -> Page:
     """A page of the trail, newest first."""
-    entries = _entries(organization, filters)
-    if older_than:
-        entries = entries.after(older_than)
-    found = list(entries[: limit + 1])
-    shown = found[:limit]
-    return Page([Line.of(entry) for entry in shown], older=_place(shown[-1]) if found[limit:] else None)
+    entries, older = cursors.page(_entries(organization, filters), limit=limit, older_than=older_than)
+    return Page([Line.of(entry) for entry in entries], older)
 
 
 def csv(organization: Organization, *, filters: Filters) -> Iterator[str]:
@@ -130,7 +126,3 @@ def _entries(organization: Organization, filters: Filters) -> AuditEntryQuerySet
         shown_actor=Case(When(by_staff=True, then=Value(f"{settings.BRAND} support")), default="actor_name")
     )
     return filters.apply(entries, organization).newest_first()
-
-
-def _place(entry: AuditEntry) -> Cursor:
-    return Cursor(entry.created_at, entry.pk)

@@ -1,9 +1,20 @@
-"""A place in a list that is sorted by time and id, as an opaque word that a caller hands back to go on."""
+"""Lists that are sorted newest first, a part at a time.
+
+A place in such a list is an opaque word that a caller hands back to go on. Any part costs the same: it is found by its
+place, not by counting up to it.
+"""
 
 import base64
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from django.core.exceptions import BadRequest
+from django.db.models import Model, Q, QuerySet
+from django.http import QueryDict
+
+M = TypeVar("M", bound=Model)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FORM = struct.Struct(">qq")
@@ -36,3 +47,26 @@ class Cursor:
         if str(cursor) != word:
             raise BadCursor(word)
         return cursor
+
+
+def page(rows: "QuerySet[M, Any]", *, limit: int, older_than: Cursor | None) -> tuple[list[M], Cursor | None]:
+    """Some of these rows, which have a `created_at`, newest first; and where the next ones begin, if there are any."""
+    if older_than:
+        # Said so that an index finds the place.
+        rows = rows.filter(
+            Q(created_at__lt=older_than.created_at) | Q(id__lt=older_than.id),
+            created_at__lte=older_than.created_at,
+        )
+    found = list(rows.order_by("-created_at", "-id")[: limit + 1])
+    shown = found[:limit]
+    last: Any = shown[-1] if found[limit:] else None
+    return shown, Cursor(last.created_at, last.pk) if last else None
+
+
+def in_address(query: QueryDict, name: str = "older_than") -> Cursor | None:
+    """The place in a list that the address of a page names. Raises BadRequest for what was not made here."""
+    word = query.get(name)
+    try:
+        return Cursor.parse(word) if word else None
+    except BadCursor as error:
+        raise BadRequest("This place in the list was not made here.") from error

@@ -15,7 +15,6 @@ from django.utils import timezone
 from django_otp.models import Device, ThrottlingMixin
 
 from accounts import permissions, recovery_codes, secrets, time_zones
-from accounts.cursors import Cursor
 from accounts.ids import new_uid
 from accounts.permissions import Permission, Role
 
@@ -281,12 +280,6 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         enabled = self.filter(revoked_at=None, disabled_at=None)
         return enabled.filter(expires_at__lte=Now()) if state == "expired" else enabled.not_ended()
 
-    def after(self, cursor: Cursor) -> Self:
-        """What follows this place in a list that is sorted newest first."""
-        return self.filter(
-            Q(created_at__lt=cursor.created_at) | Q(created_at=cursor.created_at, id__lt=cursor.id)
-        )
-
 
 class ApiKey(models.Model):
     """A credential. The secret itself is in nobody's hands but the customer's; see `accounts.secrets`."""
@@ -380,13 +373,6 @@ class ApiKey(models.Model):
 class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
     def newest_first(self) -> Self:
         return self.order_by("-created_at", "-id")
-
-    def after(self, cursor: Cursor) -> Self:
-        """What follows this place in a list that is sorted newest first."""
-        # Said so that an index finds the place.
-        return self.filter(
-            Q(created_at__lt=cursor.created_at) | Q(id__lt=cursor.id), created_at__lte=cursor.created_at
-        )
 
 
 class AuditEntry(models.Model):
@@ -488,17 +474,8 @@ class NoticeKind(models.TextChoices):
 
 
 class NotificationQuerySet(models.QuerySet["Notification"]):
-    def newest_first(self) -> Self:
-        return self.order_by("-created_at", "-id")
-
     def unread(self) -> Self:
         return self.filter(read_at=None)
-
-    def after(self, cursor: Cursor) -> Self:
-        """What follows this place in a list that is sorted newest first."""
-        return self.filter(
-            Q(created_at__lt=cursor.created_at) | Q(created_at=cursor.created_at, id__lt=cursor.id)
-        )
 
     def due(self) -> Self:
         """Those to be mailed now, by the clock of the caller."""

@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import date
 from typing import Any, TypeVar
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema_field, inline_serializer
 from rest_framework import serializers
@@ -13,6 +13,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts import cursors
 from accounts.access import Standing
 from accounts.cursors import BadCursor, Cursor
 from accounts.models import Organization, User
@@ -88,15 +89,8 @@ def page_of(
     rows: QuerySet[Any], asked: dict[str, Any], line: "type[serializers.ModelSerializer[Any]]"
 ) -> Response:
     """Answer a part of a list, newest first. `asked` is a PageQuery's; rows have `created_at`."""
-    cursor, limit = asked.get("cursor"), asked["limit"]
-    if cursor:
-        rows = rows.filter(
-            Q(created_at__lt=cursor.created_at) | Q(created_at=cursor.created_at, id__lt=cursor.id)
-        )
-    found = list(rows.order_by("-created_at", "-id")[: limit + 1])
-    page = found[:limit]
-    more = Cursor(page[-1].created_at, page[-1].pk) if len(found) > limit else None
-    return Response({"data": line(page, many=True).data, "next_cursor": str(more) if more else None})
+    shown, older = cursors.page(rows, limit=asked["limit"], older_than=asked.get("cursor"))
+    return Response({"data": line(shown, many=True).data, "next_cursor": str(older) if older else None})
 
 
 def page_schema(name: str, line: "type[serializers.Serializer[Any]]") -> Any:

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.core.signing import BadSignature, Signer
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.forms import Form
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -20,12 +20,11 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts import keys
+from accounts import cursors, keys
 from accounts.access import MemberRequest, actor_of, member_page
-from accounts.cursors import BadCursor, Cursor
 from accounts.ids import new_uid
 from accounts.key_forms import SCOPE_SENTENCES, ApiKeyForm, EditApiKeyForm, RotateForm
-from accounts.models import ApiKey
+from accounts.models import ApiKey, ApiKeyQuerySet
 from accounts.permissions import Permission, Scope
 
 PAGE = 50
@@ -42,27 +41,20 @@ def listing(request: MemberRequest) -> HttpResponse:
     )
 
 
-def key_list(
-    request: MemberRequest, template: str, own: QuerySet[ApiKey], *, may_manage: bool
-) -> HttpResponse:
+def key_list(request: MemberRequest, template: str, own: ApiKeyQuerySet, *, may_manage: bool) -> HttpResponse:
     """Show these keys: those in use, newest first, a page at a time; below them the last of those that ended."""
-    own = own.select_related("created_by", "organization").order_by("-created_at", "-id")
-    in_use = own.not_ended()  # type: ignore[attr-defined]
-    if word := request.GET.get("cursor"):
-        try:
-            in_use = in_use.after(Cursor.parse(word))
-        except BadCursor as error:
-            raise BadRequest("This cursor was not made here.") from error
-    page = list(in_use[: PAGE + 1])
-    older = Cursor(page[PAGE - 1].created_at, page[PAGE - 1].pk) if len(page) > PAGE else None
+    own = own.select_related("created_by", "organization")
+    older_than = cursors.in_address(request.GET)
+    in_use, older = cursors.page(own.not_ended(), limit=PAGE, older_than=older_than)
+    ended = [] if older_than else own.ended().order_by("-created_at", "-id")[:ENDED_SHOWN]
     return render(
         request,
         template,
         {
-            "keys": page[:PAGE],
-            "older": f"?cursor={older}" if older else "",
-            "ended": list(own.ended()[:ENDED_SHOWN]) if not word else [],  # type: ignore[attr-defined]
-            "is_first_page": not word,
+            "keys": in_use,
+            "older": f"?older_than={older}" if older else "",
+            "ended": ended,
+            "is_first_page": older_than is None,
             "may_manage": may_manage,
             "may_report_leaks": request.may(Permission.API_KEYS_MANAGE),
             "may_view_usage": request.may(Permission.USAGE_VIEW),

@@ -4,14 +4,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
-from django.core.exceptions import BadRequest
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from accounts import audit_sentences, audit_trail, spreadsheets
+from accounts import audit_sentences, audit_trail, cursors, spreadsheets
 from accounts.access import MemberRequest, member_page
-from accounts.cursors import BadCursor, Cursor
 from accounts.permissions import Permission
 
 PAGE = 50
@@ -64,7 +62,7 @@ def audit(request: MemberRequest) -> HttpResponse:
     form = FiltersForm(request.GET)
     if not form.is_valid():
         return render(request, "accounts/audit.html", {"form": form, "is_filtered": True}, status=400)
-    older_than = _place(request)
+    older_than = cursors.in_address(request.GET)
     page = audit_trail.page(request.organization, filters=form.filters, limit=PAGE, older_than=older_than)
     return render(
         request,
@@ -96,13 +94,3 @@ def audit_csv(request: MemberRequest) -> HttpResponse | StreamingHttpResponse:
         return render(request, "accounts/audit.html", {"form": form, "is_filtered": True}, status=400)
     lines = audit_trail.csv(request.organization, filters=form.filters)
     return spreadsheets.download(f"audit-{request.organization.uid}.csv", lines)
-
-
-def _place(request: MemberRequest) -> Cursor | None:
-    word = request.GET.get("older_than")
-    if not word:
-        return None
-    try:
-        return Cursor.parse(word)
-    except BadCursor as error:
-        raise BadRequest("This place in the trail was not made here.") from error

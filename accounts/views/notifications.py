@@ -1,15 +1,13 @@
 """The bell's pages: what somebody was told, and what of it they want by mail."""
 
 from django.contrib import messages
-from django.core.exceptions import BadRequest
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts import notification_preferences
+from accounts import cursors, notification_preferences
 from accounts.access import SignedInRequest, actor_of, signed_in
-from accounts.cursors import BadCursor, Cursor
 from accounts.models import Membership, Notification
 from accounts.notification_preferences import TOPICS, Place
 
@@ -20,21 +18,16 @@ PAGE = 30
 @require_safe
 def notifications(request: SignedInRequest) -> HttpResponse:
     """What this person was told, newest first, a page at a time."""
-    told = Notification.objects.filter(user=request.user).select_related("organization").newest_first()
-    if word := request.GET.get("cursor"):
-        try:
-            told = told.after(Cursor.parse(word))
-        except BadCursor as error:
-            raise BadRequest("This cursor was not made here.") from error
-    page = list(told[: PAGE + 1])
-    older = Cursor(page[PAGE - 1].created_at, page[PAGE - 1].pk) if len(page) > PAGE else None
+    told = Notification.objects.filter(user=request.user).select_related("organization")
+    older_than = cursors.in_address(request.GET)
+    shown, older = cursors.page(told, limit=PAGE, older_than=older_than)
     return render(
         request,
         "accounts/notifications.html",
         {
-            "notifications": page[:PAGE],
-            "older": f"?cursor={older}" if older else "",
-            "is_first_page": not word,
+            "notifications": shown,
+            "older": f"?older_than={older}" if older else "",
+            "is_first_page": older_than is None,
         },
     )
 

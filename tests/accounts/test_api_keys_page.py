@@ -115,7 +115,7 @@ def test_many_keys_come_in_pages_with_few_queries(
 def test_a_made_up_cursor_is_refused(client: Client, owner: User, organization: Organization) -> None:
     client.force_login(owner)
 
-    response = client.get(address(organization), {"cursor": "made up"})
+    response = client.get(address(organization), {"older_than": "made up"})
 
     assert response.status_code == 400
 

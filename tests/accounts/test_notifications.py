@@ -121,7 +121,7 @@ def test_pages_go_on_where_the_last_one_ended(client: Client, page: Callable[...
 def test_a_cursor_made_elsewhere_is_refused(client: Client, owner: User, cursor: str) -> None:
     client.force_login(owner)
 
-    assert client.get("/me/notifications/", {"cursor": cursor}).status_code == 400
+    assert client.get("/me/notifications/", {"older_than": cursor}).status_code == 400
 
 
 def test_queries_do_not_grow_with_notices(

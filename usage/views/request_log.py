@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django.core.exceptions import BadRequest
 from django.http import Http404, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from accounts import cursors
 from accounts.access import MemberRequest, member_page
-from accounts.cursors import BadCursor, Cursor
+from accounts.cursors import Cursor
 from accounts.models import ApiKey
 from accounts.permissions import Permission
 from usage import reports
@@ -50,7 +50,8 @@ def listing(request: MemberRequest) -> HttpResponse:
         type=_chosen(request.GET, "type", JobType.values),
         status=_chosen(request.GET, "status", JobStatus.values),
     )
-    older_than, newer_than = _cursor(request.GET, "older_than"), _cursor(request.GET, "newer_than")
+    older_than = cursors.in_address(request.GET)
+    newer_than = cursors.in_address(request.GET, "newer_than")
     page = reports.log(
         organization, limit=PAGE, filters=filters, older_than=older_than, newer_than=newer_than
     )
@@ -75,16 +76,6 @@ def listing(request: MemberRequest) -> HttpResponse:
 
 def _chosen(query: QueryDict, name: str, known: Iterable[str]) -> str | None:
     return next((value for value in known if value == query.get(name)), None)
-
-
-def _cursor(query: QueryDict, name: str) -> Cursor | None:
-    word = query.get(name)
-    if not word:
-        return None
-    try:
-        return Cursor.parse(word)
-    except BadCursor as error:
-        raise BadRequest("This place in the log was not made here.") from error
 
 
 def _address(filters: Filters, **cursors: Cursor) -> str:
