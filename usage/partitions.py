@@ -49,8 +49,9 @@ def ensure(months: Iterable[tuple[int, int]]) -> None:
 
 def _missing(cursor: object, months: list[tuple[int, int]]) -> list[tuple[int, int]]:
     names = [_name(month) for month in months]
+    # Not by to_regclass(): what it did not find a moment ago, it may remember as missing.
     cursor.execute(  # type: ignore[attr-defined]
-        "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NULL", [names]
+        "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND pg_table_is_visible(oid)", [names]
     )
-    absent = {name for (name,) in cursor.fetchall()}  # type: ignore[attr-defined]
-    return [month for month in months if _name(month) in absent]
+    present = {name for (name,) in cursor.fetchall()}  # type: ignore[attr-defined]
+    return [month for month in months if _name(month) not in present]
