@@ -1,7 +1,6 @@
 """What the admins of all apps have in common: nothing secret is shown or searched, and every change is recorded."""
 
 import json
-from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -118,14 +117,9 @@ class RecordedAdmin(ModelAdmin[M]):
             actor=actor_of(request),
             organization=self.organization_of(obj),
             target=obj,
-            before=_values(form.changed_data, form.initial),
-            after=_values(form.changed_data, form.cleaned_data),
+            before={name: form.initial.get(name) for name in form.changed_data},
+            after={name: form.cleaned_data.get(name) for name in form.changed_data},
         )
-
-
-def _values(names: Iterable[str], source: Mapping[str, Any]) -> dict[str, Any]:
-    values = {name: source.get(name) for name in names}
-    return json.loads(json.dumps(values, default=str))  # type: ignore[no-any-return]
 
 
 class ReadOnlyInline(UnfoldTabularInline[M, Parent]):

@@ -4,7 +4,11 @@ Apps above this one act on what happens here (a webhook, free credits) by receiv
 the transaction of the change: a receiver that raises undoes the change, so a fact and its effects never part.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db import models, transaction
@@ -88,10 +92,13 @@ def record(
     actor: Actor | None,
     target: models.Model,
     organization: Organization | None = None,
-    before: dict[str, Any] | None = None,
-    after: dict[str, Any] | None = None,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
 ) -> AuditEntry:
-    """Write one audit row and tell the receivers. `actor` is None for the system itself; values are JSON."""
+    """Write one audit row and tell the receivers. `actor` is None for the system itself.
+
+    Values are kept as JSON: times in UTC, numbers as numbers, what JSON does not know as text.
+    """
     actor = actor or Actor(None)
     with transaction.atomic():
         entry = AuditEntry.objects.create(
@@ -106,8 +113,8 @@ def record(
             target_uid=getattr(target, "uid", str(target.pk)),
             target_name=str(target)[:254],
             ip=actor.ip,
-            before=before or {},
-            after=after or {},
+            before=_json(before or {}),
+            after=_json(after or {}),
         )
         recorded.send(sender=AuditEntry, entry=entry, target=target)
     return entry
@@ -118,3 +125,18 @@ def _is_support(user: User | None, organization: Organization | None) -> bool:
     if user is None or organization is None or not user.is_staff:
         return False
     return not organization.memberships.filter(user=user).exists()
+
+
+def time_text(moment: datetime) -> str:
+    """A time as the API writes it: in UTC, to the microsecond."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _json(values: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(dict(values), default=_plain))  # type: ignore[no-any-return]
+
+
+def _plain(value: object) -> str | float:
+    if isinstance(value, datetime):
+        return time_text(value)
+    return float(value) if isinstance(value, Decimal) else str(value)

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db.models import Case, Q, Value, When
 
-from accounts import cursors, spreadsheets
+from accounts import audit, cursors, spreadsheets
 from accounts.cursors import Cursor
 from accounts.models import AuditEntry, AuditEntryQuerySet, Organization
 
@@ -91,7 +91,7 @@ class Line:
     def cells(self) -> list[str | None]:
         """What a spreadsheet shows of it, column by column."""
         values = vars(self) | {
-            "created_at": self.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "created_at": audit.time_text(self.created_at),
             "before": json.dumps(self.before, ensure_ascii=False),
             "after": json.dumps(self.after, ensure_ascii=False),
         }

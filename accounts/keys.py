@@ -5,7 +5,7 @@ organization's row is locked first and then the key's.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -152,13 +152,6 @@ def _clean(fields: Mapping[str, Any], kind: str) -> dict[str, Any]:
     return cleaned
 
 
-def _json(value: Any) -> Any:
-    """A field as the audit trail keeps it."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return float(value) if isinstance(value, Decimal) else value
-
-
 # ── What a key may do ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -204,7 +197,7 @@ def _create(
 
 
 def _record_new(action: audit.Action, key: ApiKey, actor: Actor | None) -> None:
-    limits = {name: _json(getattr(key, name)) for name in CHANGEABLE if name not in ("name", "scopes")}
+    limits = {name: getattr(key, name) for name in CHANGEABLE if name not in ("name", "scopes")}
     audit.record(
         action,
         actor=actor,
@@ -390,8 +383,8 @@ def _change(
         actor=actor,
         organization=key.organization,
         target=key,
-        before=dict(before),
-        after=dict(after()),
+        before=before,
+        after=after(),
     )
 
 
@@ -427,9 +420,9 @@ def update(*, key: ApiKey, changes: Mapping[str, Any], actor: Actor | None) -> b
         key,
         audit.Action.API_KEY_UPDATED,
         actor,
-        before={name: _json(getattr(key, name)) for name in cleaned},
+        before={name: getattr(key, name) for name in cleaned},
         fields=cleaned,
-        after=lambda: {name: _json(value) for name, value in cleaned.items()},
+        after=lambda: cleaned,
     )
     return True
 
@@ -494,7 +487,7 @@ def rotate(*, key: ApiKey, grace: timedelta, actor: Actor | None) -> str:
             "previous_expires_at": now + grace,
             "rotated_at": now,
         },
-        after=lambda: {"last_four": key.last_four, "old_works_until": _json(now + grace)},
+        after=lambda: {"last_four": key.last_four, "old_works_until": now + grace},
     )
     return secret.plaintext
 
@@ -510,8 +503,8 @@ def end_grace(*, key: ApiKey, actor: Actor | None) -> bool:
         key,
         audit.Action.API_KEY_UPDATED,
         actor,
-        before={"old_works_until": _json(until)},
+        before={"old_works_until": until},
         fields={"previous_expires_at": now},
-        after=lambda: {"old_works_until": _json(now)},
+        after=lambda: {"old_works_until": now},
     )
     return True

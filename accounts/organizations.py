@@ -113,7 +113,7 @@ def update(
     changed = {name: value for name, value in values.items() if value != getattr(organization, name)}
     if not changed:
         return False
-    before = {name: _json(getattr(organization, name)) for name in changed}
+    before = {name: getattr(organization, name) for name in changed}
     own.update(**changed)
     for name, value in changed.items():
         setattr(organization, name, value)
@@ -124,7 +124,7 @@ def update(
         organization=organization,
         target=organization,
         before=before,
-        after={name: _json(value) for name, value in changed.items()},
+        after=changed,
     )
     return True
 
@@ -154,7 +154,7 @@ def delete(*, organization: Organization, actor: Actor | None, now: datetime | N
         organization=organization,
         target=organization,
         before={"state": "active"},
-        after={"state": "deleted", "erase_after": _json(organization.erase_after)},
+        after={"state": "deleted", "erase_after": organization.erase_after},
     )
     person = actor.answerable if actor else None
     _tell_members(
@@ -252,10 +252,6 @@ def _tell_members(
         body=body,
         url=url,
     )
-
-
-def _json(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def clean_name(text: str) -> str:

@@ -274,8 +274,8 @@ def require(*, organization: Organization, from_: datetime | None, actor: Actor 
         actor=actor,
         target=organization,
         organization=organization,
-        before={"two_factor_required_from": before and before.isoformat()},
-        after={"two_factor_required_from": after and after.isoformat()},
+        before={"two_factor_required_from": before},
+        after={"two_factor_required_from": after},
     )
     if after:
         _remind(organization, now=timezone.now())

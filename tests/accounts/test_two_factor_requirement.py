@@ -46,7 +46,7 @@ def test_requiring_is_recorded_and_tells_those_who_lack_it(
     assert stored.access_version > version
     entry = AuditEntry.objects.get(action="organization.updated")
     assert entry.before == {"two_factor_required_from": None}
-    assert entry.after == {"two_factor_required_from": "2026-11-30T00:00:00+00:00"}
+    assert entry.after == {"two_factor_required_from": "2026-11-30T00:00:00.000000Z"}
     assert titles_of(member) == ["Northwind requires two-factor authentication from 30 November 2026"]
     assert titles_of(admin) == []
 
