@@ -309,6 +309,8 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "config.api.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
+    # `format` is a parameter of ours like any other, and refused by name where it is wrong.
+    "URL_FORMAT_OVERRIDE": None,
     "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",
     "COERCE_DECIMAL_TO_STRING": False,
 }
@@ -372,6 +374,11 @@ CELERY_BEAT_SCHEDULE = {
     },
     "settle-budgets": {
         "task": "usage.tasks.settle_budgets",
+        "schedule": 60,
+        "options": {"expires": 60},
+    },
+    "fold-margins": {
+        "task": "usage.tasks.fold_margins",
         "schedule": 60,
         "options": {"expires": 60},
     },

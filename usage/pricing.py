@@ -9,7 +9,12 @@ from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from usage.models import CreditRate
 
 MICRO = Decimal("0.000001")
-_CELLS: dict[str, int] = {CreditRate.Unit.CELLS_5000: 5000, CreditRate.Unit.CELLS_1000: 1000}
+# How much of an item's quantity a unit is; pages are counted on their own.
+UNIT_SIZES: dict[str, int] = {
+    CreditRate.Unit.CELLS_5000: 5000,
+    CreditRate.Unit.CELLS_1000: 1000,
+    CreditRate.Unit.CHART: 1,
+}
 
 
 @dataclass(frozen=True)
@@ -54,14 +59,14 @@ class PriceBook:
 
 
 def charge(rate: Rate | None, *, pages: int, quantity: Decimal | None, priority: str) -> Decimal:
-    """Credits for one usage item; 0 without a rate. Cells are charged by the begun 1,000 or 5,000.
+    """Credits for one usage item; 0 without a rate. Cells are charged by the begun 1,000 or 5,000, charts one by one.
 
     The minimum holds for the record after the batch discount. Rounded half up to a millionth.
     """
     if rate is None:
         return Decimal(0)
-    cells = _CELLS.get(rate.unit)
-    begun = Decimal(pages) if cells is None else (quantity or Decimal(0)) / cells
+    size = UNIT_SIZES.get(rate.unit)
+    begun = Decimal(pages) if size is None else (quantity or Decimal(0)) / size
     credits = begun.to_integral_value(ROUND_CEILING) * rate.credits_per_unit
     if priority == "batch":
         credits *= rate.batch_factor

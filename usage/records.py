@@ -32,13 +32,16 @@ ON CONFLICT (organization_id, day, api_key_id, product, feature, file_type) DO U
 """
 
 # clock_timestamp(): a reader that looks for changes must not miss a long transaction's, which began before its look.
+# A day's own changes only ever go forward, whatever the clock does and whoever waited for whom: by that it is told
+# whether its margins and what was told of it still hold.
 _DAYS = """
 INSERT INTO usage_usageday AS t (organization_id, day, requests, pages, credits, cost, changed_at)
 SELECT x.*, clock_timestamp() FROM json_to_recordset(%s::json) AS x (
     organization_id bigint, day date, requests bigint, pages bigint, credits numeric, cost numeric)
 ON CONFLICT (organization_id, day) DO UPDATE SET
     requests = t.requests + excluded.requests, pages = t.pages + excluded.pages,
-    credits = t.credits + excluded.credits, cost = t.cost + excluded.cost, changed_at = excluded.changed_at
+    credits = t.credits + excluded.credits, cost = t.cost + excluded.cost,
+    changed_at = GREATEST(clock_timestamp(), t.changed_at + interval '1 microsecond')
 """
 
 # One organization after the other, in the order given, so that two writers lock them alike.

@@ -31,12 +31,20 @@ Channel = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9\-_.]{1,128}$")]
 
 
 class UsageItem(Struct, frozen=True, omit_defaults=True):
-    """One metered fact of a job. `pages` counts pages, `quantity` what the rate's unit counts (cells)."""
+    """One metered fact of a job. `pages` counts pages, `quantity` what the rate's unit counts (cells, charts)."""
 
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=255)]
     product: Literal["parse", "extract", "split", "edit", "classify", "pipeline"]
     feature: Literal[
-        "standard", "complex", "agentic", "agentic_complex", "text", "spreadsheet", "spreadsheet_accurate"
+        "standard",
+        "complex",
+        "agentic",
+        "agentic_complex",
+        "text",
+        "spreadsheet",
+        "spreadsheet_accurate",
+        "chart",
+        "deep",
     ]
     file_type: Annotated[str, Meta(min_length=1, max_length=32)]
     pages: Pages

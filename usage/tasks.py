@@ -6,7 +6,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from usage import budgets, partitions
+from usage import budgets, margins, partitions
 from usage.models import IdempotencyKey
 
 
@@ -29,3 +29,8 @@ def prune_idempotency_keys() -> int:
 @shared_task
 def settle_budgets() -> int:
     return budgets.settle()
+
+
+@shared_task
+def fold_margins() -> int:
+    return margins.fold()

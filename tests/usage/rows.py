@@ -5,8 +5,11 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+from django.db.models import F
+from django.utils import timezone
+
 from accounts.models import ApiKey
-from usage.models import DailyJobs, DailyUsage, Job, PipelineConfig
+from usage.models import DailyJobs, DailyUsage, Job, PipelineConfig, UsageDay
 
 NOON = datetime(2026, 6, 18, 12, 0, tzinfo=UTC)
 
@@ -44,7 +47,7 @@ def job_row(key: ApiKey, job_id: str = "job-1", **fields: Any) -> Job:
 
 def daily_usage(key: ApiKey, day: date, **fields: Any) -> DailyUsage:
     """What a key used on a day: one request of three standard pages to parse; name what differs."""
-    return DailyUsage.objects.create(
+    row = DailyUsage.objects.create(
         **{
             "organization_id": key.organization_id,
             "day": day,
@@ -59,6 +62,16 @@ def daily_usage(key: ApiKey, day: date, **fields: Any) -> DailyUsage:
         }
         | fields
     )
+    measures = {name: F(name) + getattr(row, name) for name in ("requests", "pages", "credits", "cost")}
+    this_day = UsageDay.objects.filter(organization_id=row.organization_id, day=day)
+    if not this_day.update(**measures, changed_at=timezone.now()):
+        UsageDay.objects.create(
+            organization_id=row.organization_id,
+            day=day,
+            changed_at=timezone.now(),
+            **{name: getattr(row, name) for name in measures},
+        )
+    return row
 
 
 def daily_jobs(key: ApiKey, region: str) -> DailyJobs:
