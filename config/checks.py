@@ -1,6 +1,7 @@
 """What must not go into production: `manage.py check --deploy` refuses the parts that only a demo can do with."""
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -122,6 +123,29 @@ def no_half_of_a_svix_server(app_configs: Sequence[AppConfig] | None, **kwargs: 
             id="countinghouse.E011",
         )
     ]
+
+
+@register
+def no_keys_that_never_work(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
+    """A key made under such settings would be refused for ever as malformed, or could not be made."""
+    found = []
+    if not re.fullmatch(r"[A-Za-z0-9]{1,32}", settings.KEY_BRAND):
+        found.append(
+            Error(
+                f"KEY_BRAND is {settings.KEY_BRAND!r}: keys that begin with it are never well-formed.",
+                hint="Set KEY_BRAND to letters and digits, 32 at most.",
+                id="countinghouse.E014",
+            )
+        )
+    if not settings.KEY_PEPPERS:
+        found.append(
+            Error(
+                "KEY_PEPPERS is empty: API keys cannot be hashed.",
+                hint='Set KEY_PEPPERS to JSON such as {"1": "64 random hexadecimal digits"}.',
+                id="countinghouse.E015",
+            )
+        )
+    return found
 
 
 @register(Tags.security)

@@ -92,3 +92,23 @@ def test_a_live_key_and_debug_exclude_each_other(
     settings.DEBUG, settings.STRIPE_LIVE_MODE = debug, live
 
     assert len(checks.no_live_money_while_debugging(None)) == count
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "expected"),
+    [
+        ("KEY_BRAND", "acme2", []),
+        ("KEY_BRAND", "my_co", ["countinghouse.E014"]),
+        ("KEY_BRAND", "", ["countinghouse.E014"]),
+        ("KEY_BRAND", "a" * 33, ["countinghouse.E014"]),
+        ("KEY_PEPPERS", {}, ["countinghouse.E015"]),
+    ],
+)
+def test_settings_under_which_no_key_works_are_refused_always(
+    setting: str, value: object, expected: list[str], settings: Settings
+) -> None:
+    setattr(settings, setting, value)
+
+    found = checks.no_keys_that_never_work(None)
+
+    assert [error.id for error in found] == expected
