@@ -64,6 +64,11 @@ class Action(models.TextChoices):
     ENDPOINT_DELETED = "endpoint.deleted"
     ENTITLEMENT_CHANGED = "entitlement.changed"
     CREDIT_RATE_PUBLISHED = "credit_rate.published"
+    ALERT_CREATED = "alert.created"
+    ALERT_UPDATED = "alert.updated"
+    ALERT_DELETED = "alert.deleted"
+    SPEND_CAP_SET = "spend_cap.set"
+    SPEND_CAP_REMOVED = "spend_cap.removed"
 
 
 @dataclass(frozen=True)

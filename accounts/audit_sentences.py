@@ -53,6 +53,11 @@ SENTENCES = {
     Action.ENDPOINT_DELETED: "deleted the webhook endpoint {}",
     Action.ENTITLEMENT_CHANGED: "changed what the plan entitles {} to",
     Action.CREDIT_RATE_PUBLISHED: "published the credit rate {}",
+    Action.ALERT_CREATED: "created the usage alert {}",
+    Action.ALERT_UPDATED: "changed the usage alert {}",
+    Action.ALERT_DELETED: "deleted the usage alert {}",
+    Action.SPEND_CAP_SET: "set the spend cap of {}",
+    Action.SPEND_CAP_REMOVED: "removed the spend cap of {}",
 }
 
 # What happens in organizations, by the first word of the action; the rest is about people's own accounts.
@@ -64,6 +69,8 @@ GROUPS = {
     "organization": "Organization",
     "endpoint": "Webhook endpoints",
     "entitlement": "Plan",
+    "alert": "Usage alerts",
+    "spend_cap": "Spend cap",
 }
 
 

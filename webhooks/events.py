@@ -75,8 +75,92 @@ JOB_FAILED = EventType(
     },
 )
 
+_SHARES: dict[str, Any] = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["value"],
+        "properties": {
+            "api_key_id": {"type": ["string", "null"], "description": "Null for a key that is gone."},
+            "name": {"type": "string"},
+            "product": {"type": "string"},
+            "value": {"type": "number"},
+        },
+    },
+}
+USAGE_ALERT_TRIGGERED = EventType(
+    name="usage_alert.triggered",
+    description="Usage has reached the threshold of an alert. Sent once a period.",
+    schema={
+        "type": "object",
+        "required": ["alert_id", "organization_id", "metric", "threshold", "value", "period", "period_start"],
+        "properties": {
+            "alert_id": {"type": "string"},
+            "alert_name": {"type": "string"},
+            "firing_id": {"type": ["string", "null"], "description": "Null for a test."},
+            "organization_id": {"type": "string"},
+            "metric": {"type": "string", "enum": ["pages", "credits", "cost"]},
+            "threshold": {"type": "number"},
+            "value": {"type": "number", "description": "What was used when the alert fired; dollars for cost."},
+            "period": {"type": "string", "enum": ["daily", "weekly", "monthly"]},
+            "period_start": {"type": "string", "format": "date"},
+            "period_end": {"type": "string", "format": "date", "description": "The period's last day."},
+            "api_key_id": {"type": ["string", "null"], "description": "The key that the alert looks at alone."},
+            "product": {"type": ["string", "null"], "description": "The product that it looks at alone."},
+            "top_keys": _SHARES,
+            "top_products": _SHARES,
+            "is_test": {"type": "boolean", "description": "Somebody tests the alert: nothing was reached."},
+        },
+    },
+    example={
+        "alert_id": "alr_2nXw8rTfZ0aYcQ5LbKdM",
+        "alert_name": "80 % of the month",
+        "firing_id": "trg_7bUq1sVdE3kPzHx9RwGm",
+        "organization_id": "org_4Fz0kQw1dXv8mN2bT7yR",
+        "metric": "pages",
+        "threshold": 8000.0,
+        "value": 8012.0,
+        "period": "monthly",
+        "period_start": "2026-03-01",
+        "period_end": "2026-03-31",
+        "api_key_id": None,
+        "product": None,
+        "top_keys": [{"api_key_id": "key_5sKq9rTfZ0aYcQ5LbKdM", "name": "checkout", "value": 7100.0}],
+        "top_products": [{"product": "parse", "value": 8012.0}],
+        "is_test": False,
+    },
+)
+SPEND_CAP_REACHED = EventType(
+    name="spend_cap.reached",
+    description="An organization has spent what it allows itself in a month. Its keys are refused until the month "
+    "ends, or until the cap is raised or removed.",
+    schema={
+        "type": "object",
+        "required": ["organization_id", "amount", "spend", "period_start", "reached_until"],
+        "properties": {
+            "organization_id": {"type": "string"},
+            "amount": {"type": "number", "description": "The cap, in dollars a month."},
+            "spend": {"type": "number", "description": "Dollars spent this month."},
+            "period_start": {"type": "string", "format": "date"},
+            "period_end": {"type": "string", "format": "date", "description": "The month's last day."},
+            "reached_until": {"type": "string", "format": "date-time", "description": "When the month ends."},
+        },
+    },
+    example={
+        "organization_id": "org_4Fz0kQw1dXv8mN2bT7yR",
+        "amount": 500.0,
+        "spend": 500.4,
+        "period_start": "2026-03-01",
+        "period_end": "2026-03-31",
+        "reached_until": "2026-04-01T00:00:00.000000Z",
+    },
+)
+
 _encode = msgspec.json.Encoder().encode
-EVENT_TYPES = {event_type.name: event_type for event_type in (JOB_COMPLETED, JOB_FAILED)}
+EVENT_TYPES = {
+    event_type.name: event_type
+    for event_type in (JOB_COMPLETED, JOB_FAILED, USAGE_ALERT_TRIGGERED, SPEND_CAP_REACHED)
+}
 
 
 def utc(moment: datetime) -> str:

@@ -21,10 +21,10 @@ _INSERT = """
 INSERT INTO webhooks_outboxmessage (
     uid, organization_id, event_type, payload, channels, url, next_attempt_at, attempts, last_error, created_at
 )
-SELECT 'evt_' || replace(gen_random_uuid()::text, '-', ''),
+SELECT COALESCE(uid, 'evt_' || replace(gen_random_uuid()::text, '-', '')),
        organization_id, event_type, payload, channels, url, now(), 0, '', now()
 FROM json_to_recordset(%s::json) AS draft (
-    position int, organization_id bigint, event_type text, payload text, channels text[], url text
+    position int, organization_id bigint, event_type text, payload text, channels text[], url text, uid text
 )
 ORDER BY position
 """
@@ -35,7 +35,8 @@ _encode = msgspec.json.Encoder().encode
 class Draft:
     """A message to be, about what happened at `timestamp`.
 
-    With a `url` it goes there alone; otherwise to the endpoints that match its type and channels.
+    With a `url` it goes there alone; otherwise to the endpoints that match its type and channels. Whoever wants to
+    ask for it later chooses its `uid`.
     """
 
     organization_id: int
@@ -44,6 +45,7 @@ class Draft:
     timestamp: datetime
     channels: list[str] | None = None
     url: str | None = None
+    uid: str | None = None
 
 
 def subscribed(organization_ids: Iterable[int]) -> set[int]:
@@ -70,6 +72,7 @@ def send_many(drafts: Sequence[Draft]) -> int:
             "payload": events.payload(draft.event_type, draft.timestamp, draft.data),
             "channels": draft.channels,
             "url": draft.url or "",
+            "uid": draft.uid,
         }
         for position, draft in enumerate(drafts)
     ]
@@ -84,9 +87,10 @@ def send(
     data: dict[str, Any],
     channels: list[str] | None = None,
     url: str | None = None,
+    uid: str | None = None,
 ) -> bool:
     """Write one message about what happens now. Says whether it did: without endpoint or URL it does not."""
     if not url and not subscribed([organization.pk]):
         return False
-    draft = Draft(organization.pk, event_type, data, timezone.now(), channels, url)
+    draft = Draft(organization.pk, event_type, data, timezone.now(), channels, url, uid)
     return send_many([draft]) == 1
