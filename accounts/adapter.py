@@ -5,16 +5,18 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.models import EmailAddress
 from allauth.account.utils import get_next_redirect_url
 from allauth.core import context
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.forms import BaseForm
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from accounts import invitations, mail, passwords
+from accounts import invitations, mail, passwords, social
 from accounts.access import client_ip
 from accounts.addresses import clean_address
 from accounts.audit import Actor
@@ -66,12 +68,17 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Every new password of the pages comes through here: changed, set for the first time, or reset by mail."""
         request: HttpRequest = context.request
         own = request.user == user
-        passwords.change(
-            user=user,
-            password=password,
-            actor=Actor(user, client_ip(request)),
-            keep=request.session.session_key if own else None,
-        )
+        actor = Actor(user, client_ip(request))
+        with transaction.atomic():
+            if not (own or EmailAddress.objects.filter(user=user, verified=True).exists()):
+                # Only who reads its mail is known to own it, and that need not be whoever opened it.
+                social.disconnect_all(user, actor=actor)
+            passwords.change(
+                user=user,
+                password=password,
+                actor=actor,
+                keep=request.session.session_key if own else None,
+            )
 
     def get_login_stages(self) -> list[str]:
         return [*super().get_login_stages(), "accounts.two_factor_stage.TwoFactorStage"]

@@ -9,6 +9,7 @@ import unicodedata
 from typing import Any
 
 from allauth.account.adapter import get_adapter as get_account_adapter
+from allauth.account.models import EmailAddress
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount, SocialLogin
@@ -20,6 +21,7 @@ from django.urls import reverse
 
 from accounts import audit
 from accounts.access import actor_of
+from accounts.audit import Actor
 from accounts.models import NoticeKind, User
 from accounts.notifications import notify
 from accounts.sign_up import record_sign_up
@@ -50,6 +52,8 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         try:
             with transaction.atomic():
                 user: User = super().save_user(request, sociallogin, form)
+                # Whoever owns such an address could otherwise be led, by a forgotten password, to this account.
+                EmailAddress.objects.filter(user=user, verified=False, primary=False).delete()
                 record_sign_up(request, user, provider=sociallogin.account.provider)
         except IntegrityError as error:  # the same sign-up, a moment earlier
             response = get_account_adapter().respond_email_verification_sent(request, None)
@@ -88,3 +92,12 @@ def _record(request: HttpRequest, account: SocialAccount, what: str, title: str)
         body="If this was not you, change your password now.",
         url=reverse("accounts:profile"),
     )
+
+
+def disconnect_all(user: User, *, actor: Actor) -> None:
+    """Let nobody in here any more with an account elsewhere."""
+    accounts = SocialAccount.objects.filter(user=user)
+    facts = [{"provider": provider, "id": uid} for provider, uid in accounts.values_list("provider", "uid")]
+    if facts:
+        accounts.delete()
+        audit.record(audit.Action.USER_UPDATED, actor=actor, target=user, before={"connected": facts})

@@ -8,6 +8,7 @@ import pytest
 import requests
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount
+from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from django.core.mail import EmailMessage
 from django.test import Client
 from pytest_django import Settings
@@ -248,6 +249,55 @@ def test_without_an_address_it_is_asked_for(
     assert sent["Location"] == SENT
     assert mailoutbox[0].to == ["nina@private.example"]
     assert not is_signed_in(client)
+
+
+def test_whoever_reads_the_mail_shuts_out_who_opened_the_account_unproved(
+    client: Client, provider: Provider, mailoutbox: list[EmailMessage]
+) -> None:
+    del provider.person["email"]
+    stranger = Client()
+    asked = come_back(stranger)
+    stranger.post(asked["Location"], {"email": "victim@example.com"})
+    client.post("/accounts/password/reset/", {"email": "victim@example.com"})
+    reset = client.get(link_in(mailoutbox[-1]))
+    client.post(reset["Location"], {"password1": PASSWORD, "password2": PASSWORD})
+    client.post("/accounts/login/", {"login": "victim@example.com", "password": PASSWORD})
+    EmailAddress.objects.update(verified=True)
+
+    come_back(stranger)
+
+    assert not is_signed_in(stranger)
+    assert not SocialAccount.objects.filter(user__email="victim@example.com").exists()
+    entry = AuditEntry.objects.get(action="user.updated")
+    assert entry.before == {"connected": [{"provider": "example", "id": "42"}]}
+
+
+def test_a_new_password_leaves_what_is_connected_to_a_proved_account(
+    client: Client, provider: Provider, owner: User, mailoutbox: list[EmailMessage]
+) -> None:
+    connect(Client(), owner)
+    client.post("/accounts/password/reset/", {"email": owner.email})
+    reset = client.get(link_in(mailoutbox[-1]))
+
+    client.post(reset["Location"], {"password1": PASSWORD, "password2": PASSWORD})
+
+    assert SocialAccount.objects.get().user == owner
+
+
+def test_an_address_that_nobody_has_shown_to_be_theirs_leads_to_no_account(
+    client: Client, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def claimed(self: OpenIDConnectProvider, data: object) -> list[EmailAddress]:
+        return [
+            EmailAddress(email="nina@example.com", verified=True, primary=True),
+            EmailAddress(email="victim@example.com", verified=False),
+        ]
+
+    monkeypatch.setattr(OpenIDConnectProvider, "extract_email_addresses", claimed)
+
+    come_back(client)
+
+    assert [address.email for address in EmailAddress.objects.all()] == ["nina@example.com"]
 
 
 @pytest.mark.parametrize(
