@@ -22,10 +22,9 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from accounts import key_import, keys, leaked_keys, secrets
+from accounts import form_once, key_import, keys, leaked_keys, secrets
 from accounts.access import actor_of
 from accounts.admin_base import ReadOnlyAdmin, colleague, is_there, plain_number
-from accounts.ids import new_uid
 from accounts.key_forms import ForgetfulTextarea, LeakForm, validate_file_size
 from accounts.leaked_keys import Leak
 from accounts.models import ApiKey
@@ -175,7 +174,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = ServiceKeyForm(request.POST if request.method == "POST" else None)
-        uid = _form_uid(request)
+        uid, signed_uid = form_once.uid_of(request, "key", place="the data plane")
         if request.method == "POST" and form.is_valid():
             try:
                 key, secret = keys.create_service_key(**form.cleaned_data, actor=actor_of(request), uid=uid)
@@ -195,7 +194,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
             title="Add a service key",
             lead="For the operator's own API servers. Customers make theirs on their own pages. The key is shown once.",
             form=form,
-            hidden={"form": _signer(request).sign(uid)},
+            hidden={"form": signed_uid},
             submit_label="Create key",
         )
 
@@ -359,17 +358,3 @@ def _back_to(key: ApiKey) -> HttpResponse:
 
 def _leaks_salt(request: HttpRequest) -> str:
     return f"leaked keys found by {colleague(request).uid}"
-
-
-def _signer(request: HttpRequest) -> signing.Signer:
-    return signing.Signer(salt=f"a new service key by {colleague(request).uid}")
-
-
-def _form_uid(request: HttpRequest) -> str:
-    """The id of the key that this form is to make."""
-    if request.method != "POST":
-        return new_uid("key")
-    try:
-        return _signer(request).unsign(request.POST.get("form", ""))
-    except signing.BadSignature as error:
-        raise BadRequest("This form was not made here.") from error

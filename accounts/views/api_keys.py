@@ -9,8 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.core.exceptions import BadRequest, PermissionDenied
-from django.core.signing import BadSignature, Signer
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.forms import Form
 from django.http import HttpResponse
@@ -20,9 +19,8 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts import cursors, keys
+from accounts import cursors, form_once, keys
 from accounts.access import MemberRequest, actor_of, member_page
-from accounts.ids import new_uid
 from accounts.key_forms import SCOPE_SENTENCES, ApiKeyForm, EditApiKeyForm, RotateForm
 from accounts.models import ApiKey, ApiKeyQuerySet
 from accounts.permissions import Permission, Scope
@@ -80,13 +78,9 @@ def create(request: MemberRequest) -> HttpResponse:
 
 
 def creation(request: MemberRequest, make: Callable[..., tuple[ApiKey, str]], *, back: str) -> HttpResponse:
-    """Make a key and show its secret, in this answer and never again. `back` names the list it is in.
-
-    The form carries the id of the key it will make, signed. Sent twice (a reload, an impatient click), it names a
-    key that exists by then.
-    """
+    """Make a key and show its secret, in this answer and never again. `back` names the list it is in."""
     form = ApiKeyForm(request.POST if request.method == "POST" else None, membership=request.membership)
-    uid = _form_uid(request)
+    uid, signed_uid = form_once.uid_of(request, "key", place=request.organization.uid)
     list_url = reverse(back, args=[request.organization.uid])
     if request.method == "POST" and form.is_valid():
         try:
@@ -105,7 +99,7 @@ def creation(request: MemberRequest, make: Callable[..., tuple[ApiKey, str]], *,
         {
             "form": form,
             "scopes": _scopes(form),
-            "signed_uid": _signer(request).sign(uid),
+            "signed_uid": signed_uid,
             "list_url": list_url,
             "is_personal": back == "accounts:personal_keys",
         },
@@ -265,20 +259,6 @@ def _shown_once(request: MemberRequest, key: ApiKey, secret: str) -> HttpRespons
         "accounts/api_key_created.html",
         {"key": key, "secret": secret, "variable": variable(), "base_url": settings.BASE_URL},
     )
-
-
-def _signer(request: MemberRequest) -> Signer:
-    return Signer(salt=f"a new API key of {request.organization.uid} by {request.user.uid}")
-
-
-def _form_uid(request: MemberRequest) -> str:
-    """The id of the key that this form is to make: chosen with the empty form, and sent back with the filled one."""
-    if request.method != "POST":
-        return new_uid("key")
-    try:
-        return _signer(request).unsign(request.POST.get("form", ""))
-    except BadSignature as error:
-        raise BadRequest("This form was not made here.") from error
 
 
 def variable() -> str:

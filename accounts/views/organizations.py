@@ -1,17 +1,15 @@
 """The pages on which organizations are made, set up and deleted."""
 
 from django.contrib import messages
-from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
-from django.core.signing import BadSignature, Signer
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
-from accounts import devices, organizations, two_factor
+from accounts import devices, form_once, organizations, two_factor
 from accounts.access import MemberRequest, SignedInRequest, actor_of, member_page, signed_in
-from accounts.ids import new_uid
 from accounts.models import Organization
 from accounts.organization_forms import (
     DeleteOrganizationForm,
@@ -25,12 +23,9 @@ from accounts.permissions import Permission
 @signed_in
 @require_http_methods(["GET", "POST"])
 def create_organization(request: SignedInRequest) -> HttpResponse:
-    """Make an organization that the person owns.
-
-    The form carries the id of the organization it will make, signed: sent twice, it names one that exists by then.
-    """
+    """Make an organization that the person owns."""
     form = NewOrganizationForm(request.POST if request.method == "POST" else None)
-    uid = _form_uid(request)
+    uid, signed_uid = form_once.uid_of(request, "org")
     if request.method == "POST" and form.is_valid():
         try:
             organization = organizations.create(
@@ -53,7 +48,7 @@ def create_organization(request: SignedInRequest) -> HttpResponse:
     return render(
         request,
         "accounts/create_organization.html",
-        {"form": form, "signed_uid": _signer(request).sign(uid)},
+        {"form": form, "signed_uid": signed_uid},
         status=400 if form.errors else 200,
     )
 
@@ -172,16 +167,3 @@ def delete_organization(request: MemberRequest) -> HttpResponse:
 def _waiting_zone(organization: Organization) -> str:
     """The zone that has been chosen and does not count yet."""
     return "" if organization.zone.key == organization.next_time_zone else organization.next_time_zone
-
-
-def _signer(request: SignedInRequest) -> Signer:
-    return Signer(salt=f"a new organization of {request.user.uid}")
-
-
-def _form_uid(request: SignedInRequest) -> str:
-    if request.method != "POST":
-        return new_uid("org")
-    try:
-        return _signer(request).unsign(request.POST.get("form", ""))
-    except BadSignature as error:
-        raise BadRequest("This form was not made here.") from error
