@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import django_stubs_ext
 import environ
 from celery.schedules import crontab
+from django.conf import global_settings
 from django.core.exceptions import ImproperlyConfigured
 
 from config.embedded import require_own, way_out, write_private
@@ -111,6 +112,26 @@ KEY_PEPPERS: dict[str, str] = env.json("KEY_PEPPERS", default=_secrets.get("key_
 # ── Usage ────────────────────────────────────────────────────────────────────────────────────────────────────
 # How old a reported timestamp may be, in days: the window in which an idempotency key is remembered.
 USAGE_ACCEPT_DAYS = env.int("USAGE_ACCEPT_DAYS", default=1830)
+# Whether usage is also queued for the air-gapped billing export, by which it is handed over as files.
+STORE_USAGE_FOR_BILLING = env.bool("STORE_USAGE_FOR_BILLING", default=DEMO)
+
+# ── Files of exports ─────────────────────────────────────────────────────────────────────────────────────────
+# A bucket of S3, or of a server that speaks as S3 does; otherwise a folder of this machine. The credentials are
+# found as Amazon's own tools find them: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the machine's role.
+AWS_STORAGE_BUCKET_NAME = env.str("AWS_STORAGE_BUCKET_NAME", default="")
+AWS_S3_ENDPOINT_URL = env.str("AWS_S3_ENDPOINT_URL", default="") or None
+AWS_S3_REGION_NAME = env.str("AWS_S3_REGION_NAME", default="") or None
+AWS_S3_ADDRESSING_STYLE = env.str("AWS_S3_ADDRESSING_STYLE", default="") or None
+AWS_LOCATION = env.str("AWS_LOCATION", default="")
+STORAGES = {
+    **global_settings.STORAGES,
+    "exports": {"BACKEND": "usage.bucket.Bucket"}
+    if AWS_STORAGE_BUCKET_NAME
+    else {
+        "BACKEND": "usage.files.Folder",
+        "OPTIONS": {"location": VAR_DIR / "files"},
+    },
+}
 
 # ── Webhooks ─────────────────────────────────────────────────────────────────────────────────────────────────
 SVIX_SERVER_URL = env.str("SVIX_SERVER_URL", default="")

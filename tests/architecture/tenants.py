@@ -69,6 +69,7 @@ def tenant(name: str) -> Tenant:
             "token": token,
             "file": "letter",
             "number": "1",
+            "name": "usage_for_billing/nothing.csv.gz",
         }
         | own(owner),
     )

@@ -67,6 +67,8 @@ def test_what_is_public_is_so_on_purpose() -> None:
         "invitations/<str:token>/",
         "invitations/<str:token>/decline/",
         "unsubscribe/<str:token>/",
+        # Links to files of exports, signed, for whoever holds them.
+        "files/<path:name>",
     }
 
 
