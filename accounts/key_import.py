@@ -4,6 +4,7 @@ A CSV with a line a key. A file comes in as a whole or not at all, and a second 
 """
 
 import csv
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -150,7 +151,8 @@ def _read(
         wrong["prefix"] = f"At most {LONGEST_PREFIX} visible characters of ASCII, from the key's beginning."
     elif fields["prefix"].startswith(f"{settings.KEY_BRAND}_"):
         wrong["prefix"] = (
-            f"Keys that begin with {settings.KEY_BRAND}_ are taken for ours. Set another KEY_BRAND."
+            f"Keys that begin with {settings.KEY_BRAND}_ are taken for ours. Before the first of ours is made, set "
+            "another KEY_BRAND."
         )
     if len(fields["last_four"]) not in (0, 4) or not _is_visible(fields["last_four"]):
         wrong["last_four"] = "The last four characters of the key, or nothing."
@@ -160,7 +162,22 @@ def _read(
             wrong["created_by"] = "No member of this organization has this address."
         else:
             fields["created_by"] = maker.user
+    if not wrong:
+        wrong = _whole_key(fields, digits)
     return wrong, fields
+
+
+def _whole_key(fields: dict[str, Any], digits: str) -> dict[str, str]:
+    """The fault of a row that has the whole key where some of it may be shown."""
+    shown = (
+        ("name", fields["name"]),
+        ("prefix", fields["prefix"]),
+        ("prefix", fields["prefix"] + fields["last_four"]),
+    )
+    for column, text in shown:
+        if hashlib.sha256(text.encode()).hexdigest() == digits:
+            return {column: "This is the whole key, which nobody may be shown."}
+    return {}
 
 
 def _is_visible(text: str) -> bool:

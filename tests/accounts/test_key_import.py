@@ -157,6 +157,24 @@ def test_a_fault_names_its_line_and_column(run: Run, column: str, value: str, me
 
 
 @pytest.mark.parametrize(
+    ("column", "name", "prefix", "last_four"),
+    [
+        ("name", "short_key_12", "", ""),
+        ("prefix", "legacy", "short_key_12", ""),
+        ("prefix", "legacy", "short_ke", "y_12"),
+    ],
+)
+def test_a_whole_key_is_not_taken_for_what_may_be_shown_of_it(
+    run: Run, column: str, name: str, prefix: str, last_four: str
+) -> None:
+    row = f"{sha256(b'short_key_12').hexdigest()},ORG,{name},{prefix},{last_four}"
+
+    [fault] = faults(run, f"sha256,organization,name,prefix,last_four\n{row}\n")
+
+    assert fault == f"Line 2, {column}: This is the whole key, which nobody may be shown."
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "Line 1: The column sha256 is missing."),
