@@ -533,10 +533,21 @@ class UsageExportFile(models.Model):
         return self.uid
 
 
+class BillingExportKey(models.Model):
+    """Whose an idempotency key is in the air-gapped export, which knows no organizations: the first one's to use it.
+
+    `digest` is the beginning of the key's SHA-256. Should two keys share one, a key is at worst qualified needlessly.
+    """
+
+    digest = models.UUIDField(primary_key=True)
+    organization_id = models.BigIntegerField()
+
+
 class BillingExportRow(models.Model):
     """The queue of the air-gapped billing export: what was metered and not yet handed over. Written at ingest."""
 
-    idempotency_key = models.CharField(max_length=255)
+    # As it is handed over: of a second organization with the same key, followed by `@` and the organization's id.
+    idempotency_key = models.CharField(max_length=300)
     organization_id = models.BigIntegerField()
     type = models.CharField(max_length=16)
     num_pages = models.IntegerField()
