@@ -18,9 +18,9 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts import invitations, mail, passwords, social
 from accounts.access import client_ip
-from accounts.addresses import clean_address
 from accounts.audit import Actor
 from accounts.models import User
+from accounts.names import clean_address
 
 
 @dataclass(frozen=True)

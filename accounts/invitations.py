@@ -7,14 +7,15 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts import audit, links, mail, notifications, organizations, team
-from accounts.addresses import clean_address
 from accounts.audit import Actor
 from accounts.models import AuditEntry, Invitation, Membership, NoticeKind, Organization, User
+from accounts.names import clean_address
 from accounts.permissions import Role
 
 LIFE = timedelta(days=7)
@@ -198,14 +199,13 @@ def _require_fewer_letters(organization: Organization, actor: Actor | None) -> N
     """Raise `TooMany` when this organization, or this person through others, has sent enough for a day."""
     yesterday = timezone.now() - timedelta(days=1)
     letters = AuditEntry.objects.filter(
-        organization=organization,
-        action__in=[audit.Action.INVITATION_CREATED, audit.Action.INVITATION_RESENT],
-        created_at__gt=yesterday,
+        action__in=[audit.Action.INVITATION_CREATED, audit.Action.INVITATION_RESENT], created_at__gt=yesterday
     )
-    sent = letters.count()
+    sent = letters.filter(organization=organization).count()
     if actor and actor.answerable:
-        own = Invitation.objects.filter(invited_by=actor.answerable, sent_at__gt=yesterday)
-        sent = max(sent, own.count())
+        own = Invitation.objects.filter(invited_by=actor.answerable)
+        lately = own.filter(Q(sent_at__gt=yesterday) | Q(sent_at=None))
+        sent = max(sent, letters.filter(target_uid__in=lately.values("uid")).count())
     if sent >= MOST_LETTERS_A_DAY:
         raise TooMany(f"{MOST_LETTERS_A_DAY} invitations were sent within a day. Send more tomorrow.")
 

@@ -39,7 +39,7 @@ FAULTS_SHOWN = 50
 
 class ServiceKeyForm(forms.Form):
     name = forms.CharField(
-        max_length=80,
+        max_length=keys.LONGEST_NAME,
         validators=[validate_name],
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
         help_text="What will use it, such as “parser fleet”.",

@@ -48,7 +48,7 @@ class ApiKeyForm(forms.Form):
     """A new key. Offers the scopes in which its creator may do something."""
 
     name = forms.CharField(
-        max_length=80,
+        max_length=keys.LONGEST_NAME,
         validators=[validate_name],
         error_messages={"required": "Give the key a name."},
         help_text="Where it will be used, such as “checkout, production” or “local-dev”.",

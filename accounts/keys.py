@@ -7,6 +7,7 @@ organization's row is locked first and then the key's.
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -18,7 +19,7 @@ from accounts import audit, networks, permissions, secrets
 from accounts.audit import Actor
 from accounts.ids import new_uid
 from accounts.models import ApiKey, Organization, User
-from accounts.names import validate_name
+from accounts.names import clean_name
 from accounts.permissions import DEFAULT_SCOPES, Permission, Scope, ServicePermission
 
 # How long the old secret goes on working after a rotation.
@@ -28,6 +29,7 @@ GRACES: dict[str, timedelta] = {
     "24 hours": timedelta(hours=24),
     "7 days": timedelta(days=7),
 }
+LONGEST_NAME = 80
 LONGEST_LIFE = timedelta(days=3653)  # ten years
 MOST_NETWORKS = 100
 MOST_REQUESTS_PER_MINUTE = 1_000_000
@@ -62,13 +64,7 @@ class ImportedElsewhere(Exception):
 # ── What a key may be given ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _clean_name(name: Any) -> str:
-    if not isinstance(name, str) or not name.strip():
-        raise ValidationError("Give the key a name.")
-    if len(name.strip()) > 80:
-        raise ValidationError("Use at most 80 characters.")
-    validate_name(name.strip())
-    return name.strip()
+_clean_name = partial(clean_name, what="key", longest=LONGEST_NAME)
 
 
 def _clean_scopes(scopes: Any, known: Iterable[str]) -> list[str]:

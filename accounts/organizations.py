@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -13,11 +14,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts import audit, notifications, team, time_zones
-from accounts.addresses import clean_address
 from accounts.audit import Actor
 from accounts.ids import new_uid
 from accounts.models import AuditEntry, Invitation, Membership, NoticeKind, Organization, OwnershipOffer, User
-from accounts.names import validate_name
+from accounts.names import clean_address, clean_name
 from accounts.permissions import Role
 
 MOST_OWNED = 20
@@ -254,17 +254,6 @@ def _tell_members(
     )
 
 
-def clean_name(text: str) -> str:
-    """What an organization may be called, in the one form that Unicode has for it."""
-    name = unicodedata.normalize("NFC", text.strip())
-    if not name:
-        raise ValidationError("Give the organization a name.")
-    if len(name) > LONGEST_NAME:
-        raise ValidationError(f"A name has at most {LONGEST_NAME} characters.")
-    validate_name(name)
-    return name
-
-
 def is_name_of(organization: Organization, text: str) -> bool:
     """Whether somebody has typed an organization's exact name, to confirm that they mean it."""
     return unicodedata.normalize("NFC", text.strip()) == unicodedata.normalize("NFC", organization.name)
@@ -290,7 +279,7 @@ def _clean_retention(days: int | None) -> int | None:
 
 
 _CLEAN: dict[str, Callable[[Any], Any]] = {
-    "name": clean_name,
+    "name": partial(clean_name, what="organization", longest=LONGEST_NAME),
     "billing_email": lambda text: clean_address(text) if text.strip() else "",
     "time_zone": _clean_time_zone,
     "default_region": _clean_region,

@@ -3,9 +3,8 @@
 from django import forms
 from django.core.exceptions import ValidationError
 
-from accounts.addresses import LONGEST, clean_address
 from accounts.models import User
-from accounts.names import validate_name
+from accounts.names import LONGEST_ADDRESS, clean_address, validate_name
 
 
 class NameForm(forms.Form):
@@ -23,7 +22,7 @@ class NewEmailForm(forms.Form):
 
     email = forms.CharField(
         label="New address",
-        max_length=LONGEST,
+        max_length=LONGEST_ADDRESS,
         widget=forms.EmailInput(attrs={"autocomplete": "email"}),
         error_messages={"required": "Type the new address."},
     )

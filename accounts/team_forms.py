@@ -7,8 +7,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from accounts import permissions
-from accounts.addresses import LONGEST, clean_address
 from accounts.models import Membership
+from accounts.names import LONGEST_ADDRESS, clean_address
 from accounts.permissions import Role
 
 MOST_AT_ONCE = 20
@@ -41,7 +41,7 @@ class RoleForm(forms.Form):
 class InviteForm(RoleForm):
     emails = forms.CharField(
         label="E-mail addresses",
-        max_length=MOST_AT_ONCE * LONGEST,
+        max_length=MOST_AT_ONCE * LONGEST_ADDRESS,
         error_messages={"required": "Write at least one address."},
         help_text=f"One a line, or with commas between; up to {MOST_AT_ONCE} at once.",
         widget=forms.Textarea(attrs={"rows": 3, "autocomplete": "off", "spellcheck": "false"}),

@@ -110,7 +110,7 @@ class KeysQuery(PageQuery):
 
 
 class KeyChange(serializers.Serializer[Any]):
-    name = serializers.CharField(max_length=80)
+    name = serializers.CharField(max_length=keys.LONGEST_NAME)
     scopes = serializers.ListField(
         child=serializers.CharField(max_length=40),
         required=False,

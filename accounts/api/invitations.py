@@ -11,7 +11,6 @@ from rest_framework.views import APIView
 
 from accounts import invitations
 from accounts.access import actor_of
-from accounts.addresses import LONGEST, clean_address
 from accounts.api.base import (
     ORG_ID,
     Conflict,
@@ -23,6 +22,7 @@ from accounts.api.base import (
     read_query,
 )
 from accounts.models import Invitation
+from accounts.names import LONGEST_ADDRESS, clean_address
 from accounts.permissions import Permission, Role
 
 _INVITATION: dict[str, Any] = {
@@ -54,7 +54,7 @@ class InvitationLine(serializers.ModelSerializer[Invitation]):
 
 
 class NewInvitation(serializers.Serializer[Any]):
-    email = serializers.CharField(max_length=LONGEST)
+    email = serializers.CharField(max_length=LONGEST_ADDRESS)
     role = serializers.ChoiceField([choice for choice in Role.choices if choice[0] != Role.OWNER])
 
     def validate_email(self, email: str) -> str:
