@@ -23,7 +23,11 @@ def erase(organization: Organization) -> None:
     _erase_keys(organization)
     # Notices of those whom the organization itself no longer reached.
     told = organization.audit_entries.filter(
-        action__in=(audit.Action.ORGANIZATION_DELETED, audit.Action.ORGANIZATION_RESTORED)
+        action__in=(
+            audit.Action.MEMBER_REMOVED,
+            audit.Action.ORGANIZATION_DELETED,
+            audit.Action.ORGANIZATION_RESTORED,
+        )
     )
     keys = [f"audit:{pk}" for pk in told.values_list("pk", flat=True)]
     delete_in_batches(Notification.objects.filter(organization=None, key__in=keys))

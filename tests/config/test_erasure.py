@@ -10,7 +10,7 @@ import pytest
 from django.apps import apps
 from django.utils import timezone
 
-from accounts import invitations, keys, notifications, organizations
+from accounts import invitations, keys, members, notifications, organizations
 from accounts.audit import Actor
 from accounts.erasure import delete_in_batches
 from accounts.models import (
@@ -103,6 +103,17 @@ def test_before_its_time_nothing_is_erased(organization: Organization, owner: Us
 
     assert erase_organizations() == 0
     assert Organization.objects.get().name == "Northwind"
+
+
+def test_those_it_removed_are_left_without_its_name(
+    organization: Organization, owner: User, viewer: User
+) -> None:
+    members.remove(membership=Membership.objects.get(user=viewer), actor=Actor(owner))
+    organizations.delete(organization=organization, actor=Actor(owner))
+
+    erasure.erase(organization)
+
+    assert not Notification.objects.filter(title__contains="Northwind").exists()
 
 
 def test_one_that_is_not_deleted_is_left_alone(organization: Organization) -> None:
