@@ -188,6 +188,19 @@ def test_a_persons_letters_are_limited_whatever_the_organization(
         invite(other_organization, owner)
 
 
+def test_a_persons_letters_are_limited_with_those_sent_again_elsewhere(
+    organization: Organization, other_organization: Organization, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invitations, "MOST_LETTERS_A_DAY", 3)
+    other_organization.memberships.create(user=owner, role=Role.ADMIN)
+    invitation = invite(organization, owner)
+    for _ in range(2):
+        invitations.resend(invitation=invitation, actor=Actor(owner))
+
+    with pytest.raises(invitations.TooMany):
+        invite(other_organization, owner)
+
+
 def test_a_letter_is_not_sent_again_within_a_minute(organization: Organization, owner: User) -> None:
     invitation = invite(organization, owner)
     Invitation.objects.update(sent_at=timezone.now())
