@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.files import File
 from django.utils import timezone
 
-from accounts import keys, networks
+from accounts import keys, networks, secrets
 from accounts.models import ApiKey, Membership
 from accounts.names import validate_name
 from accounts.permissions import DEFAULT_SCOPES, SCOPE_PERMISSIONS, Scope
@@ -233,6 +233,13 @@ class LeakForm(forms.Form):
         help_text="Such as a repository, a ticket or a website.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
+
+    def clean_place(self) -> str:
+        """The place goes into the audit trail and into letters, so it must not hold the key, as an address may."""
+        place: str = self.cleaned_data["place"]
+        if secrets.find(place):
+            raise ValidationError("This holds a key. Paste it above, and name the place without it.")
+        return place
 
     def clean(self) -> dict[str, Any]:
         if not self.errors and not self.cleaned_data["text"] and not self.cleaned_data["file"]:

@@ -217,6 +217,10 @@ def test_a_key_made_elsewhere_is_found_by_how_it_ends(
         ({"text": "x", "place": ""}, "place"),
         ({"text": "x", "place": "x" * 201}, "place"),
         ({"text": "x", "place": "two\nlines"}, "place"),
+        (
+            {"text": "x", "place": f"https://example.com/?key={secrets.generate('production').plaintext}"},
+            "place",
+        ),
         ({"file": SimpleUploadedFile("big", b"x" * (5 * 1024 * 1024 + 1)), "place": PLACE}, "file"),
         ({"file": SimpleUploadedFile("empty", b""), "place": PLACE}, "file"),
     ],
