@@ -1,0 +1,147 @@
+"""Finding the alerts whose usage has reached their thresholds, and telling people, each once a period.
+
+One statement over all organizations that changed inserts the firings. The unique constraint decides who was first, so
+it may run in several processes at once and over the same changes again. Telling is a second step: `alert_notices`.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, LiteralString
+
+from django.db import connection
+from django.db.models.functions import Greatest
+from django.utils import timezone
+
+from accounts.models import Organization
+from usage import alert_periods, spending
+from usage.models import AlertMark
+
+# How far before the mark changes are looked at again. It must be longer than a record may lie in the future: such a
+# record changes a day that is not yet anybody's today.
+OVERLAP = timedelta(minutes=10)
+
+# What each alert has counted in its period. OFFSET 0: so that PostgreSQL adds up once, not once for each mention.
+_MEASURED: LiteralString = """
+SELECT a.id AS alert_id, a.organization_id, a.metric, a.period, p.start, a.threshold,
+       COALESCE(k.uid, a.product) AS scope, used.value
+FROM usage_usagealert a
+JOIN accounts_organization o ON o.id = a.organization_id AND o.deleted_at IS NULL
+JOIN json_to_recordset(%(periods)s::json) AS p (zone text, kind text, start date, next date, ends_at timestamptz)
+    ON p.kind = a.period
+    AND p.zone = CASE WHEN o.next_time_zone_at <= %(now)s THEN o.next_time_zone ELSE o.time_zone END
+LEFT JOIN accounts_apikey k ON k.id = a.api_key_id
+CROSS JOIN LATERAL (
+    SELECT COALESCE(CASE
+        WHEN a.api_key_id IS NULL AND a.product = '' THEN (
+            SELECT SUM(CASE a.metric WHEN 'pages' THEN d.pages WHEN 'credits' THEN d.credits ELSE d.cost END)
+            FROM usage_usageday d
+            WHERE d.organization_id = a.organization_id AND d.day >= p.start AND d.day < p.next)
+        ELSE (
+            SELECT SUM(CASE a.metric WHEN 'pages' THEN d.pages WHEN 'credits' THEN d.credits ELSE d.cost END)
+            FROM usage_dailyusage d
+            WHERE d.organization_id = a.organization_id AND d.day >= p.start AND d.day < p.next
+                AND (a.api_key_id IS NULL OR d.api_key_id = a.api_key_id)
+                AND (a.product = '' OR d.product = a.product))
+        END, 0) AS value
+    OFFSET 0
+) used
+"""
+
+# In the order of the alerts, so that two who insert the same never wait for each other both. Nobody is told of a
+# period that was over when the alert was made.
+_FIRE: LiteralString = """
+INSERT INTO usage_triggeredalert (
+    uid, alert_id, organization_id, metric, period, period_start, scope, value, threshold, fired_at, notified)
+SELECT 'trg_' || replace(gen_random_uuid()::text, '-', ''), alert_id, organization_id, metric, period, start, scope,
+       value, threshold, %(now)s, '{}'
+FROM measured WHERE value >= threshold
+ORDER BY alert_id, start
+ON CONFLICT DO NOTHING RETURNING id
+"""
+_DUE: LiteralString = " WHERE a.is_enabled AND a.created_at < p.ends_at"
+_CHANGED: LiteralString = """ AND EXISTS (
+    SELECT FROM changed c WHERE c.organization_id = a.organization_id AND c.day >= p.start AND c.day < p.next)"""
+_OF_ORGANIZATION: LiteralString = " AND a.organization_id = %(organization)s"
+
+_FIRE_CHANGED: LiteralString = (
+    "WITH changed AS MATERIALIZED (SELECT organization_id, day FROM usage_usageday WHERE changed_at >= %(since)s), "
+    "measured AS MATERIALIZED (" + _MEASURED + _DUE + _CHANGED + ")" + _FIRE
+)
+_FIRE_ALL: LiteralString = "WITH measured AS MATERIALIZED (" + _MEASURED + _DUE + ")" + _FIRE
+_FIRE_OF_ORGANIZATION: LiteralString = (
+    "WITH measured AS MATERIALIZED (" + _MEASURED + _DUE + _OF_ORGANIZATION + ")" + _FIRE
+)
+
+# A change becomes visible when its transaction ends, and carries a time since its beginning: all that was changed
+# before the oldest open transaction began can be seen now. Asked before anything is looked at.
+_ALL_SEEN_UNTIL = """
+SELECT LEAST(clock_timestamp(), MIN(xact_start)) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+# ── Firing ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def evaluate(*, now: datetime | None = None) -> int:
+    """Fire what the changes since the last run have brought over a threshold, and settle the caps of the same.
+
+    Returns how many firings are new. The mark moves last: a run that is cut short is followed by one that looks again.
+    """
+    now = now or timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(_ALL_SEEN_UNTIL)
+        [seen_until] = cursor.fetchone()
+    mark = AlertMark.objects.filter(pk=1).first()
+    if mark is None:
+        fired = evaluate_all(now=now)
+        AlertMark.objects.get_or_create(pk=1, defaults={"looked_until": seen_until})
+        return fired
+    since = mark.looked_until - OVERLAP
+    fired = _fire(_FIRE_CHANGED, now, with_previous=True, since=since)
+    spending.settle_changed(since=since, now=now)
+    AlertMark.objects.filter(pk=1).update(looked_until=Greatest("looked_until", seen_until))
+    return fired
+
+
+def evaluate_all(*, now: datetime | None = None) -> int:
+    """Fire and settle whatever is due in the current periods, changed or not. Returns how many firings are new."""
+    now = now or timezone.now()
+    fired = _fire(_FIRE_ALL, now)
+    spending.settle_changed(since=None, now=now)
+    return fired
+
+
+def evaluate_organization(organization: Organization, *, now: datetime | None = None) -> int:
+    """The same for one organization, whose alerts have just been changed."""
+    return _fire(_FIRE_OF_ORGANIZATION, now or timezone.now(), organization=organization.pk)
+
+
+def _fire(query: LiteralString, now: datetime, *, with_previous: bool = False, **values: Any) -> int:
+    values |= {"now": now, "periods": json.dumps(alert_periods.table(now=now, with_previous=with_previous))}
+    with connection.cursor() as cursor:
+        cursor.execute(query, values)
+        return len(cursor.fetchall())
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where an alert stands in its current period."""
+
+    period_start: date
+    value: Decimal
+
+
+def standings(organization: Organization, *, now: datetime | None = None) -> dict[int, Standing]:
+    """What each alert of the organization, enabled or not, has counted in its current period; by the alerts' ids."""
+    now = now or timezone.now()
+    values = {
+        "now": now,
+        "organization": organization.pk,
+        "periods": json.dumps(alert_periods.table(now=now, with_previous=False)),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_MEASURED + " WHERE a.organization_id = %(organization)s", values)
+        return {row[0]: Standing(row[4], row[7]) for row in cursor.fetchall()}
