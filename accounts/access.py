@@ -130,7 +130,8 @@ def lacks_two_factor(membership: Membership) -> bool:
     return membership.organization.two_factor_is_due and not has_device(membership.user)
 
 
-def _require_two_factor(membership: Membership) -> None:
+def require_two_factor(membership: Membership) -> None:
+    """Raise PermissionDenied for a member who `lacks_two_factor`."""
     if lacks_two_factor(membership):
         raise PermissionDenied("This organization requires two-factor authentication: set it up first.")
 
@@ -177,7 +178,7 @@ def _of_key(key: ApiKey, org_id: str | None) -> Standing:
         raise ValidationError(
             {"orgId": "The owner of this key has left its organization: name one by orgId."}
         )
-    _require_two_factor(membership)
+    require_two_factor(membership)
     return Standing(membership.organization, scoped & membership.permissions, membership.permissions)
 
 
@@ -192,7 +193,7 @@ def _of_session(request: Request, user: User, org_id: str | None) -> Standing:
         raise NotYourOrganization("You are not a member of this organization.")
     if membership is None:
         raise ValidationError({"orgId": "You are not a member of any organization yet."})
-    _require_two_factor(membership)
+    require_two_factor(membership)
     return Standing(membership.organization, membership.permissions, membership.permissions)
 
 

@@ -258,6 +258,13 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         hashes = secrets.hashes(plaintext)
         return self.filter(Q(secret_hash__in=hashes) | Q(previous_secret_hash__in=hashes))
 
+    def visible_to(self, person: User | None, organization: Organization) -> Self:
+        """The organization's own keys, and the personal ones of this person wherever their home is."""
+        visible = Q(kind=ApiKey.Kind.ORGANIZATION, organization=organization)
+        if person is not None:
+            visible |= Q(kind=ApiKey.Kind.PERSONAL, user=person)
+        return self.filter(visible)
+
     def organization_keys(self) -> Self:
         return self.filter(kind=ApiKey.Kind.ORGANIZATION)
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_field
 from rest_framework import serializers
@@ -25,6 +24,7 @@ from accounts.api.base import (
     Person,
     page_of,
     page_schema,
+    read_body,
     read_query,
 )
 from accounts.models import ApiKey, User
@@ -225,9 +225,7 @@ class ApiKeys(APIView):
         ],
     )
     def post(self, request: OrganizationRequest) -> Response:
-        asked = NewKey(data=request.data)
-        asked.is_valid(raise_exception=True)
-        fields = dict(asked.validated_data)
+        fields = read_body(NewKey, request)
         fields.setdefault("scopes", list(DEFAULT_SCOPES))
         kind = fields.pop("kind")
         if kind == ApiKey.Kind.ORGANIZATION:
@@ -278,13 +276,12 @@ class ApiKeyById(APIView):
     )
     def patch(self, request: OrganizationRequest, key_uid: str) -> Response:
         key = _find(request, key_uid, to_change=True)
-        asked = KeyChange(data=request.data, partial=True)
-        asked.is_valid(raise_exception=True)
-        if "scopes" in asked.validated_data:
-            added = [scope for scope in asked.validated_data["scopes"] if scope not in key.scopes]
+        changes = read_body(KeyChange, request, partial=True)
+        if "scopes" in changes:
+            added = [scope for scope in changes["scopes"] if scope not in key.scopes]
             _require_giving(request, added, keys.bound(key))
         try:
-            keys.update(key=key, changes=asked.validated_data, actor=actor_of(request))
+            keys.update(key=key, changes=changes, actor=actor_of(request))
         except keys.Ended as error:
             raise Conflict("This key is revoked: nothing of it can change any more.") from error
         return Response(KeyLine(key).data)
@@ -322,12 +319,11 @@ class ApiKeyRotate(APIView):
     )
     def post(self, request: OrganizationRequest, key_uid: str) -> Response:
         key = _find(request, key_uid, to_change=True)
-        asked = Rotation(data=request.data)
-        asked.is_valid(raise_exception=True)
+        grace: timedelta = read_body(Rotation, request)["grace"]
         if not _may_hold(request, key):
             raise PermissionDenied("This key may do more than the caller, who may not have its secret.")
         try:
-            secret = keys.rotate(key=key, grace=asked.validated_data["grace"], actor=actor_of(request))
+            secret = keys.rotate(key=key, grace=grace, actor=actor_of(request))
         except keys.StillInGrace as error:
             raise Conflict(
                 "The secret before the last rotation still works, or somebody just rotated it."
@@ -387,12 +383,9 @@ def _switch(request: OrganizationRequest, key_uid: str, change: Callable[..., bo
 
 def _find(request: OrganizationRequest, key_uid: str, *, to_change: bool = False) -> ApiKey:
     """A key of the organization, or one's own wherever its home is; others are not there."""
-    visible = Q(kind=ApiKey.Kind.ORGANIZATION, organization=request.organization)
-    if isinstance(request.user, User):
-        visible |= Q(kind=ApiKey.Kind.PERSONAL, user=request.user)
-    key = get_object_or_404(
-        ApiKey.objects.filter(visible).select_related("organization", "created_by"), uid=key_uid
-    )
+    person = request.user if isinstance(request.user, User) else None
+    found = ApiKey.objects.visible_to(person, request.organization)
+    key = get_object_or_404(found.select_related("organization", "created_by"), uid=key_uid)
     if to_change and key.kind == ApiKey.Kind.ORGANIZATION:
         _require_manage(request)
     return key

@@ -3,7 +3,7 @@
 import re
 from contextlib import suppress
 from datetime import date
-from typing import Any, TypeVar
+from typing import Any
 
 from django.db.models import QuerySet
 from drf_spectacular.types import OpenApiTypes
@@ -17,8 +17,6 @@ from accounts import cursors
 from accounts.access import Standing
 from accounts.cursors import BadCursor, Cursor
 from accounts.models import Organization, User
-
-Query = TypeVar("Query", bound="serializers.Serializer[Any]")
 
 ORG_ID = OpenApiParameter(
     "orgId",
@@ -43,9 +41,18 @@ class OrganizationRequest(Request):
     standing: Standing
 
 
-def read_query(query: type[Query], request: Request) -> dict[str, Any]:
+def read_query(query: "type[serializers.Serializer[Any]]", request: Request) -> dict[str, Any]:
     """The parameters in the address, checked by a serializer. Raises ValidationError naming the first bad one."""
     asked = query(data=request.query_params)
+    asked.is_valid(raise_exception=True)
+    return dict(asked.validated_data)
+
+
+def read_body(
+    body: "type[serializers.Serializer[Any]]", request: Request, *, partial: bool = False
+) -> dict[str, Any]:
+    """The fields in the body, checked likewise. `partial`: those that are left out stay out."""
+    asked = body(data=request.data, partial=partial)
     asked.is_valid(raise_exception=True)
     return dict(asked.validated_data)
 

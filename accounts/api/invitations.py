@@ -19,6 +19,7 @@ from accounts.api.base import (
     Person,
     page_of,
     page_schema,
+    read_body,
     read_query,
 )
 from accounts.models import Invitation
@@ -97,12 +98,9 @@ class Invitations(APIView):
         ],
     )
     def post(self, request: OrganizationRequest) -> Response:
-        asked = NewInvitation(data=request.data)
-        asked.is_valid(raise_exception=True)
+        asked = read_body(NewInvitation, request)
         try:
-            made = invitations.invite(
-                organization=request.organization, actor=actor_of(request), **asked.validated_data
-            )
+            made = invitations.invite(organization=request.organization, actor=actor_of(request), **asked)
         except invitations.AlreadyThere as refusal:
             raise Conflict({"email": str(refusal)}) from refusal
         except invitations.TooMany as refusal:

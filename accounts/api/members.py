@@ -11,7 +11,15 @@ from rest_framework.views import APIView
 
 from accounts import members
 from accounts.access import actor_of
-from accounts.api.base import ORG_ID, OrganizationRequest, PageQuery, page_of, page_schema, read_query
+from accounts.api.base import (
+    ORG_ID,
+    OrganizationRequest,
+    PageQuery,
+    page_of,
+    page_schema,
+    read_body,
+    read_query,
+)
 from accounts.models import Membership
 from accounts.permissions import Permission, Role
 
@@ -85,9 +93,8 @@ class MemberById(APIView):
     )
     def patch(self, request: OrganizationRequest, user_uid: str) -> Response:
         membership = _member(request, user_uid)
-        asked = RoleChange(data=request.data)
-        asked.is_valid(raise_exception=True)
-        members.change_role(membership=membership, role=asked.validated_data["role"], actor=actor_of(request))
+        role: str = read_body(RoleChange, request)["role"]
+        members.change_role(membership=membership, role=role, actor=actor_of(request))
         return Response(MemberLine(_member(request, user_uid)).data)
 
     @extend_schema(

@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 
 from accounts import notification_preferences
 from accounts.access import AnyPerson, NotYourOrganization, actor_of
+from accounts.api.base import read_body
 from accounts.models import NoticeKind, User
 from accounts.notification_preferences import Place
 
@@ -65,12 +66,11 @@ class NotificationPreferences(APIView):
         examples=[OpenApiExample("Preferences", value=_DATA)],
     )
     def patch(self, request: Request) -> Response:
-        asked = NotificationPreferenceList(data=request.data)
-        asked.is_valid(raise_exception=True)
+        asked = read_body(NotificationPreferenceList, request)
         places = {(_organization_id(place), place.kind.value): place for place in _places(request)}
         yours = {organization_id for organization_id, _ in places}
         wanted: dict[Place, bool] = {}
-        for item in asked.validated_data["data"]:
+        for item in asked["data"]:
             organization_id, kind = item["organization_id"], item["kind"]
             if organization_id not in yours:
                 raise ValidationError({"organization_id": "This is not about an organization of yours."})

@@ -14,7 +14,15 @@ from rest_framework.views import APIView
 
 from accounts import organizations, two_factor
 from accounts.access import AnyCustomer, actor_of
-from accounts.api.base import Conflict, OrganizationRequest, PageQuery, page_of, page_schema, read_query
+from accounts.api.base import (
+    Conflict,
+    OrganizationRequest,
+    PageQuery,
+    page_of,
+    page_schema,
+    read_body,
+    read_query,
+)
 from accounts.models import ApiKey, Organization, User
 from accounts.permissions import Permission, Role, Scope
 
@@ -138,12 +146,9 @@ class Organizations(APIView):
         _require_scope(request)
         if not isinstance(request.user, User):
             raise PermissionDenied("Only a person can own an organization: use a personal key.")
-        asked = NewOrganization(data=request.data)
-        asked.is_valid(raise_exception=True)
+        asked = read_body(NewOrganization, request)
         try:
-            organization = organizations.create(
-                owner=request.user, actor=actor_of(request), **asked.validated_data
-            )
+            organization = organizations.create(owner=request.user, actor=actor_of(request), **asked)
         except organizations.TooMany as error:
             raise Conflict(str(error)) from error
         return Response(OrganizationSettings(organization).data, status=201)
@@ -177,9 +182,7 @@ class OrganizationById(APIView):
         examples=[_EXAMPLE],
     )
     def patch(self, request: OrganizationRequest, organization_uid: str) -> Response:
-        asked = OrganizationChanges(data=request.data, partial=True)
-        asked.is_valid(raise_exception=True)
-        changes = dict(asked.validated_data)
+        changes = read_body(OrganizationChanges, request, partial=True)
         if (
             "only_owner_manages_keys" in changes
             and Permission.ORGANIZATION_TRANSFER not in request.standing.granted

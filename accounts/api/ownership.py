@@ -11,8 +11,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts import members, ownership, permissions
-from accounts.access import AnyPerson, actor_of, lacks_two_factor
-from accounts.api.base import Conflict, OrganizationRequest, Person
+from accounts.access import AnyPerson, actor_of, require_two_factor
+from accounts.api.base import Conflict, OrganizationRequest, Person, read_body
 from accounts.api.members import MemberLine
 from accounts.models import ApiKey, Membership, Organization, OwnershipOffer, User
 from accounts.permissions import Permission
@@ -75,12 +75,9 @@ class OwnershipTransfer(APIView):
         ],
     )
     def post(self, request: OrganizationRequest, organization_uid: str) -> Response:
-        asked = NewOffer(data=request.data)
-        asked.is_valid(raise_exception=True)
+        member_id: str = read_body(NewOffer, request)["member_id"]
         organization = request.organization
-        candidate = (
-            ownership.candidates(organization).filter(user__uid=asked.validated_data["member_id"]).first()
-        )
+        candidate = ownership.candidates(organization).filter(user__uid=member_id).first()
         if candidate is None:
             raise ValidationError({"member_id": "There is no other member with this id."})
         try:
@@ -139,8 +136,7 @@ def _place(request: Request, organization_uid: str) -> tuple[Organization, User]
     membership = Membership.objects.of(user).filter(organization__uid=organization_uid).first()
     if membership is None:
         raise Http404
-    if lacks_two_factor(membership):
-        raise PermissionDenied("This organization requires two-factor authentication: set it up first.")
+    require_two_factor(membership)
     about_people = {Permission.TEAM_MANAGE, Permission.ORGANIZATION_TRANSFER}
     if isinstance(request.auth, ApiKey) and not about_people & permissions.of_scopes(request.auth.scopes):
         raise PermissionDenied("This needs a key with the scope team or ownership.")

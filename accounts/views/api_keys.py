@@ -10,7 +10,6 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
 from django.forms import Form
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -233,11 +232,8 @@ def revoke(request: MemberRequest, key_uid: str) -> HttpResponse:
 
 def _find(request: MemberRequest, key_uid: str, *, to_change: bool) -> ApiKey:
     """A key of the organization, or one's own wherever its home is; others are not there."""
-    of_organization = Q(kind=ApiKey.Kind.ORGANIZATION, organization=request.organization)
-    own = Q(kind=ApiKey.Kind.PERSONAL, user=request.user)
-    key = get_object_or_404(
-        ApiKey.objects.filter(of_organization | own).select_related("organization", "created_by"), uid=key_uid
-    )
+    found = ApiKey.objects.visible_to(request.user, request.organization)
+    key = get_object_or_404(found.select_related("organization", "created_by"), uid=key_uid)
     permission = Permission.API_KEYS_MANAGE if to_change else Permission.API_KEYS_VIEW
     if key.kind == ApiKey.Kind.ORGANIZATION and not request.may(permission):
         raise PermissionDenied
