@@ -24,6 +24,7 @@ def system(settings_module: str) -> Iterator[None]:
     """Start PostgreSQL and Redis as the product does, durable, and make the tables of these settings."""
     for name in ("DATABASE_URL", "REDIS_URL"):
         os.environ.pop(name, None)
+    os.environ.setdefault("STORE_USAGE_FOR_BILLING", "no")  # as without the demo
     with tempfile.TemporaryDirectory(prefix="countinghouse-bench-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)
         with Services(folder, holder="bench") as services:

@@ -1,13 +1,17 @@
-"""Writing usage records together with everything that adds them up: cube, day totals, credits used."""
+"""Writing usage records together with everything that adds them up: cube, day totals, credits used.
+
+Where usage is billed by files, what is to be handed over is queued along with them.
+"""
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from msgspec import Struct
 
-from usage import statements
+from usage import billing_queue, statements
 
 _RECORDS = """
 INSERT INTO usage_usagerecord (
@@ -89,6 +93,8 @@ def write(rows: Sequence[RecordRow]) -> None:
     if not rows:
         return
     statements.run(_RECORDS, rows)
+    if settings.STORE_USAGE_FOR_BILLING:
+        billing_queue.add(rows)
     cube = _sums((*_dimensions(row), row.requests, row.pages, row.credits, row.cost) for row in rows)
     statements.run(_CUBE, _named(cube, "api_key_id", "product", "feature", "file_type"))
     days = _sums((*row[:2], *row[-4:]) for row in cube)
