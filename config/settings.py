@@ -398,6 +398,15 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60,
         "options": {"expires": 60},
     },
+    "evaluate-alerts": {
+        "task": "usage.tasks.evaluate_alerts",
+        "schedule": 20,
+        "options": {"expires": 20},
+    },
+    "sweep-alerts": {
+        "task": "usage.tasks.sweep_alerts",
+        "schedule": crontab(minute="50"),
+    },
     "fold-margins": {
         "task": "usage.tasks.fold_margins",
         "schedule": 60,

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from time import monotonic
 from typing import Any
@@ -152,7 +152,7 @@ class _Share:
 def _report(firing: TriggeredAlert, *, is_test: bool = False) -> _Report:
     alert, metric, start = firing.alert, firing.metric, firing.period_start
     following = alert_periods.bounds(firing.period, start)[1]
-    last = following - timedelta(days=1)
+    last = following - alert_periods.DAY
     usage = DailyUsage.objects.filter(
         organization_id=firing.organization_id, day__gte=start, day__lt=following
     )

@@ -11,6 +11,7 @@ from accounts.models import Organization
 from usage.models import UsageAlert
 
 Kind = UsageAlert.Period
+DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class Period:
 
     @property
     def last(self) -> date:
-        return self.next - timedelta(days=1)
+        return self.next - DAY
 
 
 def bounds(kind: str, day: date) -> tuple[date, date]:
     """The first day of the day, week (from Monday) or month that `day` lies in, and of the one after."""
     if kind == Kind.DAILY:
-        return day, day + timedelta(days=1)
+        return day, day + DAY
     if kind == Kind.WEEKLY:
         monday = day - timedelta(days=day.weekday())
         return monday, monday + timedelta(days=7)
@@ -58,7 +59,7 @@ def table(*, now: datetime, with_previous: bool = True) -> list[dict[str, str]]:
         for kind in Kind.values:
             if (kind, today) not in days:
                 this = bounds(kind, today)
-                days[kind, today] = [this, bounds(kind, this[0] - timedelta(days=1))][: 1 + with_previous]
+                days[kind, today] = [this, bounds(kind, this[0] - DAY)][: 1 + with_previous]
             rows += [
                 {
                     "zone": name,

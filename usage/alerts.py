@@ -101,7 +101,8 @@ def _clean(organization: Organization, fields: Mapping[str, Any]) -> dict[str, A
 
 def shares(total: Decimal, percentages: Iterable[int], *, metric: str) -> list[Decimal]:
     """The thresholds at these percentages of a number, rounded up to what the metric can be."""
-    total = _clean_threshold(total)
+    if total.is_nan() or not 0 < total < LARGEST:
+        raise ValidationError({"threshold": "More than 0, and less than a trillion."})
     percentages = sorted(set(percentages))
     if not percentages or len(percentages) > MOST_AT_ONCE:
         raise ValidationError({"percentages": f"From 1 to {MOST_AT_ONCE} of them."})

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from usage import budgets, margins, partitions
+from usage import alert_notices, budgets, firings, margins, partitions
 from usage.models import IdempotencyKey
 
 
@@ -34,3 +34,17 @@ def settle_budgets() -> int:
 @shared_task
 def fold_margins() -> int:
     return margins.fold()
+
+
+@shared_task
+def evaluate_alerts() -> int:
+    """Fire what is due of alerts and caps where something changed, and tell of what nobody was told of."""
+    firings.evaluate()
+    return alert_notices.tell()
+
+
+@shared_task
+def sweep_alerts() -> int:
+    """The same for all organizations, whether anything is known to have changed or not."""
+    firings.evaluate_all()
+    return alert_notices.tell()

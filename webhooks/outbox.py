@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts import prepared
 from accounts.models import Organization
 from webhooks import events
-from webhooks.models import Application
+from webhooks.models import Application, Message, OutboxMessage, Status
 
 _INSERT = """
 INSERT INTO webhooks_outboxmessage (
@@ -94,3 +94,29 @@ def send(
         return False
     draft = Draft(organization.pk, event_type, data, timezone.now(), channels, url, uid)
     return send_many([draft]) == 1
+
+
+def fates(uids: Iterable[str]) -> dict[str, str]:
+    """What became of messages, by their ids: `waiting`, `refused`, `handed over`; an id that is unknown is left out.
+
+    Of a message that the embedded engine took it says more: `delivered` when every endpoint that wanted it has it,
+    `failed` when one of them does not, and `unwanted` when there was none.
+    """
+    messages = list(OutboxMessage.objects.filter(uid__in=uids))
+    found = {
+        message.uid: "refused"
+        if message.refused_at
+        else ("handed over" if message.handed_over_at else "waiting")
+        for message in messages
+    }
+    organizations = {message.organization_id for message in messages}
+    taken = Message.objects.filter(organization_id__in=organizations, event_id__in=found)
+    for message in taken.prefetch_related("deliveries"):
+        statuses = {delivery.status for delivery in message.deliveries.all()}
+        if not statuses:
+            found[str(message.event_id)] = "unwanted"
+        elif Status.FAIL in statuses:
+            found[str(message.event_id)] = "failed"
+        elif statuses == {Status.SUCCESS}:
+            found[str(message.event_id)] = "delivered"
+    return found
