@@ -69,6 +69,10 @@ class Action(models.TextChoices):
     ALERT_DELETED = "alert.deleted"
     SPEND_CAP_SET = "spend_cap.set"
     SPEND_CAP_REMOVED = "spend_cap.removed"
+    USAGE_EXPORT_CREATED = "usage_export.created"
+    USAGE_EXPORT_CANCELLED = "usage_export.cancelled"
+    USAGE_EXPORT_RETRIED = "usage_export.retried"
+    USAGE_EXPORT_DELETED = "usage_export.deleted"
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,10 @@ SENTENCES = {
     Action.ALERT_DELETED: "deleted the usage alert {}",
     Action.SPEND_CAP_SET: "set the spend cap of {}",
     Action.SPEND_CAP_REMOVED: "removed the spend cap of {}",
+    Action.USAGE_EXPORT_CREATED: "asked for the usage export {}",
+    Action.USAGE_EXPORT_CANCELLED: "cancelled the usage export {}",
+    Action.USAGE_EXPORT_RETRIED: "began the usage export {} anew",
+    Action.USAGE_EXPORT_DELETED: "deleted the usage export {}",
 }
 
 # What happens in organizations, by the first word of the action; the rest is about people's own accounts.
@@ -71,6 +75,7 @@ GROUPS = {
     "entitlement": "Plan",
     "alert": "Usage alerts",
     "spend_cap": "Spend cap",
+    "usage_export": "Usage exports",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import StreamingHttpResponse
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _AT_ONCE = 32 * 1024
 
 
@@ -19,7 +19,7 @@ class _Echo:
 
 def safe(cell: Any) -> Any:
     """A cell for people: text that begins like a formula gets an apostrophe. Numbers stay numbers."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def lines(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> Iterator[str]:

@@ -412,6 +412,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60,
         "options": {"expires": 60},
     },
+    # At once when one is asked for; this takes up what the queue or a worker lost.
+    "make-exports": {
+        "task": "usage.tasks.make_exports",
+        "schedule": 30,
+        "options": {"expires": 30},
+    },
+    "sweep-exports": {
+        "task": "usage.tasks.sweep_exports",
+        "schedule": crontab(minute="35"),
+    },
     "attach-partitions": {
         "task": "usage.tasks.attach_partitions",
         "schedule": crontab(hour="3", minute="10"),

@@ -48,3 +48,13 @@ def sweep_alerts() -> int:
     """The same for all organizations, whether anything is known to have changed or not."""
     firings.evaluate_all()
     return alert_notices.tell()
+
+
+@shared_task
+def make_exports() -> int:
+    return export_files.make_waiting()
+
+
+@shared_task
+def sweep_exports() -> int:
+    return export_files.sweep(now=timezone.now())
