@@ -6,7 +6,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from usage import alert_notices, budgets, firings, margins, partitions
+from usage import alert_notices, budgets, export_files, firings, margins, partitions
 from usage.models import IdempotencyKey
 
 
