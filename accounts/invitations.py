@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import audit, links, mail, notifications, organizations, team
+from accounts import audit, links, mail, notifications, team
 from accounts.audit import Actor
 from accounts.models import AuditEntry, Invitation, Membership, NoticeKind, Organization, User
 from accounts.names import clean_address
@@ -163,7 +163,7 @@ def accept(
     if not _is_stood_for(invitation) or not unanswered.update(accepted_at=Now(), accepted_by=user):
         invitation.refresh_from_db()
         raise Ended(invitation)
-    membership = organizations.add_member(
+    membership = team.add_member(
         organization=organization, user=user, role=Role(invitation.role), actor=actor
     )
     organization.bump_access()

@@ -7,9 +7,9 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from accounts import audit, invitations, keys, notifications, team
+from accounts import audit, invitations, keys, notifications, ownership, team
 from accounts.audit import Actor
-from accounts.models import ApiKey, AuditEntry, Membership, NoticeKind, Organization, OwnershipOffer, User
+from accounts.models import ApiKey, AuditEntry, Membership, NoticeKind, Organization, User
 from accounts.permissions import Permission, Role
 
 
@@ -119,10 +119,7 @@ def _end(membership: Membership, action: audit.Action, actor: Actor | None, *, w
         target=person,
         before={"role": membership.role, "api_keys": [key.uid for key in stopped]},
     )
-    for offer in OwnershipOffer.objects.filter(organization=organization, to=person):
-        ended = audit.Action.OWNERSHIP_OFFER_ENDED
-        audit.record(ended, actor=actor, organization=organization, target=offer)
-        offer.delete()
+    ownership.withdraw(organization=organization, to=person, actor=actor)
     _withdraw_invitations(person, organization, actor)
     organization.bump_access()
     names = ", ".join(str(key) for key in stopped)

@@ -13,10 +13,10 @@ from django.db.models import F, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import audit, notifications, team, time_zones
+from accounts import audit, invitations, notifications, ownership, team, time_zones
 from accounts.audit import Actor
 from accounts.ids import new_uid
-from accounts.models import AuditEntry, Invitation, Membership, NoticeKind, Organization, OwnershipOffer, User
+from accounts.models import AuditEntry, Membership, NoticeKind, Organization, User
 from accounts.names import clean_address, clean_name
 from accounts.permissions import Role
 
@@ -76,20 +76,6 @@ def create(
 
 
 @transaction.atomic
-def add_member(*, organization: Organization, user: User, role: Role, actor: Actor | None) -> Membership:
-    """Put a person in an organization."""
-    membership = Membership.objects.create(organization=organization, user=user, role=role)
-    audit.record(
-        audit.Action.MEMBER_ADDED,
-        actor=actor,
-        organization=organization,
-        target=user,
-        after={"role": role},
-    )
-    return membership
-
-
-@transaction.atomic
 def update(
     *,
     organization: Organization,
@@ -145,8 +131,9 @@ def delete(*, organization: Organization, actor: Actor | None, now: datetime | N
     if not closed.update(deleted_at=now, erase_after=now + GRACE):
         return False
     organization.refresh_from_db()
-    _end_invitations(organization, actor, now)
-    _end_offer(organization, actor)
+    for invitation in organization.invitations.open().order_by("pk"):
+        invitations.revoke(invitation=invitation, actor=actor)
+    ownership.withdraw(organization=organization, actor=actor)
     organization.bump_access()
     entry = audit.record(
         audit.Action.ORGANIZATION_DELETED,
@@ -213,31 +200,6 @@ def _next_zone(organization: Organization, name: str, now: datetime) -> dict[str
     if name == organization.next_time_zone:
         return {}
     return {"next_time_zone": name, "next_time_zone_at": time_zones.next_midnight(name, now=now)}
-
-
-def _end_invitations(organization: Organization, actor: Actor | None, now: datetime) -> None:
-    # One after the other, as whoever accepts one locks it alone.
-    for invitation in organization.invitations.open().order_by("pk"):
-        if Invitation.objects.open().filter(pk=invitation.pk).update(revoked_at=now):
-            audit.record(
-                audit.Action.INVITATION_REVOKED,
-                actor=actor,
-                organization=organization,
-                target=invitation,
-                before={"role": invitation.role},
-            )
-
-
-def _end_offer(organization: Organization, actor: Actor | None) -> None:
-    for offer in OwnershipOffer.objects.filter(organization=organization).select_related("to"):
-        audit.record(
-            audit.Action.OWNERSHIP_OFFER_ENDED,
-            actor=actor,
-            organization=organization,
-            target=organization,
-            before={"to": offer.to.email},
-        )
-        offer.delete()
 
 
 def _tell_members(

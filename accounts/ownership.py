@@ -132,6 +132,14 @@ def end(*, organization: Organization, actor: Actor) -> bool:
     return True
 
 
+def withdraw(*, organization: Organization, actor: Actor | None, to: User | None = None) -> None:
+    """End an offer, or one to this person, with what made it pointless: of that they are told, not of the offer."""
+    offers = OwnershipOffer.objects.filter(organization=organization).select_related("organization", "to")
+    for made in offers if to is None else offers.filter(to=to):
+        _record(audit.Action.OWNERSHIP_OFFER_ENDED, made, actor, before={"to": made.to.email})
+        made.delete()
+
+
 def _unexpired(organization: Organization) -> QuerySet[OwnershipOffer]:
     return OwnershipOffer.objects.filter(organization=organization, expires_at__gt=timezone.now())
 
@@ -143,7 +151,7 @@ def _owner(organization: Organization) -> Membership:
 def _record(
     action: audit.Action,
     offer: OwnershipOffer,
-    actor: Actor,
+    actor: Actor | None,
     *,
     before: dict[str, str] | None = None,
     after: dict[str, str] | None = None,

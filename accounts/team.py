@@ -1,12 +1,13 @@
-"""What every change of an organization's people begins with: its lock, and whether whoever acts reaches the role."""
+"""An organization's people: the lock under which they change, who reaches which role, and how somebody comes in."""
 
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import QuerySet
 from django.urls import reverse
 
-from accounts import permissions
+from accounts import audit, permissions
 from accounts.audit import Actor
-from accounts.models import Organization, User
+from accounts.models import Membership, Organization, User
 from accounts.permissions import Permission, Role
 
 
@@ -36,6 +37,20 @@ def require_reach(actor: Actor | None, role: str, organization: Organization) ->
             if role == Role.OWNER
             else f"The role {role} is above your own level."
         )
+
+
+@transaction.atomic
+def add_member(*, organization: Organization, user: User, role: Role, actor: Actor | None) -> Membership:
+    """Put a person in an organization."""
+    membership = Membership.objects.create(organization=organization, user=user, role=role)
+    audit.record(
+        audit.Action.MEMBER_ADDED,
+        actor=actor,
+        organization=organization,
+        target=user,
+        after={"role": role},
+    )
+    return membership
 
 
 def managers(organization: Organization) -> QuerySet[User]:

@@ -6,7 +6,7 @@ from django.test import Client
 from django_otp import DEVICE_ID_SESSION_KEY
 from pytest_django import Settings
 
-from accounts import keys, organizations, two_factor
+from accounts import keys, organizations, team, two_factor
 from accounts.audit import Actor
 from accounts.models import ApiKey, Organization, User
 from accounts.permissions import Role
@@ -41,7 +41,7 @@ def organization(owner: User) -> Organization:
 
 def _member(name: str, role: Role, organization: Organization, owner: User) -> User:
     user = person(name)
-    organizations.add_member(organization=organization, user=user, role=role, actor=Actor(owner))
+    team.add_member(organization=organization, user=user, role=role, actor=Actor(owner))
     return user
 
 

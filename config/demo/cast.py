@@ -9,7 +9,7 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from django.db import transaction
 
-from accounts import invitations, keys, organizations, staff, two_factor
+from accounts import invitations, keys, organizations, staff, team, two_factor
 from accounts.audit import Actor
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.permissions import Role
@@ -184,7 +184,7 @@ def _organization(customer: Customer, passwords: dict[str, str], now: datetime) 
     owner = people[0][0]
     organization = organizations.create(name=customer.name, owner=owner)
     for user, role in people[1:]:
-        organizations.add_member(organization=organization, user=user, role=role, actor=Actor(owner))
+        team.add_member(organization=organization, user=user, role=role, actor=Actor(owner))
     if customer.invited:
         invitations.invite(
             organization=organization, email=customer.invited, role=Role.MEMBER, actor=Actor(owner)

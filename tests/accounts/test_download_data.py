@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from accounts import keys, notification_preferences, organizations, personal_data, two_factor
+from accounts import keys, notification_preferences, personal_data, team, two_factor
 from accounts.audit import Actor
 from accounts.models import AuditEntry, EmailChange, NoticeKind, Organization, RecoveryCodes, User
 from accounts.notification_preferences import Place
@@ -81,7 +81,7 @@ def test_no_secret_is_in_it(owner: User, organization: Organization) -> None:
 def test_nobody_else_is_in_it(
     owner: User, organization: Organization, outsider: User, other_organization: Organization
 ) -> None:
-    organizations.add_member(organization=organization, user=outsider, role=Role.MEMBER, actor=Actor(owner))
+    team.add_member(organization=organization, user=outsider, role=Role.MEMBER, actor=Actor(owner))
     keys.create_personal_key(user=outsider, organization=other_organization, name="theirs")
     notify([outsider], kind=NoticeKind.TEAM, key="fact", title="For Otto")
 

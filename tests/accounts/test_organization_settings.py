@@ -10,7 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
-from accounts import organizations, two_factor
+from accounts import team, two_factor
 from accounts.audit import Actor
 from accounts.models import AuditEntry, Organization, User
 from accounts.permissions import Role
@@ -174,7 +174,7 @@ def test_members_do_not_cost_queries(
         client.get(path + "delete/")
     for number in range(3):
         user = User.objects.create_user(f"{number}@example.com")
-        organizations.add_member(organization=organization, user=user, role=Role.VIEWER, actor=None)
+        team.add_member(organization=organization, user=user, role=Role.VIEWER, actor=None)
 
     with django_assert_num_queries(len(alone)):
         client.get(path + "delete/")

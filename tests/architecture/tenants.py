@@ -8,7 +8,7 @@ from allauth.usersessions.models import UserSession
 from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 
-from accounts import keys, links, organizations
+from accounts import keys, links, organizations, team
 from accounts.audit import Actor
 from accounts.ids import new_uid
 from accounts.models import Invitation, NoticeKind, Notification, Organization, OwnershipOffer, User
@@ -39,7 +39,7 @@ def tenant(name: str) -> Tenant:
         (somebody, Role.MEMBER),
         *((people[role], role) for role in Role if role != Role.OWNER),
     ]:
-        organizations.add_member(organization=organization, user=user, role=role, actor=None)
+        team.add_member(organization=organization, user=user, role=role, actor=None)
     key, _ = keys.create_organization_key(
         organization=organization, name="checkout", scopes=["api_keys"], actor=Actor(owner)
     )

@@ -3,7 +3,7 @@
 import pytest
 from django.test import Client
 
-from accounts import organizations
+from accounts import organizations, team
 from accounts.audit import Actor
 from accounts.models import Organization, User
 from accounts.permissions import Role
@@ -13,7 +13,7 @@ from accounts.permissions import Role
 def second(organization: Organization, outsider: User, owner: User) -> Organization:
     """An organization of somebody else in which the owner of the first is a viewer."""
     second = organizations.create(name="Zenith", owner=outsider)
-    organizations.add_member(organization=second, user=owner, role=Role.VIEWER, actor=Actor(outsider))
+    team.add_member(organization=second, user=owner, role=Role.VIEWER, actor=Actor(outsider))
     return second
 
 

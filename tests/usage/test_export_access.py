@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import keys, organizations
+from accounts import keys, team
 from accounts.audit import Actor
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.permissions import Role, Scope
@@ -23,9 +23,7 @@ def both(
     personal_key: tuple[ApiKey, str], other_organization: Organization, owner: User, outsider: User
 ) -> Client:
     """A personal key whose owner is also a member of the other organization."""
-    organizations.add_member(
-        organization=other_organization, user=owner, role=Role.VIEWER, actor=Actor(outsider)
-    )
+    team.add_member(organization=other_organization, user=owner, role=Role.VIEWER, actor=Actor(outsider))
     return with_key(personal_key[1])
 
 
