@@ -142,7 +142,7 @@ def set_up(
     Answers it with the recovery codes, which are shown once. Ends the person's other sessions. Raises WrongCode, and
     AlreadySetUp.
     """
-    User.objects.select_for_update().get(pk=user.pk)
+    User.objects.select_for_update(no_key=True).get(pk=user.pk)  # others may go on telling them things
     if has_device(user):
         raise AlreadySetUp
     device = TOTPDevice.objects.create(user=user, name=APP_NAME, key=key)
@@ -258,7 +258,9 @@ def require(*, organization: Organization, from_: datetime | None, actor: Actor 
 
     Tells the members without one. Raises ActorLacksDevice.
     """
-    held = Organization.objects.select_for_update().values_list("two_factor_required_from", flat=True)
+    held = Organization.objects.select_for_update(no_key=True).values_list(
+        "two_factor_required_from", flat=True
+    )
     before = held.get(pk=organization.pk)
     if from_ == before:
         return False
