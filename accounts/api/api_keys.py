@@ -242,7 +242,7 @@ class ApiKeys(APIView):
             key, secret = keys.create_organization_key(
                 organization=request.organization, actor=actor, **fields
             )
-        return _shown_once(key, secret)
+        return _shown_once(key, secret, status=201)
 
 
 class ApiKeyById(APIView):
@@ -311,7 +311,7 @@ class ApiKeyRotate(APIView):
         tags=["api-keys"],
         parameters=[ORG_ID],
         request=Rotation,
-        responses={201: KeyWithSecret},
+        responses=KeyWithSecret,
         examples=[
             OpenApiExample("Within a day", value={"grace": "24 hours"}, request_only=True),
             _WITH_SECRET,
@@ -330,7 +330,7 @@ class ApiKeyRotate(APIView):
             ) from error
         except keys.Ended as error:
             raise Conflict(f"This key is {key.state} and cannot be rotated.") from error
-        return _shown_once(key, secret)
+        return _shown_once(key, secret, status=200)
 
 
 class ApiKeyEnable(APIView):
@@ -421,6 +421,6 @@ def _may_hold(request: OrganizationRequest, key: ApiKey) -> bool:
     return not isinstance(caller, ApiKey) or of_scopes(key.scopes) <= of_scopes(caller.scopes)
 
 
-def _shown_once(key: ApiKey, secret: str) -> Response:
+def _shown_once(key: ApiKey, secret: str, *, status: int) -> Response:
     answer = KeyWithSecret(key, context={"secret": secret}).data
-    return Response(answer, status=201, headers={"Cache-Control": "no-store"})
+    return Response(answer, status=status, headers={"Cache-Control": "no-store"})
