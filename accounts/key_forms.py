@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.files import File
 from django.utils import timezone
 
-from accounts import keys, networks, secrets
+from accounts import keys, secrets
 from accounts.models import ApiKey, Membership
 from accounts.names import validate_name
 from accounts.permissions import DEFAULT_SCOPES, SCOPE_PERMISSIONS, Scope
@@ -119,15 +119,7 @@ class ApiKeyForm(forms.Form):
         return day
 
     def clean_allowed_ips(self) -> list[str]:
-        found: dict[str, None] = {}
-        for line in self.cleaned_data["allowed_ips"].split():
-            try:
-                found[networks.normalise(line)] = None
-            except ValueError:
-                raise ValidationError(f"“{line[:60]}” is neither an IP address nor a network.") from None
-        if len(found) > keys.MOST_NETWORKS:
-            raise ValidationError(f"At most {keys.MOST_NETWORKS} of them: sum them up as networks.")
-        return list(found)
+        return keys.clean_networks(self.cleaned_data["allowed_ips"].split())
 
     def expires_at(self, *, now: datetime) -> datetime | None:
         """The moment the key ends; None for never. A chosen day ends when the organization's day does."""

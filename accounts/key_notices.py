@@ -4,7 +4,7 @@ import math
 from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.urls import reverse
 
 from accounts import notifications
@@ -24,10 +24,14 @@ def people(key: ApiKey) -> list[User]:
         return list(User.objects.filter(is_active=True, is_staff=True, is_superuser=True))
     if key.user:
         return [key.user]
-    concerned = Q(memberships__role__in=roles_with(Permission.ORGANIZATION_TRANSFER)) | Q(
-        pk=key.created_by_id
-    )
-    return list(User.objects.filter(concerned, memberships__organization=key.organization).distinct())
+    return list(owner_and_maker(key))
+
+
+def owner_and_maker(key: ApiKey) -> QuerySet[User]:
+    """Of the members of a key's organization: who owns it, and who made the key."""
+    owns = Q(memberships__role__in=roles_with(Permission.ORGANIZATION_TRANSFER))
+    members = User.objects.filter(owns | Q(pk=key.created_by_id), memberships__organization=key.organization)
+    return members.distinct()
 
 
 def address(key: ApiKey) -> str:

@@ -85,7 +85,8 @@ def _clean_expiry(expires_at: datetime | None) -> datetime | None:
     return expires_at
 
 
-def _clean_networks(texts: Iterable[str]) -> list[str]:
+def clean_networks(texts: Iterable[str]) -> list[str]:
+    """Addresses and networks in one form, each once. Raises ValidationError."""
     found: list[str] = []
     for text in texts:
         try:
@@ -96,7 +97,7 @@ def _clean_networks(texts: Iterable[str]) -> list[str]:
             ) from None
     found = list(dict.fromkeys(found))
     if len(found) > MOST_NETWORKS:
-        raise ValidationError(f"List at most {MOST_NETWORKS} networks.")
+        raise ValidationError(f"At most {MOST_NETWORKS} of them: sum them up as networks.")
     return found
 
 
@@ -121,7 +122,7 @@ _CLEAN: dict[str, Callable[[Any], Any]] = {
     "name": _clean_name,
     "scopes": lambda scopes: _clean_scopes(scopes, Scope.values),
     "expires_at": _clean_expiry,
-    "allowed_ips": _clean_networks,
+    "allowed_ips": clean_networks,
     "requests_per_minute": _clean_limit,
     "monthly_credit_budget": _clean_budget,
 }

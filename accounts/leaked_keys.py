@@ -11,12 +11,10 @@ from functools import partial
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.urls import reverse
 
-from accounts import audit, keys, notifications, secrets
+from accounts import audit, key_notices, keys, notifications, secrets
 from accounts.audit import Actor
-from accounts.models import ApiKey, NoticeKind, Organization, User
-from accounts.permissions import Permission, roles_with
+from accounts.models import ApiKey, NoticeKind, Organization
 
 # Looked up at once: enough for any list of keys, and a bound on what a made-up one costs.
 _BATCH = 1000
@@ -130,7 +128,5 @@ def _tell(leak: Leak, place: str) -> None:
         people = [person for person in (key.user or key.created_by,) if person]
         tell(people)
     if organization is not None:
-        owns = Q(memberships__role__in=roles_with(Permission.ORGANIZATION_TRANSFER))
-        members = User.objects.filter(owns | Q(pk=key.created_by_id), memberships__organization=organization)
-        url = reverse("accounts:api_key", args=[organization.uid, key.uid]) if key.user is None else ""
-        tell(members.distinct(), organization=organization, url=url)
+        url = key_notices.address(key) if key.user is None else ""
+        tell(key_notices.owner_and_maker(key), organization=organization, url=url)

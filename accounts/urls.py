@@ -16,7 +16,6 @@ from accounts.views import (
     team,
     two_factor,
     two_factor_challenge,
-    unsubscribe,
 )
 
 app_name = "accounts"
@@ -53,7 +52,7 @@ urlpatterns = [
         notifications.open_notification,
         name="open_notification",
     ),
-    path("unsubscribe/<str:token>/", unsubscribe.unsubscribe, name="unsubscribe"),
+    path("unsubscribe/<str:token>/", notifications.unsubscribe, name="unsubscribe"),
     path("organizations/create/", organizations.create_organization, name="create_organization"),
     path("o/<slug:organization_uid>/settings/", organizations.settings, name="settings"),
     path(

@@ -1,15 +1,18 @@
 """The bell's pages: what somebody was told, and what of it they want by mail."""
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts import cursors, notification_preferences
-from accounts.access import SignedInRequest, actor_of, signed_in
+from accounts.access import SignedInRequest, actor_of, client_ip, public, signed_in
+from accounts.audit import Actor
 from accounts.models import Membership, Notification
-from accounts.notification_preferences import TOPICS, Place
+from accounts.notification_preferences import TOPICS, BadToken, Place
 
 PAGE = 30
 
@@ -82,6 +85,33 @@ def preferences(request: SignedInRequest) -> HttpResponse:
         request,
         "accounts/notification_preferences.html",
         {"rows": rows, "organizations": organizations},
+    )
+
+
+@public
+@csrf_exempt  # mail programs post by themselves (RFC 8058); the token is what counts
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
+    """Where the link at the foot of a letter leads, without signing in.
+
+    Says which letters will stop, for programs that follow links must stop none; and on POST stops them.
+    """
+    try:
+        user, place = notification_preferences.read_token(token)
+    except BadToken:
+        return render(request, "accounts/unsubscribe_unknown.html", status=404)
+    if request.method == "POST":
+        notification_preferences.change(
+            user=user, wanted={place: False}, actor=Actor(user, ip=client_ip(request))
+        )
+    stopped = not notification_preferences.wants_mail(
+        user=user, organization=place.organization, kind=place.kind
+    )
+    return render(
+        request,
+        "accounts/unsubscribe.html",
+        {"place": place, "subject": TOPICS[place.kind].subject, "stopped": stopped},
     )
 
 

@@ -17,8 +17,8 @@ from qrcode.image.svg import SvgPathImage
 
 from accounts import two_factor
 from accounts.access import SignedInRequest, actor_of, signed_in
-from accounts.forms import CodeForm
 from accounts.models import Membership, Organization, RecoveryCodes, User
+from accounts.profile_forms import CodeForm
 
 # The session's key for the secret that is being set up: it is nobody's device yet, and goes with the session.
 OFFERED = "two_factor_offered"

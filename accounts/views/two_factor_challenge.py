@@ -12,8 +12,8 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts import two_factor
 from accounts.access import client_ip, public
 from accounts.audit import Actor
-from accounts.forms import CodeForm
 from accounts.models import RecoveryCodes
+from accounts.profile_forms import CodeForm
 from accounts.two_factor_stage import TwoFactorStage
 
 
