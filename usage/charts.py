@@ -1,23 +1,85 @@
 """Charts as plain data, which `templates/usage/chart.html` draws as SVG.
 
-Upwards everything is in pixels; along the days, bars and lines are in days and labels in percent of the width, so
-that the drawing fits any screen while its letters keep their size.
+Upwards everything is in pixels; along the time, bars and lines are in slots (hours, days or months) and labels in
+percent of the width, so that the drawing fits any screen while its letters keep their size.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from math import ceil, floor, log10
 
 Number = int | float | Decimal
 
-TOP = 22  # room for what is said of the day under the pointer
+TOP = 22  # room for what is said of the slot under the pointer
 PLOT = 190
 BOTTOM = TOP + PLOT
 HEIGHT = BOTTOM + 24
 BAR_WIDTH = 0.72
 MOST_LABELS = 10
+# As many series as there are colours; what is beyond them is one.
+MOST_SERIES = 6
+OTHERS = "Others"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An hour, a day or a month: what is written below it, what it is called, and in full; `url` opens it."""
+
+    label: str
+    name: str
+    title: str
+    url: str = ""
+
+
+def day(day: date, url: str = "") -> Slot:
+    return Slot(f"{day:%-d %b}", f"{day:%a %-d %b}", f"{day:%a %-d %b %Y}", url)
+
+
+def month(first: date, last: date, url: str = "") -> Slot:
+    """A month, or the days of it that are shown."""
+    following = date.fromordinal(last.toordinal() + 1)
+    whole = f"{first:%b %Y}"
+    if first.day != 1 or following.day != 1:
+        whole = f"{first:%-d}–{last:%-d %b %Y}" if first != last else f"{first:%-d %b %Y}"
+    return Slot(f"{first:%b %y}", whole, whole, url)
+
+
+def hour(begin: datetime, url: str = "") -> Slot:
+    """An hour. Where clocks are put back, two have the same number: the offset tells them apart."""
+    offset = f" (UTC{begin:%z})" if begin.fold or _comes_twice(begin) else ""
+    return Slot(
+        f"{begin:%H:%M}", f"{begin:%a %-d %b, %H:%M}{offset}", f"{begin:%a %-d %b %Y, %H:%M}{offset}", url
+    )
+
+
+def _comes_twice(begin: datetime) -> bool:
+    return begin.utcoffset() != begin.replace(fold=1).utcoffset()
+
+
+@dataclass(frozen=True)
+class Series:
+    """A number for each slot, or None where there is none to tell. `query` narrows a slot's address to it."""
+
+    name: str
+    values: Sequence[Number | None]
+    colour: int = 1
+    query: str = ""
+
+
+def limited(series: Sequence[Series]) -> list[Series]:
+    """As many series as can be told apart: the first ones in colours of their own, the others added up as one."""
+    coloured = [
+        Series(each.name, each.values, number, each.query) for number, each in enumerate(series, start=1)
+    ]
+    if len(coloured) <= MOST_SERIES:
+        return coloured
+    shown, rest = coloured[: MOST_SERIES - 1], coloured[MOST_SERIES - 1 :]
+    sums = [
+        sum(value or 0 for value in values) for values in zip(*(each.values for each in rest), strict=True)
+    ]
+    return [*shown, Series(f"{OTHERS} ({len(rest)})", sums, MOST_SERIES)]
 
 
 def nice_ticks(top: Number, *, most: int = 5) -> list[float]:
@@ -48,6 +110,11 @@ def plain(value: Number) -> str:
     return text.rstrip("0").rstrip(".")
 
 
+def counted(unit: str) -> Callable[[Number], str]:
+    """Write numbers of something: 1 request, 1,204 requests."""
+    return lambda value: f"{plain(value)} {unit.removesuffix('s') if value == 1 else unit}"
+
+
 @dataclass(frozen=True)
 class Tick:
     """A line of the scale at the side."""
@@ -58,7 +125,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Label:
-    """A day written below; one that is `minor` is left out where there is little room."""
+    """A slot written below; one that is `minor` is left out where there is little room."""
 
     text: str
     x: float
@@ -67,7 +134,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Bar:
-    """One part of a day's stack; `series` is the number of its colour."""
+    """One part of a slot's stack; `series` is the number of its colour."""
 
     x: float
     y: float
@@ -76,41 +143,81 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A part of a stack that opens what it stands for."""
+
+    y: float
+    height: float
+    url: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Dot:
+    y: float
+    series: int
+
+
+@dataclass(frozen=True)
 class Column:
-    """All of a day that can be pointed at, with what is said then: in short, and in full."""
+    """All of a slot that can be pointed at, with what is said then: in short, and in full."""
 
     x: float
     middle: float
     width: float
     summary: str
     details: str
-    dot: float | None = None
+    url: str = ""
+    dots: list[Dot] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Legend:
-    """What a colour stands for, with the sum of its numbers."""
+    """What a colour stands for, with what its numbers come to."""
 
     name: str
     series: int
     total: str
 
 
+@dataclass(frozen=True)
+class Line:
+    """A line as an SVG path, with breaks where there is no number, and the area below it, if that is drawn."""
+
+    path: str
+    series: int
+    area: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    text: str
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A slot in the table."""
+
+    title: str
+    url: str
+    cells: list[Cell]
+
+
 @dataclass
 class Chart:
-    """A drawing with its table. `width` is the number of days; `line` and `area` are SVG paths."""
+    """A drawing with its table. `width` is the number of slots."""
 
-    unit: str
     width: int
     ticks: list[Tick]
     labels: list[Label]
     columns: list[Column]
     bars: list[Bar] = field(default_factory=list)
-    line: str = ""
-    area: str = ""
+    lines: list[Line] = field(default_factory=list)
     legend: list[Legend] = field(default_factory=list)
     header: list[str] = field(default_factory=list)
-    rows: list[tuple[str, list[str]]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     footer: list[str] = field(default_factory=list)
     height: int = HEIGHT
     top: int = TOP
@@ -120,69 +227,128 @@ class Chart:
     bar_width: float = BAR_WIDTH
 
 
-def stacked_bars(
-    days: Sequence[date], series: Sequence[tuple[int, str, Sequence[Number]]], *, unit: str
-) -> Chart:
-    """A bar a day of what each series adds. A series has the number of its colour, a name, and a number a day.
+def stacked_bars(slots: Sequence[Slot], series: Sequence[Series], *, unit: str, kind: str = "Day") -> Chart:
+    """A bar a slot of what each series adds, with all of them in numbers.
 
     What is below zero (corrections of another day's usage) has no height, but is counted in words and table.
     """
-    totals = [sum(values[index] for _, _, values in series) for index in range(len(days))]
-    heights = [sum(max(values[index], 0) for _, _, values in series) for index in range(len(days))]
+    write = counted(unit)
+    values = [[value or 0 for value in each.values] for each in series]
+    totals = [sum(each[index] for each in values) for index in range(len(slots))]
+    heights = [sum(max(each[index], 0) for each in values) for index in range(len(slots))]
     ticks = nice_ticks(max(heights, default=0))
     y_of = _scale(ticks)
     bars = []
     columns = []
-    for index in range(len(days)):
+    for index, slot in enumerate(slots):
         base = 0.0
-        parts = []
-        for colour, name, values in series:
-            value = float(values[index])
+        parts, links = [], []
+        for each, numbers in zip(series, values, strict=True):
+            value = float(numbers[index])
             if value > 0:
-                y = y_of(base + value)
-                bars.append(Bar(round(index + (1 - BAR_WIDTH) / 2, 3), y, round(y_of(base) - y, 2), colour))
+                y, height = y_of(base + value), round(y_of(base) - y_of(base + value), 2)
+                bars.append(Bar(round(index + (1 - BAR_WIDTH) / 2, 3), y, height, each.colour))
+                if slot.url and each.query:
+                    text = f"{slot.name}: {each.name} {plain(numbers[index])}"
+                    links.append(Link(y, height, slot.url + each.query, text))
                 base += value
             if value:
-                parts.append(f"{name} {plain(values[index])}")
-        columns.append(_column(days, index, totals[index], unit, parts))
+                parts.append(f"{each.name} {plain(numbers[index])}")
+        columns.append(_column(slots, index, write(totals[index]), parts, links=links))
     return Chart(
-        unit=unit,
-        width=max(len(days), 1),
+        width=max(len(slots), 1),
         ticks=_ticks(ticks, y_of),
-        labels=_labels(days),
+        labels=_labels(slots),
         columns=columns,
         bars=bars,
-        legend=[Legend(name, colour, plain(sum(values))) for colour, name, values in series],
-        header=["Day", *(name for _, name, _ in series), "All"],
+        legend=[
+            Legend(each.name, each.colour, plain(sum(numbers)))
+            for each, numbers in zip(series, values, strict=True)
+        ],
+        header=[kind, *(each.name for each in series), "All"],
         rows=[
-            (_long(day), [plain(values[index]) for _, _, values in series] + [plain(totals[index])])
-            for index, day in reversed(list(enumerate(days)))
+            Row(
+                slot.title,
+                slot.url,
+                [
+                    Cell(plain(numbers[index]), slot.url and each.query and slot.url + each.query)
+                    for each, numbers in zip(series, values, strict=True)
+                ]
+                + [Cell(plain(totals[index]))],
+            )
+            for index, slot in reversed(list(enumerate(slots)))
         ],
-        footer=[plain(sum(values)) for _, _, values in series] + [plain(sum(totals))],
+        footer=[plain(sum(numbers)) for numbers in values] + [plain(sum(totals))],
     )
 
 
-def line(days: Sequence[date], values: Sequence[Number], *, unit: str) -> Chart:
-    """A line through a number a day, with the area below it."""
-    ticks = nice_ticks(max(values, default=0))
+def lines(
+    slots: Sequence[Slot],
+    series: Sequence[Series],
+    *,
+    write: Callable[[Number], str],
+    footer: Sequence[str] = (),
+    ticks: list[float] | None = None,
+    kind: str = "Day",
+) -> Chart:
+    """A line for each series, with the area below it if there is but one. `write` puts a number in words.
+
+    `footer` is what the columns of the table come to, where they come to anything; `ticks` are a fixed scale.
+    """
+    known = [value for each in series for value in each.values if value is not None]
+    ticks = ticks or nice_ticks(max(known, default=0))
     y_of = _scale(ticks)
-    heights = [y_of(max(float(value), 0.0)) for value in values]
-    points = [f"{index + 0.5},{y}" for index, y in enumerate(heights)]
-    path = "M" + " L".join(points) if points else ""
+    heights = [
+        [None if value is None else y_of(max(float(value), 0.0)) for value in each.values] for each in series
+    ]
+    columns = []
+    for index in range(len(slots)):
+        said = [(each.name, write(value)) for each in series if (value := each.values[index]) is not None]
+        dots = [
+            Dot(y, each.colour)
+            for each, ys in zip(series, heights, strict=True)
+            if (y := ys[index]) is not None
+        ]
+        words = (
+            said[0][1] if len(series) == 1 and said else ", ".join(f"{name} {text}" for name, text in said)
+        )
+        columns.append(_column(slots, index, words or "none", [], dots=dots))
     return Chart(
-        unit=unit,
-        width=max(len(days), 1),
+        width=max(len(slots), 1),
         ticks=_ticks(ticks, y_of),
-        labels=_labels(days),
-        columns=[
-            _column(days, index, values[index], unit, [], dot=heights[index]) for index in range(len(days))
+        labels=_labels(slots),
+        columns=columns,
+        lines=[
+            _line(ys, each.colour, with_area=len(series) == 1)
+            for each, ys in zip(series, heights, strict=True)
+            if any(y is not None for y in ys)
         ],
-        line=path,
-        area=f"{path} L{len(days) - 0.5},{BOTTOM} L0.5,{BOTTOM} Z" if points else "",
-        header=["Day", unit.capitalize()],
-        rows=[(_long(day), [plain(values[index])]) for index, day in reversed(list(enumerate(days)))],
-        footer=[plain(sum(values))],
+        legend=[Legend(each.name, each.colour, "") for each in series] if len(series) > 1 else [],
+        header=[kind, *(each.name for each in series)],
+        rows=[
+            Row(
+                slot.title,
+                slot.url,
+                [Cell("–" if (value := each.values[index]) is None else write(value)) for each in series],
+            )
+            for index, slot in reversed(list(enumerate(slots)))
+        ],
+        footer=list(footer),
     )
+
+
+def _line(heights: Sequence[float | None], colour: int, *, with_area: bool) -> Line:
+    paths, areas = [], []
+    run: list[tuple[float, float]] = []
+    for index, y in [*enumerate(heights), (len(heights), None)]:
+        if y is not None:
+            run.append((index + 0.5, y))
+        elif run:
+            path = "M" + " L".join(f"{x},{height}" for x, height in run)
+            paths.append(path)
+            areas.append(f"{path} L{run[-1][0]},{BOTTOM} L{run[0][0]},{BOTTOM} Z")
+            run = []
+    return Line(" ".join(paths), colour, " ".join(areas) if with_area else "")
 
 
 def _scale(ticks: list[float]) -> Callable[[float], float]:
@@ -197,30 +363,34 @@ def _middle(index: int, count: int) -> float:
     return round(100 * (index + 0.5) / count, 3)
 
 
-def _labels(days: Sequence[date]) -> list[Label]:
-    """At most ten days to write below, counted back from the last one, which is always among them."""
-    step = max(ceil(len(days) / MOST_LABELS), 1)
-    places = range(len(days) - 1, -1, -step)
+def _labels(slots: Sequence[Slot]) -> list[Label]:
+    """At most ten slots to write below, counted back from the last one, which is always among them."""
+    step = max(ceil(len(slots) / MOST_LABELS), 1)
+    places = range(len(slots) - 1, -1, -step)
     return [
-        Label(f"{days[index]:%-d %b}", _middle(index, len(days)), minor=number % 2 == 1)
+        Label(slots[index].label, _middle(index, len(slots)), minor=number % 2 == 1)
         for number, index in enumerate(places)
     ]
 
 
-def _long(day: date) -> str:
-    return f"{day:%a %-d %b %Y}"
-
-
 def _column(
-    days: Sequence[date], index: int, total: Number, unit: str, parts: list[str], *, dot: float | None = None
+    slots: Sequence[Slot],
+    index: int,
+    words: str,
+    parts: list[str],
+    *,
+    dots: list[Dot] | None = None,
+    links: list[Link] | None = None,
 ) -> Column:
-    count = len(days)
-    summary = f"{days[index]:%a %-d %b}: {plain(total)} {unit.removesuffix('s') if total == 1 else unit}"
+    count = len(slots)
+    summary = f"{slots[index].name}: {words}"
     return Column(
         x=round(100 * index / count, 3),
         middle=_middle(index, count),
         width=round(100 / count, 3),
         summary=summary,
         details=f"{summary} ({', '.join(parts)})" if parts else summary,
-        dot=dot,
+        url=slots[index].url,
+        dots=dots or [],
+        links=links or [],
     )

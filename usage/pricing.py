@@ -28,6 +28,17 @@ class Rate:
     batch_factor: Decimal
     effective_from: datetime
 
+    @classmethod
+    def of(cls, version: CreditRate) -> "Rate":
+        return cls(
+            id=version.pk,
+            unit=version.unit,
+            credits_per_unit=version.credits_per_unit,
+            minimum_credits=version.minimum_credits,
+            batch_factor=version.batch_factor,
+            effective_from=version.effective_from,
+        )
+
 
 class PriceBook:
     """All rates in force at any time, read once and asked many times."""
@@ -35,16 +46,7 @@ class PriceBook:
     def __init__(self, rates: Iterable[CreditRate]) -> None:
         self._versions: dict[tuple[str, str], list[Rate]] = defaultdict(list)
         for rate in sorted(rates, key=lambda rate: rate.effective_from, reverse=True):
-            self._versions[rate.product, rate.feature].append(
-                Rate(
-                    id=rate.pk,
-                    unit=rate.unit,
-                    credits_per_unit=rate.credits_per_unit,
-                    minimum_credits=rate.minimum_credits,
-                    batch_factor=rate.batch_factor,
-                    effective_from=rate.effective_from,
-                )
-            )
+            self._versions[rate.product, rate.feature].append(Rate.of(rate))
 
     @classmethod
     def current(cls) -> "PriceBook":

@@ -1,18 +1,19 @@
 """Every read of usage. Each starts from the organization, and asks the database a fixed number of questions."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from typing import Any, TypeVar
 
 from django.db import connection, models
-from django.db.models import Sum
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from accounts import prepared
 from accounts.cursors import Cursor
 from accounts.models import ApiKey, Organization
-from usage.models import DailyUsage, Job, JobQuerySet, PipelineConfig, UsageRecord
+from usage.models import DailyJobs, Job, JobQuerySet, JobStatus, PipelineConfig, UsageDay, UsageRecord
 
 # What the totals of a key say when the key itself is gone: keys go with their owner, facts stay.
 DELETED_KEY = "deleted"
@@ -31,12 +32,184 @@ def keys(organization: Organization) -> list[ApiKey]:
 
 
 class Dimension(models.TextChoices):
-    """What the usage export can group by."""
+    """What usage is told apart by: the usage export groups by these."""
 
     PRODUCT = "product"
     FEATURE = "feature"
     API_KEY = "api_key"
     FILE_TYPE = "file_type"
+
+
+@dataclass
+class Totals:
+    """What was used in a while. `cost` is the list cost in dollars."""
+
+    requests: int = 0
+    pages: int = 0
+    credits: Decimal = Decimal(0)
+    cost: Decimal = Decimal(0)
+
+    def add(self, other: "Totals") -> None:
+        self.requests += other.requests
+        self.pages += other.pages
+        self.credits += other.credits
+        self.cost += other.cost
+
+
+# Only usage with any of the values of each dimension that is named; a key is named by its number, as text.
+Only = Mapping[Dimension, Collection[str]]
+# What was used of a value of a dimension on a day, or in an hour by its number.
+Time = TypeVar("Time", date, int)
+Sums = list[tuple[Time, str, Totals]]
+
+_DIMENSIONS = """(VALUES
+    ('product', u.product), ('feature', u.feature), ('api_key', u.api_key_id::text), ('file_type', u.file_type)
+) AS m (dimension, value)"""
+_SUMS = "SUM(u.requests)::bigint, SUM(u.pages)::bigint, SUM(u.credits), SUM(u.cost)"
+_ONLY = """(%s::text[] IS NULL OR u.product = ANY(%s)) AND (%s::text[] IS NULL OR u.feature = ANY(%s))
+    AND (%s::bigint[] IS NULL OR u.api_key_id = ANY(%s)) AND (%s::text[] IS NULL OR u.file_type = ANY(%s))"""
+
+# Clean days from their margins, the others from the cube. One statement sees one moment, so nothing can be folded or
+# written between the two.
+_DAYS = f"""
+WITH days AS MATERIALIZED (
+    SELECT day, COALESCE(folded_at >= changed_at, false) AS is_clean FROM usage_usageday
+    WHERE organization_id = %s AND day BETWEEN %s AND %s)
+SELECT dimension, day, value, requests, pages, credits, cost FROM usage_usagemargin
+WHERE organization_id = %s AND dimension = ANY(%s) AND day BETWEEN %s AND %s
+    AND day IN (SELECT day FROM days WHERE is_clean) AND (%s::text[] IS NULL OR value = ANY(%s))
+UNION ALL
+SELECT m.dimension, u.day, m.value, {_SUMS}
+FROM usage_dailyusage u CROSS JOIN LATERAL {_DIMENSIONS}
+WHERE u.organization_id = %s AND u.day = ANY(ARRAY(SELECT day FROM days WHERE NOT is_clean))
+    AND m.dimension = ANY(%s) AND (%s::text[] IS NULL OR m.value = ANY(%s))
+GROUP BY 1, 2, 3
+"""
+
+_CUBE = f"""
+SELECT m.dimension, u.day, m.value, {_SUMS}
+FROM usage_dailyusage u CROSS JOIN LATERAL {_DIMENSIONS}
+WHERE u.organization_id = %s AND u.day BETWEEN %s AND %s AND {_ONLY} AND m.dimension = ANY(%s)
+GROUP BY 1, 2, 3
+"""
+
+_HOURS = f"""
+SELECT m.dimension, floor(extract(epoch FROM u.timestamp - %s) / 3600)::int, m.value, {_SUMS}
+FROM usage_usagerecord u CROSS JOIN LATERAL {_DIMENSIONS}
+WHERE u.organization_id = %s AND u.timestamp >= %s AND u.timestamp < %s AND {_ONLY} AND m.dimension = ANY(%s)
+GROUP BY 1, 2, 3
+"""
+
+
+def by_day(
+    organization: Organization,
+    *,
+    start: date,
+    end: date,
+    dimensions: Collection[Dimension],
+    only: Only | None = None,
+) -> dict[Dimension, Sums[date]]:
+    """Usage by day and value of each of these dimensions, both days included, in no order.
+
+    Exact at any moment. Where no other dimension has a say, clean days come from margins and cost next to nothing;
+    filters that combine dimensions are read from the cube.
+    """
+    only = only or {}
+    wanted = [dimension.value for dimension in dimensions]
+    place = (organization.pk, start, end)
+    if only and len({*dimensions, *only}) > 1:
+        rows = prepared.fetch(_CUBE, [*place, *_values(only), wanted])
+    else:
+        values = next((list(values) for values in only.values()), None)
+        rows = prepared.fetch(
+            _DAYS,
+            [
+                *place,
+                organization.pk,
+                wanted,
+                start,
+                end,
+                values,
+                values,
+                organization.pk,
+                wanted,
+                values,
+                values,
+            ],
+        )
+    return _by_dimension(rows, dimensions)
+
+
+def by_hour(
+    organization: Organization,
+    *,
+    start: datetime,
+    end: datetime,
+    dimensions: Collection[Dimension],
+    only: Only | None = None,
+) -> dict[Dimension, Sums[int]]:
+    """Usage by hour since `start`, before `end`, from the records: for a few days at most."""
+    wanted = [dimension.value for dimension in dimensions]
+    rows = prepared.fetch(_HOURS, [start, organization.pk, start, end, *_values(only or {}), wanted])
+    return _by_dimension(rows, dimensions)
+
+
+def _values(only: Only) -> Iterator[list[str] | list[int] | None]:
+    """The values of each dimension, twice, as `_ONLY` takes them."""
+    for dimension in (Dimension.PRODUCT, Dimension.FEATURE, Dimension.API_KEY, Dimension.FILE_TYPE):
+        values = only.get(dimension)
+        chosen = None if values is None else list(values)
+        if chosen is not None and dimension is Dimension.API_KEY:
+            yield from ([int(value) for value in chosen],) * 2
+        else:
+            yield from (chosen,) * 2
+
+
+def _by_dimension(rows: Iterable[tuple[Any, ...]], dimensions: Iterable[Dimension]) -> dict[Dimension, Any]:
+    found: dict[str, list[tuple[Any, str, Totals]]] = {dimension: [] for dimension in dimensions}
+    for dimension, place, value, *measures in rows:
+        found[dimension].append((place, value, Totals(*measures)))
+    return {Dimension(dimension): rows for dimension, rows in found.items()}
+
+
+def day_totals(organization: Organization, *, start: date, end: date) -> list[tuple[date, Decimal, Decimal]]:
+    """Credits and cost of each day with usage, oldest first."""
+    days = UsageDay.objects.filter(organization_id=organization.pk, day__range=(start, end))
+    return list(days.order_by("day").values_list("day", "credits", "cost"))
+
+
+@dataclass(frozen=True)
+class JobCount:
+    """The jobs of a day that ended in a region with a status. `durations` is a histogram, as in `DailyJobs`."""
+
+    day: date
+    region: str
+    status: str
+    jobs: int
+    durations: list[int]
+
+
+_JOBS = f"""
+SELECT day, region, status, SUM(jobs)::bigint,
+    ARRAY[{", ".join(f"SUM(durations[{n + 1}])::bigint" for n in range(len(DailyJobs.DURATION_BUCKETS) + 1))}]
+FROM usage_dailyjobs
+WHERE organization_id = %s AND day BETWEEN %s AND %s
+    AND (%s::bigint[] IS NULL OR api_key_id = ANY(%s)) AND (%s::text IS NULL OR type = %s)
+GROUP BY 1, 2, 3
+"""
+
+
+def jobs_by_day(
+    organization: Organization,
+    *,
+    start: date,
+    end: date,
+    keys: list[int] | None = None,
+    type: str | None = None,
+) -> list[JobCount]:
+    """The finished jobs of these days, of all keys or these (by number), of all types or one."""
+    rows = prepared.fetch(_JOBS, [organization.pk, start, end, keys, keys, type, type])
+    return [JobCount(*row) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -64,115 +237,158 @@ def export(
 
     A filter keeps the rows of any of its values; `api_keys` are public ids, and so is the group of a key.
     """
-    cube = DailyUsage.objects.filter(organization_id=organization.pk, day__range=(start, end))
-    for column, wanted in (("product", products), ("feature", features), ("file_type", file_types)):
-        if wanted:
-            cube = cube.filter(**{f"{column}__in": wanted})
+    asked = {Dimension.PRODUCT: products, Dimension.FEATURE: features, Dimension.FILE_TYPE: file_types}
+    only: dict[Dimension, Collection[str]] = {
+        dimension: values for dimension, values in asked.items() if values
+    }
+    names: dict[str, str] = {}
+    if api_keys or group_by is Dimension.API_KEY:
+        names = {str(id): uid for id, uid in organization.api_keys.values_list("id", "uid")}
     if api_keys:
-        cube = cube.filter(api_key_id__in=organization.api_keys.filter(uid__in=api_keys).values("id"))
-    by_key = group_by is Dimension.API_KEY
-    column = "api_key_id" if by_key else group_by.value
-    sums = cube.values_list("day", column).annotate(Sum("credits"), Sum("requests")).order_by()
-    names = dict(organization.api_keys.values_list("id", "uid")) if by_key else {}
+        wanted = set(api_keys)
+        only[Dimension.API_KEY] = [id for id, uid in names.items() if uid in wanted]
+    sums = by_day(organization, start=start, end=end, dimensions=[group_by], only=only)[group_by]
 
     totals: dict[tuple[date, str], tuple[Decimal, int]] = {}
-    for day, value, credits, requests in sums:
-        place = (day, names.get(value, DELETED_KEY) if by_key else value)
-        before = totals.get(place, (Decimal(0), 0))
-        totals[place] = (before[0] + credits, before[1] + requests)
+    for day, value, used in sums:
+        place = (day, names.get(value, DELETED_KEY) if group_by is Dimension.API_KEY else value)
+        credits, requests = totals.get(place, (Decimal(0), 0))
+        totals[place] = (credits + used.credits, requests + used.requests)
     return [ExportRow(*place, *total) for place, total in sorted(totals.items()) if any(total)]
 
 
-@dataclass
-class Totals:
-    """What was used in a while. `cost` is the list cost in dollars."""
-
-    requests: int = 0
-    pages: int = 0
-    credits: Decimal = Decimal(0)
-    cost: Decimal = Decimal(0)
-
-    def add(self, requests: int, pages: int, credits: Decimal, cost: Decimal) -> None:
-        self.requests += requests
-        self.pages += pages
-        self.credits += credits
-        self.cost += cost
+# A day's changes only ever go forward, so any change of any day makes the sum larger.
+_VERSION = """
+SELECT COUNT(*), COALESCE(SUM(extract(epoch FROM changed_at)), 0)::text,
+    CASE WHEN %s THEN (SELECT md5(string_agg(uid, ',' ORDER BY id)) FROM accounts_apikey WHERE organization_id = %s) END
+FROM usage_usageday WHERE organization_id = %s AND day BETWEEN %s AND %s
+"""
 
 
-@dataclass
-class Dashboard:
-    """The last days of an organization. The lists of `requests` and `credits` have a number for each of `days`."""
-
-    days: list[date]
-    requests: dict[str, list[int]]
-    credits: list[Decimal]
-    totals: Totals = field(default_factory=Totals)
-    before: Totals = field(default_factory=Totals)
-
-
-def dashboard(
-    organization: Organization, *, days: int, api_key: ApiKey | None = None, now: datetime | None = None
-) -> Dashboard:
-    """Requests a product and credits of each of the last `days`, today included, and totals beside those before."""
-    end = today(organization, now=now)
-    start = end - timedelta(days=days - 1)
-    cube = DailyUsage.objects.filter(
-        organization_id=organization.pk, day__range=(start - timedelta(days=days), end)
-    )
-    if api_key:
-        cube = cube.filter(api_key_id=api_key.pk)
-    sums = cube.values_list("day", "product").annotate(
-        Sum("requests"), Sum("pages"), Sum("credits"), Sum("cost")
-    )
-    requests: dict[str, list[int]] = defaultdict(lambda: [0] * days)
-    found = Dashboard(
-        days=[start + timedelta(days=number) for number in range(days)],
-        requests=requests,
-        credits=[Decimal(0)] * days,
-    )
-    for day, product, *measures in sums.order_by("product"):
-        if day < start:
-            found.before.add(*measures)
-            continue
-        found.totals.add(*measures)
-        requests[product][(day - start).days] += measures[0]
-        found.credits[(day - start).days] += measures[2]
-    return found
+def export_version(
+    organization: Organization, *, start: date, end: date, group_by: Dimension, api_keys: Sequence[str]
+) -> str:
+    """A word for the state of what an export tells, which differs as soon as any of it has changed."""
+    # Keys go with their owners, and are called deleted from then on.
+    by_key = group_by is Dimension.API_KEY or bool(api_keys)
+    found = prepared.fetch(_VERSION, [by_key, organization.pk, organization.pk, start, end])
+    return " ".join(map(str, found[0]))
 
 
 def has_usage(organization: Organization) -> bool:
     """Whether anything was ever used or asked for."""
-    return (
-        DailyUsage.objects.filter(organization_id=organization.pk).exists()
-        or Job.objects.filter(organization=organization).exists()
-    )
+    asked = Job.objects.filter(organization=organization).values(found=models.Value(1))[:1]
+    used = UsageDay.objects.filter(organization_id=organization.pk).values(found=models.Value(1))[:1]
+    return bool(used.union(asked, all=True))
+
+
+# How many lines of a log one request looks through for those that a filter keeps, where no index knows them.
+LOOK_BACK = 20_000
+# Of how many ids with the same beginning a search chooses from.
+SEARCHED = 1_000
+
+
+def midnight(day: date, organization: Organization) -> datetime:
+    """When this day begins for the organization."""
+    return datetime.combine(day, time(), tzinfo=organization.zone)
 
 
 @dataclass(frozen=True)
 class Filters:
-    """Which jobs of the request log to list; None lists all. `api_key` is a public id."""
+    """Which jobs of the request log to list; None lists all.
+
+    `api_key` is a public id, `job_id` how an id begins; days are the organization's, and the last one counts as well.
+    """
 
     api_key: str | None = None
     region: str | None = None
     type: str | None = None
     status: str | None = None
+    file_type: str | None = None
+    since: date | None = None
+    until: date | None = None
+    job_id: str | None = None
 
     def apply(self, jobs: JobQuerySet, organization: Organization) -> JobQuerySet:
-        chosen = {name: value for name, value in vars(self).items() if value is not None}
-        if uid := chosen.pop("api_key", None):
-            # Looked up first, so that the log is read along the key's own index.
-            key = organization.api_keys.filter(uid=uid).values_list("id", flat=True).first()
-            chosen["api_key_id"] = key or -1
-        return jobs.filter(**chosen)
+        found, rest = self.split(jobs, organization)
+        return found.filter(**rest)
+
+    def split(self, jobs: JobQuerySet, organization: Organization) -> tuple[JobQuerySet, dict[str, Any]]:
+        """What an index finds in the log's order, and the conditions that then are left for each line."""
+        rest: dict[str, Any] = {
+            name: value
+            for name in ("region", "type", "status", "file_type")
+            if (value := getattr(self, name)) is not None
+        }
+        if self.api_key is not None:
+            rest["api_key_id"] = _key_id(organization, self.api_key)
+        # Each of these has an index of its own; two of them together have none.
+        along = "status" if self.status not in {None, JobStatus.COMPLETED} else "api_key_id"
+        if along in rest:
+            jobs = jobs.filter(**{along: rest.pop(along)})
+        if self.job_id is not None:
+            jobs = jobs.filter(job_id__startswith=self.job_id)
+        return _within(jobs, "created_at", self.since, self.until, organization), rest
+
+
+@dataclass(frozen=True)
+class RecordFilters:
+    """Which usage records to list; None lists all. `api_key` is a public id, `job_id` a whole one."""
+
+    api_key: str | None = None
+    product: str | None = None
+    feature: str | None = None
+    file_type: str | None = None
+    region: str | None = None
+    since: date | None = None
+    until: date | None = None
+    job_id: str | None = None
+
+    def apply(self, records: QuerySet[UsageRecord], organization: Organization) -> QuerySet[UsageRecord]:
+        found, rest = self.split(records, organization)
+        return found.filter(**rest)
+
+    def split(
+        self, records: QuerySet[UsageRecord], organization: Organization
+    ) -> tuple[QuerySet[UsageRecord], dict[str, Any]]:
+        """As `Filters.split`."""
+        rest: dict[str, Any] = {
+            name: value
+            for name in ("product", "feature", "file_type", "region")
+            if (value := getattr(self, name)) is not None
+        }
+        if self.api_key is not None:
+            rest["api_key_id"] = _key_id(organization, self.api_key)
+        if self.job_id is not None:
+            records = records.filter(job_id=self.job_id)
+        return _within(records, "timestamp", self.since, self.until, organization), rest
+
+
+def _key_id(organization: Organization, uid: str) -> int:
+    return organization.api_keys.filter(uid=uid).values_list("id", flat=True).first() or -1
+
+
+def _within(
+    rows: Any, column: str, since: date | None, until: date | None, organization: Organization
+) -> Any:
+    if since:
+        rows = rows.filter(**{f"{column}__gte": midnight(since, organization)})
+    if until and until < date.max:
+        rows = rows.filter(**{f"{column}__lt": midnight(until + timedelta(days=1), organization)})
+    return rows
 
 
 @dataclass(frozen=True)
 class LogPage:
-    """Some jobs, newest first, and the places beside them where the next pages begin; None where there are none."""
+    """Some jobs, newest first, and the places beside them where the next pages begin; None where there are none.
+
+    `looked_until` is where the look for what a filter keeps was broken off, to be gone on with from the next place.
+    """
 
     jobs: list[Job]
     older: Cursor | None
     newer: Cursor | None
+    looked_until: datetime | None = None
 
 
 def log(
@@ -184,22 +400,85 @@ def log(
     newer_than: Cursor | None = None,
 ) -> LogPage:
     """A page of the request log. Any page costs the same: it is found by its place, not by counting up to it."""
-    jobs = (filters or Filters()).apply(Job.objects.filter(organization=organization), organization)
+    jobs, rest = (filters or Filters()).split(Job.objects.filter(organization=organization), organization)
     if newer_than:
-        found = list(jobs.before(newer_than.created_at, newer_than.id).newest_first().reverse()[: limit + 1])
-        page, beyond = found[:limit][::-1], len(found) > limit
-        return LogPage(page, older=_place(page[-1:]), newer=_place(page[:1]) if beyond else None)
-    if older_than:
-        jobs = jobs.after(older_than.created_at, older_than.id)
-    found = list(jobs.newest_first()[: limit + 1])
-    page, beyond = found[:limit], len(found) > limit
-    return LogPage(
-        page, older=_place(page[-1:]) if beyond else None, newer=_place(page[:1]) if older_than else None
-    )
+        # From the place forth, the line of the place left out; what then lies behind begins with that line.
+        here = Cursor(newer_than.created_at, newer_than.id + 1)
+        found = _walk(jobs, rest, "created_at", limit, newer_than, forth=True)
+        page = found.rows[::-1]
+        return LogPage(page, _place(page[-1:]) or here, found.ends, found.looked_until)
+    found = _walk(jobs, rest, "created_at", limit, older_than)
+    newer = _place(found.rows[:1]) or (older_than and Cursor(older_than.created_at, older_than.id - 1))
+    return LogPage(found.rows, found.ends, newer if older_than else None, found.looked_until)
 
 
 def _place(jobs: list[Job]) -> Cursor | None:
     return Cursor(jobs[0].created_at, jobs[0].pk) if jobs else None
+
+
+def search(organization: Organization, *, filters: Filters, limit: int) -> LogPage:
+    """The newest jobs whose ids begin with `filters.job_id`, among the first thousand that do."""
+    jobs = Job.objects.filter(organization=organization)
+    begin_so = Filters(job_id=filters.job_id).apply(jobs, organization)
+    ids = list(begin_so.order_by().values_list("pk", flat=True)[:SEARCHED])
+    rest = replace(filters, job_id=None)
+    return LogPage(list(rest.apply(jobs.filter(pk__in=ids), organization).newest_first()[:limit]), None, None)
+
+
+@dataclass(frozen=True)
+class RecordPage:
+    """Some usage records, newest first, and the place where the next ones begin."""
+
+    records: list[UsageRecord]
+    older: Cursor | None
+
+
+def record_log(
+    organization: Organization, *, limit: int, filters: RecordFilters, older_than: Cursor | None = None
+) -> RecordPage:
+    """A page of what was metered. It may hold fewer than `limit`, or none, though there are older ones."""
+    records, rest = filters.split(UsageRecord.objects.filter(organization=organization), organization)
+    found = _walk(records, rest, "timestamp", limit, older_than)
+    return RecordPage(found.rows, found.ends)
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """Rows in the order they were met, and where the next ones begin."""
+
+    rows: list[Any]
+    ends: Cursor | None
+    looked_until: datetime | None = None
+
+
+def _walk(
+    rows: Any, rest: dict[str, Any], column: str, limit: int, place: Cursor | None, *, forth: bool = False
+) -> _Walk:
+    """Walk a log back from a place (or forth), keeping what meets the `rest`, and stop looking after `LOOK_BACK`."""
+    if place:
+        rows = rows.filter(_past(column, place, forth=forth))
+    rows = rows.order_by(*((column, "id") if forth else (f"-{column}", "-id")))
+    edge = None
+    if rest:
+        last = list(rows.values_list(column, "id")[LOOK_BACK - 1 : LOOK_BACK])
+        if last:
+            edge = Cursor(*last[0])
+            just_past = Cursor(edge.created_at, edge.id + (1 if forth else -1))
+            rows = rows.filter(_past(column, just_past, forth=not forth))
+        rows = rows.filter(**rest)
+    found = list(rows[: limit + 1])
+    page = found[:limit]
+    if found[limit:]:
+        return _Walk(page, Cursor(getattr(page[-1], column), page[-1].pk))
+    return _Walk(page, edge, edge.created_at if edge else None)
+
+
+def _past(column: str, place: Cursor, *, forth: bool) -> Q:
+    """What follows a place, said so that an index finds it."""
+    step = "gt" if forth else "lt"
+    return Q(**{f"{column}__{step}e": place.created_at}) & (
+        Q(**{f"{column}__{step}": place.created_at}) | Q(**{f"id__{step}": place.id})
+    )
 
 
 def configurations(organization: Organization, jobs: Iterable[Job]) -> dict[str, str]:

@@ -11,7 +11,9 @@ from accounts.api.ownership import OwnershipAcceptance, OwnershipTransfer
 from accounts.api.whoami import WhoAmI
 from config.api import schema  # noqa: F401 (it says how the API's views are described)
 from usage import gateway, urls  # noqa: F401 (the latter registers the converter job_id)
-from usage.api.jobs import JobById, Jobs, UsageExport
+from usage.api.export import UsageExport
+from usage.api.jobs import JobById, Jobs
+from usage.api.summary import UsageSummary
 
 urlpatterns = [
     path("v1/gateway/verify", gateway.verify, name="gateway-verify"),
@@ -44,6 +46,7 @@ urlpatterns = [
     path("v1/jobs", Jobs.as_view(), name="jobs"),
     path("v1/job/<job_id:job_id>", JobById.as_view(), name="job"),
     path("v1/usage/export", UsageExport.as_view(), name="usage-export"),
+    path("v1/usage/summary", UsageSummary.as_view(), name="usage-summary"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerSplitView.as_view(), name="docs"),
 ]

@@ -1,5 +1,6 @@
 """Folding days: what margins hold, when, and that no change is ever lost from what is read."""
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -7,12 +8,12 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from django.db.models import Sum
+from django.db.models import F, Sum
 from django.utils import timezone
 
 from accounts.models import ApiKey
 from tests.usage.rows import daily_usage
-from usage import margins, reports
+from usage import margins, reports, statements
 from usage.models import DailyUsage, UsageDay, UsageMargin
 
 DAY = date(2026, 6, 18)
@@ -29,13 +30,7 @@ def fold_later() -> int:
 
 
 def is_dirty(day: date = DAY) -> bool:
-    return UsageDay.objects.filter(day=day).exclude(folded_at__gte=models_changed_at()).exists()
-
-
-def models_changed_at() -> Any:
-    from django.db.models import F
-
-    return F("changed_at")
+    return UsageDay.objects.filter(day=day).exclude(folded_at__gte=F("changed_at")).exists()
 
 
 def test_each_dimension_adds_up_the_others(key: ApiKey) -> None:
@@ -125,13 +120,13 @@ def test_filters_of_two_dimensions_are_read_from_the_cube(key: ApiKey) -> None:
 
 def test_change_during_the_fold_leaves_the_day_dirty(key: ApiKey, monkeypatch: pytest.MonkeyPatch) -> None:
     daily_usage(key, DAY, requests=1)
-    run = margins.statements.run
+    run = statements.run
 
     def changed_meanwhile(*args: Any) -> Any:
         daily_usage(key, DAY, file_type="docx", requests=10)
         return run(*args)
 
-    monkeypatch.setattr(margins.statements, "run", changed_meanwhile)
+    monkeypatch.setattr(statements, "run", changed_meanwhile)
     margins._fold_some(timezone.now() + LATER)
     monkeypatch.undo()
 
@@ -173,8 +168,6 @@ def test_fold_agrees_with_the_cube_after_corrections(
 
 @pytest.mark.django_db(transaction=True)
 def test_only_one_worker_folds_at_a_time(key: ApiKey) -> None:
-    import threading
-
     daily_usage(key, DAY)
     folded: list[int] = []
 
@@ -194,8 +187,6 @@ def test_only_one_worker_folds_at_a_time(key: ApiKey) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_day_that_is_being_written_to_is_passed_over(key: ApiKey) -> None:
-    import threading
-
     daily_usage(key, DAY)
     folded: list[int] = []
 

@@ -1,6 +1,5 @@
-"""The API of usage: the request log, a job, and the export."""
+"""The API of the request log, and of a job."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.http import Http404
@@ -15,11 +14,11 @@ from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.api.base import ORG_ID, DayField, OrganizationRequest, PageQuery, read_query
+from accounts.api.base import ORG_ID, OrganizationRequest, PageQuery, read_query
 from accounts.permissions import Permission
 from usage import reports
 from usage.models import Job, JobStatus, JobType, UsageRecord
-from usage.reports import Dimension, Filters
+from usage.reports import Filters
 
 _JOB: dict[str, Any] = {
     "job_id": "0b7c0a52-4c1c-4f5e-9a3c-0f6f5f0f9d55",
@@ -192,108 +191,3 @@ class JobById(APIView):
             raise Http404("There is no job with this id.")
         context = {"configurations": reports.configurations(request.organization, [job])}
         return Response(JobDetail(job, context=context).data)
-
-
-def _any_of(help_text: str) -> serializers.ListField:
-    return serializers.ListField(
-        child=serializers.CharField(allow_blank=True, trim_whitespace=False),
-        required=False,
-        help_text=f"{help_text} Repeatable: any of the values. A value that never occurred gives no rows.",
-    )
-
-
-class UsageExportQuery(serializers.Serializer[Any]):
-    startDate = DayField(
-        required=False, help_text="First day, as yyyy-mm-dd in the organization's time zone; 30 days ago."
-    )
-    endDate = DayField(required=False, help_text="Last day, which counts as well; today.")
-    groupBy = serializers.ChoiceField(
-        Dimension.choices,
-        default=Dimension.PRODUCT,
-        error_messages={"invalid_choice": f"One of: {', '.join(Dimension.values)}."},
-    )
-    product = _any_of("Only these products.")
-    feature = _any_of("Only these features.")
-    apiKey = _any_of("Only the keys with these ids.")
-    fileType = _any_of("Only these file types.")
-
-
-class UsageExportRow(serializers.Serializer[Any]):
-    date = serializers.DateField()
-    group = serializers.CharField(
-        help_text="A product, feature or file type, or the id of a key, as `groupBy` says."
-    )
-    credits = serializers.FloatField(help_text="All credits used.")
-    requestCount = serializers.IntegerField(help_text="API requests made.")
-
-
-class UsageExportAnswer(serializers.Serializer[Any]):
-    orgId = serializers.CharField()
-    startDate = serializers.DateField()
-    endDate = serializers.DateField()
-    groupBy = serializers.ChoiceField(Dimension.choices)
-    data = UsageExportRow(many=True)  # type: ignore[assignment]
-
-
-class UsageExport(APIView):
-    permission = Permission.USAGE_VIEW
-
-    @extend_schema(
-        operation_id="export_usage",
-        summary="Export usage",
-        description="The numbers of the usage dashboard: credits and requests of each day and group. "
-        "Days without usage are absent.",
-        tags=["usage"],
-        parameters=[UsageExportQuery, ORG_ID],
-        responses=UsageExportAnswer,
-        examples=[
-            OpenApiExample(
-                "Two days by product",
-                value={
-                    "orgId": "org_7bUq1sVdE3kPzHx9RwGm",
-                    "startDate": "2026-06-17",
-                    "endDate": "2026-06-18",
-                    "groupBy": "product",
-                    "data": [
-                        {"date": "2026-06-17", "group": "parse", "credits": 212.0, "requestCount": 40},
-                        {"date": "2026-06-18", "group": "extract", "credits": 36.5, "requestCount": 9},
-                    ],
-                },
-                response_only=True,
-            )
-        ],
-    )
-    def get(self, request: OrganizationRequest) -> Response:
-        asked = read_query(UsageExportQuery, request)
-        today = reports.today(request.organization)
-        start = asked.get("startDate", today - timedelta(days=30))
-        end = asked.get("endDate", today)
-        if start > end:
-            raise serializers.ValidationError({"startDate": f"{start} is after the endDate {end}."})
-        rows = reports.export(
-            request.organization,
-            start=start,
-            end=end,
-            group_by=Dimension(asked["groupBy"]),
-            products=asked.get("product", ()),
-            features=asked.get("feature", ()),
-            api_keys=asked.get("apiKey", ()),
-            file_types=asked.get("fileType", ()),
-        )
-        return Response(
-            {
-                "orgId": request.organization.uid,
-                "startDate": start,
-                "endDate": end,
-                "groupBy": asked["groupBy"],
-                "data": [
-                    {
-                        "date": row.date,
-                        "group": row.group,
-                        "credits": row.credits,
-                        "requestCount": row.requests,
-                    }
-                    for row in rows
-                ],
-            }
-        )

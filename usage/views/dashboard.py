@@ -1,79 +1,342 @@
-"""The usage of the last days, in numbers and charts."""
+"""The usage of a period, in numbers and charts."""
 
+from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
-from django.http import HttpResponse
+from django.core.exceptions import ValidationError
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from accounts.access import MemberRequest, member_page
+from accounts.models import ApiKey
 from accounts.permissions import Permission
-from usage import charts, reports
-from usage.models import Product
-from usage.reports import Totals
+from usage import charts, forecast, periods, reports, summary
+from usage.charts import Chart, Series, Slot
+from usage.models import Feature, JobStatus, Product
+from usage.periods import Granularity, Span
+from usage.summary import TYPE_OF, Asked, Group, JobTotals, Summary
+from usage.templatetags.jobs import dollars, duration
 from usage.views.request_log import entries
 
-PERIODS = (7, 10, 30)
-DEFAULT_PERIOD = 30
 LATEST = 5
+PERCENT = [0.0, 25.0, 50.0, 75.0, 100.0]
+KINDS = {Granularity.HOUR: "Hour", Granularity.DAY: "Day", Granularity.MONTH: "Month"}
 
 
 @member_page(Permission.USAGE_VIEW)
 @require_safe
 def dashboard(request: MemberRequest) -> HttpResponse:
-    """Requests by endpoint and credits by day, for all keys or one. What the address asks beyond that is ignored."""
+    """The usage that the address asks for. What makes no sense is told, and the last 30 days are shown instead."""
     organization = request.organization
-    keys = reports.keys(organization)
-    days = next((days for days in PERIODS if str(days) == request.GET.get("days")), DEFAULT_PERIOD)
-    api_key = next((key for key in keys if key.uid == request.GET.get("api_key")), None)
-    usage = reports.dashboard(organization, days=days, api_key=api_key)
-    # A product keeps its colour, whichever others are shown beside it.
-    products = [
-        (number, product.label, usage.requests[product])
-        for number, product in enumerate(Product, start=1)
-        if product in usage.requests
-    ]
     may_view_jobs = request.may(Permission.JOBS_VIEW)
+    if not reports.has_usage(organization):
+        context = {
+            "is_new": True,
+            "may_create_keys": request.may(Permission.API_KEYS_MANAGE),
+            "base_url": settings.BASE_URL,
+        }
+        return render(request, "usage/dashboard.html", context)
+    now = timezone.now()
+    today = reports.today(organization, now=now)
+    keys = reports.keys(organization)
+    problem = ""
+    try:
+        asked = summary.read(request.GET.dict(), keys=keys, today=today)
+    except ValidationError as error:
+        [(name, [problem]), *_] = error.message_dict.items()
+        problem = f"{name}: {problem}"
+        asked = summary.read({}, keys=keys, today=today)
+    found = summary.summarize(organization, asked, keys=keys, with_choices=True, now=now)
     latest = (
-        reports.log(
-            organization, limit=LATEST, filters=reports.Filters(api_key=api_key.uid if api_key else None)
-        ).jobs
+        reports.log(organization, limit=LATEST, filters=reports.Filters(**_of_log(asked))).jobs
         if may_view_jobs
         else []
     )
-    return render(
-        request,
-        "usage/dashboard.html",
-        {
-            "keys": keys,
-            "api_key": api_key,
-            "periods": PERIODS,
-            "days": days,
-            "totals": usage.totals,
-            "changes": _changes(usage.totals, usage.before),
-            "requests_chart": charts.stacked_bars(usage.days, products, unit="requests"),
-            "credits_chart": charts.line(usage.days, usage.credits, unit="credits"),
-            "entries": entries(latest, keys),
-            "may_view_jobs": may_view_jobs,
-            "may_create_keys": request.may(Permission.API_KEYS_MANAGE),
-            "is_new": not latest and not reports.has_usage(organization),
-            "base_url": settings.BASE_URL,
-        },
+    context = {
+        "asked": asked,
+        "problem": problem,
+        "keys": keys,
+        "choices": _choices(found),
+        "found": found,
+        "before": _said(asked.period.before_start, asked.period.before_end),
+        "shown": _said(asked.period.start, asked.period.end),
+        "changes": _changes(found),
+        "forecast": forecast.of_month(organization, now=now),
+        "usage_charts": _usage_charts(request, asked, found, keys, with_links=may_view_jobs),
+        "small_charts": _small_charts(asked, found),
+        "entries": entries(latest, keys),
+        "may_view_jobs": may_view_jobs,
+        "log": _log_address(request, asked) if may_view_jobs else "",
+        "export": _export_address(organization.uid, asked),
+    }
+    # htmx shows an answer only if it is a good one.
+    status = 400 if problem and not request.headers.get("HX-Request") else 200
+    return render(request, "usage/dashboard.html", context, status=status)
+
+
+def _choices(found: Summary) -> dict[str, Any]:
+    return {
+        "periods": periods.NAMES.items(),
+        "granularities": [(value, f"By {label.lower()}") for value, label in Granularity.choices],
+        "groups": [(group.value, group.label.replace("Api", "API")) for group in Group],
+        "products": Product.choices,
+        "environments": ApiKey.Environment.choices,
+        "file_types": found.file_types,
+        "regions": found.regions,
+    }
+
+
+def _said(start: Any, end: Any) -> str:
+    """Days in words: 18 Jun 2026 · 19 May – 17 Jun 2026."""
+    if start == end:
+        return f"{start:%-d %b %Y}"
+    return f"{start:%-d %b}{f' {start:%Y}' if start.year != end.year else ''} – {end:%-d %b %Y}"
+
+
+# ── Charts ───────────────────────────────────────────────────────────────────────────────────────────────────
+def _usage_charts(
+    request: MemberRequest, asked: Asked, found: Summary, keys: Sequence[ApiKey], *, with_links: bool
+) -> list[tuple[str, str, Chart]]:
+    """The id, title and drawing of each chart of a number and what it is made of."""
+    kind = KINDS[asked.period.by]
+    slots = _slots(found.spans, asked, _log_address(request, asked) if with_links else "")
+    drawn = [
+        ("requests", "Requests by endpoint", _bars(slots, _of_products(found, "requests"), "requests", kind))
+    ]
+    name = asked.group.label.lower().replace("api", "API")
+    if asked.group.dimension is None:
+        job_slots = _slots(found.job_spans, asked, _log_address(request, asked) if with_links else "")
+        series = charts.limited(
+            [
+                Series(_label(asked.group, value, keys), counts, query=_query(asked.group, value))
+                for value, counts in found.job_groups.items()
+            ]
+        )
+        by = "Day" if asked.period.by is Granularity.HOUR else kind
+        drawn.append(("jobs", f"Finished jobs by {name}", _bars(job_slots, series, "jobs", by)))
+        credits = charts.lines(
+            slots,
+            [Series("Credits", [total.credits for total in found.by_span])],
+            write=charts.counted("credits"),
+            footer=[charts.plain(sum(total.credits for total in found.by_span))],
+            kind=kind,
+        )
+        return [*drawn, ("credits", "Credits", credits)]
+    if asked.group is Group.PRODUCT:
+        series = _of_products(found, "credits")
+    else:
+        drawn.append(
+            (
+                "group",
+                f"Requests by {name}",
+                _bars(slots, _of_groups(asked, found, keys, "requests"), "requests", kind),
+            )
+        )
+        series = _of_groups(asked, found, keys, "credits")
+    return [*drawn, ("credits", f"Credits by {name}", _bars(slots, series, "credits", kind))]
+
+
+def _bars(slots: Sequence[Slot], series: Sequence[Series], unit: str, kind: str) -> Chart:
+    return charts.stacked_bars(slots, series, unit=unit, kind=kind)
+
+
+def _small_charts(asked: Asked, found: Summary) -> list[tuple[str, str, Chart]]:
+    """The id, title and drawing of each chart of one number over time."""
+    kind = KINDS[asked.period.by]
+    slots, job_slots = _slots(found.spans, asked, ""), _slots(found.job_spans, asked, "")
+    job_kind = "Day" if asked.period.by is Granularity.HOUR else kind
+    totals, jobs = found.by_span, found.jobs_by_span
+    costs = [total.cost for total in totals]
+    pages = [total.pages for total in totals]
+    return [
+        (
+            "cost",
+            "Cost at list price",
+            charts.lines(
+                slots, [Series("Cost", costs)], write=_dollars, footer=[_dollars(sum(costs))], kind=kind
+            ),
+        ),
+        (
+            "pages",
+            "Pages",
+            charts.lines(
+                slots,
+                [Series("Pages", pages)],
+                write=charts.counted("pages"),
+                footer=[charts.plain(sum(pages))],
+                kind=kind,
+            ),
+        ),
+        (
+            "success",
+            "Success rate in percent",
+            charts.lines(
+                job_slots,
+                [Series("Success rate", [each.success_rate for each in jobs])],
+                write=_percent,
+                footer=[_percent(found.jobs.success_rate)],
+                ticks=PERCENT,
+                kind=job_kind,
+            ),
+        ),
+        (
+            "durations",
+            "Duration of jobs in seconds",
+            charts.lines(
+                job_slots,
+                [
+                    Series("p50", [each.p50 for each in jobs], 1),
+                    Series("p95", [each.p95 for each in jobs], 2),
+                ],
+                write=_seconds,
+                footer=[_seconds(found.jobs.p50), _seconds(found.jobs.p95)],
+                kind=job_kind,
+            ),
+        ),
+    ]
+
+
+def _slots(spans: Sequence[Span], asked: Asked, log: str) -> list[Slot]:
+    slots = []
+    for span in spans:
+        url = f"{log}&since={span.first}&until={span.last}" if log else ""
+        if span.begin:
+            slots.append(charts.hour(span.begin, url))
+        elif asked.period.by is Granularity.MONTH:
+            slots.append(charts.month(span.first, span.last, url))
+        else:
+            slots.append(charts.day(span.first, url))
+    return slots
+
+
+def _of_products(found: Summary, measure: str) -> list[Series]:
+    """A product keeps its colour, whichever others are shown beside it."""
+    return [
+        Series(
+            product.label,
+            [getattr(total, measure) for total in found.products[product]],
+            number,
+            _query(Group.PRODUCT, product),
+        )
+        for number, product in enumerate(Product, start=1)
+        if product in found.products
+    ]
+
+
+def _of_groups(asked: Asked, found: Summary, keys: Sequence[ApiKey], measure: str) -> list[Series]:
+    return charts.limited(
+        [
+            Series(
+                _label(asked.group, value, keys),
+                [getattr(total, measure) for total in totals],
+                query=_query(asked.group, value),
+            )
+            for value, totals in found.groups.items()
+        ]
     )
 
 
-def _changes(now: Totals, before: Totals) -> dict[str, str]:
-    """How each total compares with the one of as many days before, in words."""
-    return {name: _change(value, getattr(before, name)) for name, value in vars(now).items()}
+def _label(group: Group, value: str, keys: Sequence[ApiKey]) -> str:
+    match group:
+        case Group.FEATURE:
+            return str(Feature(value).label) if value in Feature.values else value
+        case Group.API_KEY:
+            key = next((key for key in keys if key.uid == value), None)
+            return f"{key.name} (…{key.last_four})" if key else "Deleted keys"
+        case Group.REGION:
+            return value.upper() or "No region"
+        case Group.STATUS:
+            return str(JobStatus(value).label)
+    return value
 
 
-def _change(now: Decimal | int, before: Decimal | int) -> str:
+# ── Addresses ────────────────────────────────────────────────────────────────────────────────────────────────
+def _of_log(asked: Asked) -> dict[str, Any]:
+    """The filters of the request log that match these; it knows nothing of environments."""
+    chosen = {
+        "api_key": asked.api_key.uid if asked.api_key else "",
+        "type": TYPE_OF[asked.product] if asked.product else "",
+        "file_type": asked.file_type,
+        "region": asked.region,
+    }
+    return {name: value for name, value in chosen.items() if value}
+
+
+def _log_address(request: MemberRequest, asked: Asked) -> str:
+    address = reverse("usage:jobs", args=[request.organization.uid])
+    return f"{address}?{urlencode(_of_log(asked))}"
+
+
+def _query(group: Group, value: str) -> str:
+    """What narrows the request log to this value, if it can be narrowed to it."""
+    match group:
+        case Group.PRODUCT:
+            return f"&type={TYPE_OF[value]}"
+        case Group.API_KEY if value != reports.DELETED_KEY:
+            return f"&{urlencode({'api_key': value})}"
+        case Group.FILE_TYPE | Group.REGION | Group.STATUS if value:
+            return f"&{urlencode({group.value: value})}"
+    return ""
+
+
+def _export_address(organization_uid: str, asked: Asked) -> str:
+    query = QueryDict(mutable=True)
+    query["orgId"] = organization_uid
+    query["startDate"], query["endDate"] = str(asked.period.start), str(asked.period.end)
+    query["groupBy"] = asked.group.value if asked.group.dimension else Group.PRODUCT.value
+    if asked.product:
+        query["product"] = asked.product
+    if asked.file_type:
+        query["fileType"] = asked.file_type
+    if asked.keys is not None:
+        # An environment without keys is none to leave out.
+        query.setlist("apiKey", [key.uid for key in asked.keys] or [""])
+    query["format"] = "csv"
+    return f"{reverse('usage-export')}?{query.urlencode()}"
+
+
+# ── Words ────────────────────────────────────────────────────────────────────────────────────────────────────
+def _dollars(value: charts.Number) -> str:
+    return dollars(Decimal(value))
+
+
+def _percent(value: charts.Number | None) -> str:
+    return "–" if value is None else f"{charts.plain(round(value, 1))} %"
+
+
+def _seconds(value: charts.Number | None) -> str:
+    return duration(None if value is None else float(value))
+
+
+def _changes(found: Summary) -> dict[str, str]:
+    """How each total compares with the one of the period before, in words."""
+    changes = {
+        name: _change(value, getattr(found.before, name)) for name, value in vars(found.totals).items()
+    }
+    return changes | _job_changes(found.jobs, found.jobs_before)
+
+
+def _job_changes(now: JobTotals, before: JobTotals) -> dict[str, str]:
+    changes = {"p50": _change(now.p50 or 0, before.p50 or 0), "success_rate": ""}
+    if now.success_rate is not None and before.success_rate is not None:
+        points = round(now.success_rate - before.success_rate, 1)
+        direction = "more" if points > 0 else "less"
+        changes["success_rate"] = f"{abs(points):g} points {direction} than before" if points else "as before"
+    return changes
+
+
+def _change(now: Any, before: Any) -> str:
     if before <= 0:
-        return "none in the days before" if now > 0 else ""
-    percent = round((now - before) * 100 / before)
+        return "none before" if now > 0 else ""
+    percent = round((float(now) - float(before)) * 100 / float(before))
     if percent > 999:
-        return "over ten times the days before"
+        return "over ten times as much as before"
     if percent == 0:
-        return "as in the days before"
-    return f"{abs(percent)} % {'above' if percent > 0 else 'below'} the days before"
+        return "as before"
+    return f"{abs(percent)} % {'more' if percent > 0 else 'less'} than before"
