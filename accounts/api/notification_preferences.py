@@ -4,7 +4,7 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 from accounts import notification_preferences
 from accounts.access import AnyPerson, NotYourOrganization, actor_of
 from accounts.api.base import read_body
-from accounts.models import NoticeKind, User
+from accounts.models import ApiKey, NoticeKind, User
 from accounts.notification_preferences import Place
 
 MOST = 1000
@@ -58,7 +58,8 @@ class NotificationPreferences(APIView):
     @extend_schema(
         operation_id="update_notification_preferences",
         summary="Update notification preferences",
-        description="Set those that are named; the others stay. The answer has all. Needs a personal key.",
+        description="Set those that are named; the others stay. The answer has all. Needs a personal key, with "
+        "which notices about security can be switched on only.",
         tags=["notifications"],
         parameters=[_ORG_ID],
         request=NotificationPreferenceList,
@@ -67,7 +68,8 @@ class NotificationPreferences(APIView):
     )
     def patch(self, request: Request) -> Response:
         asked = read_body(NotificationPreferenceList, request)
-        places = {(_organization_id(place), place.kind.value): place for place in _places(request)}
+        current = _places(request)
+        places = {(_organization_id(place), place.kind.value): place for place in current}
         yours = {organization_id for organization_id, _ in places}
         wanted: dict[Place, bool] = {}
         for item in asked["data"]:
@@ -77,6 +79,12 @@ class NotificationPreferences(APIView):
             if (organization_id, kind) not in places:
                 raise ValidationError({"kind": f"There are no notices about {kind} for you here."})
             wanted[places[organization_id, kind]] = item["email"]
+        if isinstance(request.auth, ApiKey) and any(
+            place.kind == NoticeKind.SECURITY and current[place] and not by_mail
+            for place, by_mail in wanted.items()
+        ):
+            # Whoever found a key could otherwise go on unseen.
+            raise PermissionDenied("Notices about security are switched off by their reader, not by a key.")
         assert isinstance(request.user, User)
         notification_preferences.change(user=request.user, wanted=wanted, actor=actor_of(request))
         return Response(_data(_places(request)))

@@ -149,6 +149,21 @@ def test_a_session_may_too(client: Client, owner: User) -> None:
     assert off(owner) == {(None, "security")}
 
 
+def test_no_key_silences_what_would_tell_of_its_misuse(
+    client: Client, headers: dict[str, str], owner: User
+) -> None:
+    security = {"organization_id": None, "kind": "security", "email": False}
+
+    refused = patch(client, headers, {"data": [security]})
+    before = off(owner)
+    change(user=owner, wanted={Place(None, NoticeKind.SECURITY): False}, actor=None)
+    as_it_is = patch(client, headers, {"data": [security]})
+    on_again = patch(client, headers, {"data": [security | {"email": True}]})
+
+    assert [answer.status_code for answer in (refused, as_it_is, on_again)] == [403, 200, 200]
+    assert before == off(owner) == set()
+
+
 def test_an_organizations_key_has_no_preferences(
     client: Client, organization_key: tuple[ApiKey, str]
 ) -> None:
