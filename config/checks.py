@@ -42,6 +42,12 @@ ENVIRONMENT = [
         "Set EMAIL_URL, such as smtp+tls://user:password@mail.example.com:587.",
     ),
     (
+        "countinghouse.E016",
+        "SUPPORT_EMAIL",
+        "Letters come from support@example.com, and customers are told to write there.",
+        "Set SUPPORT_EMAIL to an address of yours that is read.",
+    ),
+    (
         "countinghouse.E009",
         "STRIPE_SECRET_KEY",
         "There is no Stripe account: nothing can be sold.",
