@@ -64,6 +64,8 @@ class Action(models.TextChoices):
     ENDPOINT_DELETED = "endpoint.deleted"
     ENTITLEMENT_CHANGED = "entitlement.changed"
     CREDIT_RATE_PUBLISHED = "credit_rate.published"
+    BILLING_USAGE_EXPORTED = "billing_usage.exported"
+    BILLING_USAGE_LINKED = "billing_usage.linked"
     ALERT_CREATED = "alert.created"
     ALERT_UPDATED = "alert.updated"
     ALERT_DELETED = "alert.deleted"

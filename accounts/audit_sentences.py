@@ -53,6 +53,8 @@ SENTENCES = {
     Action.ENDPOINT_DELETED: "deleted the webhook endpoint {}",
     Action.ENTITLEMENT_CHANGED: "changed what the plan entitles {} to",
     Action.CREDIT_RATE_PUBLISHED: "published the credit rate {}",
+    Action.BILLING_USAGE_EXPORTED: "exported usage for billing as {}",
+    Action.BILLING_USAGE_LINKED: "made a new link to {}",
     Action.ALERT_CREATED: "created the usage alert {}",
     Action.ALERT_UPDATED: "changed the usage alert {}",
     Action.ALERT_DELETED: "deleted the usage alert {}",

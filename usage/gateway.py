@@ -92,7 +92,9 @@ def verify(request: HttpRequest) -> HttpResponse:
     except TooLarge:
         return problem(413, "too_large", "The body is larger than 16 KiB.")
     except (Unreadable, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return problem(400, "invalid_body", f"The body must be a JSON object: {error}", param=_field(error))
+        return problem(
+            400, "invalid_body", f"The body must be a JSON object: {error}", param=field_at_fault(error)
+        )
     if asked.product is not None and asked.product not in Product.values:
         return problem(400, "invalid_product", f"One of: {', '.join(Product.values)}.", param="product")
     if asked.cost is not None and not (asked.cost.is_finite() and 0 <= asked.cost < 10**12):
@@ -172,10 +174,11 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-def _field(error: Exception) -> str | None:
+def field_at_fault(error: Exception) -> str | None:
     """The name of the field in msgspec's message, such as `$.key`."""
-    _, found, path = str(error).partition("`$.")
-    if found:
-        return path.rstrip("`")
-    _, found, missing = str(error).partition("missing required field `")
-    return missing.rstrip("`") if found else None
+    message = str(error)
+    for before in ("`$.", "missing required field `", "unknown field `"):
+        _, found, name = message.partition(before)
+        if found:
+            return name.rstrip("`")
+    return None

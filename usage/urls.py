@@ -1,7 +1,7 @@
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
-from usage.views import dashboard, data_settings, files, request_log
+from usage.views import billing_usage, dashboard, data_settings, files, request_log
 
 app_name = "usage"
 
@@ -15,6 +15,7 @@ class JobId(StringConverter):
 register_converter(JobId, "job_id")
 
 urlpatterns = [
+    path("billing-usage", billing_usage.billing_usage, name="billing_usage"),
     path("files/<path:name>", files.file, name="file"),
     path("o/<slug:organization_uid>/usage/", dashboard.dashboard, name="dashboard"),
     path("o/<slug:organization_uid>/settings/data/", data_settings.data_settings, name="data_settings"),

@@ -20,6 +20,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "usage.job": "list_alt",
         "usage.usagerecord": "receipt_long",
         "usage.creditrate": "sell",
+        "usage.billingexportfile": "folder_zip",
     },
     "Webhooks": {
         "webhooks.endpoint": "webhook",

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,6 +69,14 @@ def redis_down(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[
     yield
     settings.REDIS_URL = url
     reconnect()
+
+
+@pytest.fixture
+def exports_folder(settings: Settings, tmp_path: Path) -> Path:
+    """Where files of exports are kept in this test."""
+    folder = {"BACKEND": "usage.files.Folder", "OPTIONS": {"location": tmp_path}}
+    settings.STORAGES = settings.STORAGES | {"exports": folder}
+    return tmp_path
 
 
 @pytest.fixture
