@@ -1,18 +1,17 @@
 """What people type about organizations, checked."""
 
 from collections import defaultdict
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from accounts import organizations, time_zones
+from accounts import organizations, time_zones, two_factor
 from accounts.models import Organization
 
 NOT_REQUIRED, FROM_A_DAY = "not", "from"
-LONGEST_WARNING = timedelta(days=365)
 
 
 def _zones() -> list[tuple[str, Any]]:
@@ -119,7 +118,7 @@ class SecurityForm(forms.Form):
         today = timezone.localdate(timezone=self._zone)
         if day < today and day != self._first_day:
             raise ValidationError("This day has passed.")
-        if day > today + LONGEST_WARNING:
+        if day > today + two_factor.LONGEST_WARNING:
             raise ValidationError("Choose a day within a year.")
         return day
 

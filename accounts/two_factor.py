@@ -31,6 +31,8 @@ APP_NAME = "Authenticator app"
 CODES = 10
 # Days before an organization's date on which members without a device are reminded; 0 is the day itself.
 REMINDERS = (7, 3, 1, 0)
+# How long before that date it may be set.
+LONGEST_WARNING = timedelta(days=365)
 _OF_APP = re.compile("[0-9]{1,8}")
 
 

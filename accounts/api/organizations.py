@@ -1,9 +1,11 @@
 """The API of organizations: those of the caller, and the settings of one."""
 
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
 from django.db.models import CharField, F, QuerySet, Value
+from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
@@ -107,7 +109,8 @@ class OrganizationChanges(serializers.Serializer[Any]):
     default_region = serializers.CharField(max_length=32, allow_blank=True)
     only_owner_manages_keys = serializers.BooleanField(help_text="Only the owner may change it.")
     two_factor_required_from = serializers.DateTimeField(
-        allow_null=True, help_text="Needs a second factor of one's own. A moment in the past means now."
+        allow_null=True,
+        help_text="Needs a second factor of one's own. Within a year; a moment in the past means now.",
     )
     retention_days = serializers.IntegerField(
         min_value=0,
@@ -115,6 +118,11 @@ class OrganizationChanges(serializers.Serializer[Any]):
         allow_null=True,
         help_text="No more than the plan allows; 0 keeps nothing beyond delivery.",
     )
+
+    def validate_two_factor_required_from(self, moment: datetime | None) -> datetime | None:
+        if moment and moment > timezone.now() + two_factor.LONGEST_WARNING:
+            raise serializers.ValidationError("Choose a moment within a year.")
+        return moment
 
 
 class Organizations(APIView):
