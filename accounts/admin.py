@@ -1,3 +1,5 @@
+"""People, organizations, the audit trail and sign-in devices in the back office. Keys and invitations are beside it."""
+
 from typing import Any
 
 from allauth.account.admin import EmailAddressAdmin as AllauthEmailAddressAdmin
@@ -14,7 +16,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django_otp.plugins.otp_totp.models import TOTPDevice
-from unfold.decorators import action, display
+from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm
 
 from accounts import audit, organizations, passwords, sessions, two_factor
@@ -27,6 +29,8 @@ from accounts.admin_base import (
     ReadOnlyAdmin,
     ReadOnlyInline,
     RecordedAdmin,
+    asked_once,
+    back_to,
     colleague,
     is_there,
     json_block,
@@ -211,16 +215,12 @@ class OrganizationAdmin(ModelAdmin[Organization]):
         restorable = Organization.objects.filter(deleted_at__isnull=False, erase_after__gt=timezone.now())
         return colleague(request).has_perm("accounts.change_organization") and is_there(restorable, object_id)
 
-    @action(  # type: ignore[untyped-decorator]
-        description="Restore",
-        permissions=["restore"],
-        dialog={
-            "title": "Restore this organization?",
-            "description": "Its members come back in and are told so, and its API keys work again. Invitations that "
-            "were open and webhooks that were due when it was deleted do not come back.",
-            "form_class": None,
-            "form_submit_text": "Restore",
-        },
+    @asked_once(
+        "Restore",
+        permission="restore",
+        question="Restore this organization?",
+        follows="Its members come back in and are told so, and its API keys work again. Invitations that "
+        "were open and webhooks that were due when it was deleted do not come back.",
     )
     def restore(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         organization = get_object_or_404(Organization, pk=object_id)
@@ -233,9 +233,7 @@ class OrganizationAdmin(ModelAdmin[Organization]):
                 messages.success(request, f"{organization} is back.")
             else:
                 messages.warning(request, f"{organization} is not deleted, or was deleted too long ago.")
-        return HttpResponse(
-            headers={"HX-Redirect": reverse("admin:accounts_organization_change", args=[organization.pk])}
-        )
+        return back_to(organization)
 
 
 @admin.register(Membership)

@@ -1,6 +1,7 @@
 """What the admins of all apps have in common: nothing secret is shown or searched, and every change is recorded."""
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -8,8 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from django.contrib.admin import ShowFacets
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.html import format_html
+from unfold.decorators import action
+from unfold.enums import ActionVariant
 from unfold.paginator import InfinitePaginator
 
 from accounts import audit
@@ -26,6 +30,7 @@ else:
 
 M = TypeVar("M", bound=Model)
 Parent = TypeVar("Parent", bound=Model)
+View = TypeVar("View", bound=Callable[..., HttpResponse])
 
 # Fields that a filter in the address (`?key__startswith=a`) could otherwise spell out letter by letter.
 SECRET_FIELDS = frozenset(
@@ -64,6 +69,31 @@ def plain_number(value: Decimal | None) -> str:
         return "–"
     digits = f"{value:,f}"
     return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
+def asked_once(
+    label: str, *, permission: str, question: str, follows: str, is_danger: bool = False
+) -> Callable[[View], View]:
+    """A button on the page of a row, which asks once and says what follows. The method answers with `back_to`."""
+    decorate: Callable[[View], View] = action(
+        description=label,
+        permissions=[permission],
+        variant=ActionVariant.DANGER if is_danger else ActionVariant.DEFAULT,
+        dialog={
+            "title": question,
+            "description": follows,
+            "form_class": None,
+            "form_submit_text": label,
+        },
+    )
+    return decorate
+
+
+def back_to(row: Model) -> HttpResponse:
+    """Open the page of a row afresh, once its dialog has done something."""
+    meta = row._meta
+    url = reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[row.pk])
+    return HttpResponse(headers={"HX-Redirect": url})
 
 
 class ModelAdmin(UnfoldModelAdmin[M]):

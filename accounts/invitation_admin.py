@@ -5,13 +5,11 @@ from typing import Any
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from django.urls import reverse
-from unfold.decorators import action, display
-from unfold.enums import ActionVariant
+from unfold.decorators import display
 
 from accounts import invitations
 from accounts.access import actor_of
-from accounts.admin_base import ReadOnlyAdmin, colleague, is_there
+from accounts.admin_base import ReadOnlyAdmin, asked_once, back_to, colleague, is_there
 from accounts.models import Invitation
 
 STATE_COLORS = {
@@ -59,15 +57,11 @@ class InvitationAdmin(ReadOnlyAdmin[Invitation]):
             Invitation.objects.open(), object_id
         )
 
-    @action(  # type: ignore[untyped-decorator]
-        description="Send again",
-        permissions=["open"],
-        dialog={
-            "title": "Send this invitation again?",
-            "description": "A new link works for 7 days, and the one before no longer does.",
-            "form_class": None,
-            "form_submit_text": "Send",
-        },
+    @asked_once(
+        "Send again",
+        permission="open",
+        question="Send this invitation again?",
+        follows="A new link works for 7 days, and the one before no longer does.",
     )
     def resend(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         invitation = get_object_or_404(Invitation.objects.select_related("organization"), pk=object_id)
@@ -76,26 +70,17 @@ class InvitationAdmin(ReadOnlyAdmin[Invitation]):
                 messages.success(request, f"A new link is on its way to {invitation}.")
         except invitations.TooMany as refusal:
             messages.error(request, str(refusal))
-        return _back_to(invitation)
+        return back_to(invitation)
 
-    @action(  # type: ignore[untyped-decorator]
-        description="Revoke",
-        permissions=["open"],
-        variant=ActionVariant.DANGER,
-        dialog={
-            "title": "Revoke this invitation?",
-            "description": "Its link no longer works. A member can send a new one.",
-            "form_class": None,
-            "form_submit_text": "Revoke",
-        },
+    @asked_once(
+        "Revoke",
+        permission="open",
+        question="Revoke this invitation?",
+        follows="Its link no longer works. A member can send a new one.",
+        is_danger=True,
     )
     def revoke(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         invitation = get_object_or_404(Invitation.objects.select_related("organization"), pk=object_id)
         invitations.revoke(invitation=invitation, actor=actor_of(request))
         messages.success(request, f"The invitation of {invitation} is revoked.")
-        return _back_to(invitation)
-
-
-def _back_to(invitation: Invitation) -> HttpResponse:
-    address = reverse("admin:accounts_invitation_change", args=[invitation.pk])
-    return HttpResponse(headers={"HX-Redirect": address})
+        return back_to(invitation)

@@ -10,11 +10,10 @@ from django.core import signing
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_http_methods, require_POST
 from unfold.decorators import action, display
-from unfold.enums import ActionVariant
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminFileFieldWidget,
@@ -24,7 +23,7 @@ from unfold.widgets import (
 
 from accounts import form_once, key_import, keys, leaked_keys, secrets
 from accounts.access import actor_of
-from accounts.admin_base import ReadOnlyAdmin, colleague, is_there, plain_number
+from accounts.admin_base import ReadOnlyAdmin, asked_once, back_to, colleague, is_there, plain_number
 from accounts.key_forms import ForgetfulTextarea, LeakForm, validate_file_size
 from accounts.leaked_keys import Leak
 from accounts.models import ApiKey
@@ -214,54 +213,42 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
             ApiKey.objects.filter(**state), object_id
         )
 
-    @action(  # type: ignore[untyped-decorator]
-        description="Revoke",
-        permissions=["revoke"],
-        variant=ActionVariant.DANGER,
-        dialog={
-            "title": "Revoke this key?",
-            "description": "Calls made with it fail from now on. It cannot be brought back.",
-            "form_class": None,
-            "form_submit_text": "Revoke",
-        },
+    @asked_once(
+        "Revoke",
+        permission="revoke",
+        question="Revoke this key?",
+        follows="Calls made with it fail from now on. It cannot be brought back.",
+        is_danger=True,
     )
     def revoke(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         key = _key(object_id)
         keys.revoke(key=key, actor=actor_of(request))
         messages.success(request, f"{key} is revoked.")
-        return _back_to(key)
+        return back_to(key)
 
-    @action(  # type: ignore[untyped-decorator]
-        description="Disable",
-        permissions=["disable"],
-        dialog={
-            "title": "Disable this key?",
-            "description": "Calls made with it fail until it is enabled again.",
-            "form_class": None,
-            "form_submit_text": "Disable",
-        },
+    @asked_once(
+        "Disable",
+        permission="disable",
+        question="Disable this key?",
+        follows="Calls made with it fail until it is enabled again.",
     )
     def disable(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         key = _key(object_id)
         keys.disable(key=key, actor=actor_of(request))
         messages.success(request, f"{key} is {key.state}.")
-        return _back_to(key)
+        return back_to(key)
 
-    @action(  # type: ignore[untyped-decorator]
-        description="Enable",
-        permissions=["enable"],
-        dialog={
-            "title": "Enable this key?",
-            "description": "Calls made with it succeed again.",
-            "form_class": None,
-            "form_submit_text": "Enable",
-        },
+    @asked_once(
+        "Enable",
+        permission="enable",
+        question="Enable this key?",
+        follows="Calls made with it succeed again.",
     )
     def enable(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         key = _key(object_id)
         keys.enable(key=key, actor=actor_of(request))
         messages.success(request, f"{key} is {key.state}.")
-        return _back_to(key)
+        return back_to(key)
 
     # ── Leaked keys ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -350,10 +337,6 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
 
 def _key(object_id: str) -> ApiKey:
     return get_object_or_404(ApiKey.objects.select_related("organization"), pk=object_id)
-
-
-def _back_to(key: ApiKey) -> HttpResponse:
-    return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_apikey_change", args=[key.pk])})
 
 
 def _leaks_salt(request: HttpRequest) -> str:

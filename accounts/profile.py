@@ -1,4 +1,4 @@
-"""What people say about themselves."""
+"""What people change about themselves at once: their name. Addresses and passwords have modules of their own."""
 
 from django.db import transaction
 

@@ -1,3 +1,5 @@
+"""The pages about people (`me/`), about organizations (`o/…/`), and those that mailed links open."""
+
 from django.urls import path
 
 from accounts.views import (
