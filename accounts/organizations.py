@@ -58,7 +58,7 @@ def create(
     """
     values = clean({"name": name, "time_zone": time_zone})
     # Whoever asks twice at once is counted one after the other.
-    User.objects.select_for_update(no_key=True).get(pk=owner.pk)
+    team.lock_person(owner)
     if uid is not None and Organization.objects.filter(uid=uid).exists():
         raise AlreadyCreated
     if owner.memberships.filter(role=Role.OWNER).count() >= MOST_OWNED:

@@ -2,7 +2,7 @@
 
 from django.db import transaction
 
-from accounts import audit
+from accounts import audit, team
 from accounts.audit import Actor
 from accounts.models import User
 
@@ -10,7 +10,7 @@ from accounts.models import User
 @transaction.atomic
 def rename(*, user: User, name: str, actor: Actor) -> bool:
     """Give a person another name. Says whether it is another."""
-    user = User.objects.select_for_update().get(pk=user.pk)
+    user = team.lock_person(user)
     before, user.name = user.name, name
     if before == name:
         return False

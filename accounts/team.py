@@ -22,6 +22,15 @@ def lock(organization: Organization) -> None:
         raise PermissionDenied("This organization has been deleted.")
 
 
+def lock_person(user: User) -> User:
+    """Let nobody end this person's account until the transaction ends. Returns them as they are now."""
+    # After organizations, as everywhere; and not against rows that only refer to them.
+    person = User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    if person.deleted_at:
+        raise PermissionDenied("This account has been deleted.")
+    return person
+
+
 def reaches(person: User | None, role: str, organization: Organization) -> bool:
     """Whether this person may, as things are now, give a role here, and change or remove who has it."""
     membership = organization.memberships.filter(user=person).select_related("organization").first()
@@ -42,6 +51,7 @@ def require_reach(actor: Actor | None, role: str, organization: Organization) ->
 @transaction.atomic
 def add_member(*, organization: Organization, user: User, role: Role, actor: Actor | None) -> Membership:
     """Put a person in an organization."""
+    lock_person(user)
     membership = Membership.objects.create(organization=organization, user=user, role=role)
     audit.record(
         audit.Action.MEMBER_ADDED,

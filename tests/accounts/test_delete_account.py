@@ -7,10 +7,19 @@ from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.sessions.models import Session
 from django.core import mail
+from django.core.exceptions import PermissionDenied
 from django.test import Client
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from accounts import keys, notification_preferences, personal_data, two_factor
+from accounts import (
+    invitations,
+    keys,
+    notification_preferences,
+    organizations,
+    personal_data,
+    profile,
+    two_factor,
+)
 from accounts.audit import Actor
 from accounts.authentication import usable_key
 from accounts.models import (
@@ -24,6 +33,7 @@ from accounts.models import (
 )
 from accounts.notification_preferences import Place
 from accounts.notifications import notify
+from accounts.permissions import Role
 from tests.conftest import PASSWORD, person
 
 PAGE = "/me/delete/"
@@ -198,3 +208,27 @@ def test_staff_are_taken_off_the_staff_first(client: Client, staff: User) -> Non
     assert "account of the support staff" in page
     with pytest.raises(personal_data.OfTheStaff):
         delete(staff)
+
+
+def test_what_was_under_way_meanwhile_brings_nothing_back(
+    organization: Organization, owner: User, member: User
+) -> None:
+    invitation = invitations.invite(
+        organization=organization, email="noor@example.com", role=Role.MEMBER, actor=Actor(owner)
+    )
+    delete(member)
+
+    for act in (
+        lambda: profile.rename(user=member, name="Mia again", actor=Actor(member)),
+        lambda: organizations.create(name="Southwind", owner=member),
+        lambda: invitations.accept(
+            invitation=invitation, user=member, other_address=True, actor=Actor(member)
+        ),
+    ):
+        with pytest.raises(PermissionDenied):
+            act()
+
+    assert User.objects.get(pk=member.pk).name == ""
+    assert not member.memberships.exists()
+    invitation.refresh_from_db()
+    assert invitation.state == "pending"
