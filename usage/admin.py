@@ -21,6 +21,7 @@ from accounts.admin_base import (
     plain_number,
 )
 from accounts.models import ApiKey, Organization
+from usage import alert_admin as alert_admin  # it registers alerts, firings and caps
 from usage import billing_export_admin as billing_export_admin  # it registers the files of the billing export
 from usage.models import CreditRate, Entitlement, Job, JobStatus, PipelineConfig, UsageRecord
 

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Self
+
+from django.db.models import F, QuerySet
 
 from accounts.models import Notification, Organization, User
 from usage import alert_notices, alert_periods, alert_words, firings
-from usage.models import TriggeredAlert, UsageAlert
+from usage.models import Product, TriggeredAlert, UsageAlert
 from webhooks import outbox
 
 
@@ -22,17 +25,21 @@ class State:
     fired_at: datetime | None
 
     @property
+    def api_key(self) -> str | None:
+        return self.alert.api_key.uid if self.alert.api_key else None
+
+    @property
+    def product(self) -> str | None:
+        return self.alert.product or None
+
+    @property
     def percent(self) -> int:
         """Of the threshold, rounded down: 100 is said only when it is reached."""
         return int(self.value * 100 // self.alert.threshold)
 
     @property
-    def about(self) -> str:
-        return about(self.alert)
-
-    @property
     def rule(self) -> str:
-        return alert_words.rule(self.alert, self.about)
+        return rule(self.alert)
 
     @property
     def used(self) -> str:
@@ -43,9 +50,11 @@ class State:
         return alert_words.so_far(self.alert.period)
 
 
-def about(alert: UsageAlert) -> str:
+def rule(alert: UsageAlert) -> str:
+    """8,000 pages a month with the API key checkout."""
     key = alert.api_key
-    return alert_words.about(alert_words.scope(alert), {key.uid: key.name} if key else {})
+    names = {key.uid: key.name} if key else {}
+    return alert_words.rule(alert, alert_words.about(alert_words.scope(alert), names))
 
 
 def states(
@@ -60,7 +69,9 @@ def states(
     }
     found = []
     for alert in alerts:
-        standing = standings[alert.pk]
+        standing = standings.get(alert.pk)
+        if standing is None:  # deleted a moment ago
+            continue
         start, following = alert_periods.bounds(alert.period, standing.period_start)
         place = (alert.pk, start, *_rule(alert), alert_words.scope(alert))
         found.append(State(alert, start, following - alert_periods.DAY, standing.value, fired.get(place)))
@@ -69,6 +80,11 @@ def states(
 
 def _rule(rule: UsageAlert | TriggeredAlert) -> tuple[str, str, Decimal]:
     return rule.metric, rule.period, rule.threshold
+
+
+def firings_of(alert: UsageAlert) -> "QuerySet[TriggeredAlert, TriggeredAlert]":
+    """Its firings, with a `created_at` as all lists have."""
+    return alert.firings.annotate(created_at=F("fired_at"))
 
 
 @dataclass(frozen=True)
@@ -84,7 +100,7 @@ class Told:
 
     @property
     def mail(self) -> str:
-        """`mailed`, `waiting`, `not mailed` (unwanted, or given up), or `unknown`, when the notice is no longer kept."""
+        """`mailed`, `waiting`, `not mailed` (unwanted, or given up), `unknown` when the notice is no longer kept."""
         if self.notice is None:
             return "unknown"
         if self.notice.emailed_at:
@@ -103,6 +119,23 @@ class Arrival:
     told: list[Told]
     message: str | None
     fate: str
+
+    @property
+    def end(self) -> date:
+        """The last day of the period."""
+        return alert_periods.bounds(self.firing.period, self.firing.period_start)[1] - alert_periods.DAY
+
+    @property
+    def api_key(self) -> str | None:
+        return None if self.product else self.firing.scope or None
+
+    @property
+    def product(self) -> str | None:
+        return self.firing.scope if self.firing.scope in Product.values else None
+
+    @property
+    def webhook(self) -> Self | None:
+        return self if self.message else None
 
 
 def arrivals(organization: Organization, fired: Sequence[TriggeredAlert]) -> list[Arrival]:

@@ -15,9 +15,13 @@ def amount(metric: str, value: Decimal) -> str:
     """8,000 pages · 12.5 credits · $1,204.50."""
     if metric == Metric.COST:
         return f"−${-value:,.2f}" if value < 0 else f"${value:,.2f}"
-    digits = f"{value:,f}"
-    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
-    return f"{digits} {metric.removesuffix('s') if value == 1 else metric}"
+    return f"{digits(value, separator=',')} {metric.removesuffix('s') if value == 1 else metric}"
+
+
+def digits(value: Decimal, *, separator: str = "") -> str:
+    """A number with all its decimals, but without closing zeros."""
+    text = f"{value:{separator}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def each(kind: str) -> str:

@@ -60,10 +60,10 @@ def _clean_choice(choices: Iterable[str]) -> Callable[[Any], str]:
 
 
 def _clean_threshold(threshold: Any) -> Decimal:
-    threshold = Decimal(threshold)
-    if not threshold.is_finite() or not 0 < threshold < LARGEST:
+    number = Decimal(threshold)
+    if not number.is_finite() or not 0 < number < LARGEST:
         raise ValidationError("More than 0, and less than a trillion.")
-    return threshold
+    return number
 
 
 _CLEAN: dict[str, Callable[[Any], Any]] = {

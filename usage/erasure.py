@@ -3,11 +3,11 @@
 from accounts.erasure import BATCH, delete_in_batches
 from accounts.models import Organization
 from usage import export_files
-from usage.models import Job, PipelineConfig
+from usage.models import Job, PipelineConfig, SpendCap, UsageAlert
 
 
 def erase(organization: Organization) -> None:
-    """Erase the configuration, source, metadata, webhook and error of an organization's jobs, and its exports."""
+    """Erase what an organization's jobs were given and what they said, its exports and its alerts."""
     newest_first = Job.objects.filter(organization=organization).newest_first()
     remaining = newest_first
     while batch := list(remaining.values_list("created_at", "pk")[:BATCH]):
@@ -16,4 +16,6 @@ def erase(organization: Organization) -> None:
         )
         remaining = newest_first.after(*batch[-1])
     delete_in_batches(PipelineConfig.objects.filter(organization=organization))
+    UsageAlert.objects.filter(organization=organization).delete()
+    SpendCap.objects.filter(organization=organization).delete()
     export_files.erase(organization)

@@ -137,7 +137,7 @@ class Standing:
 def standings(organization: Organization, *, now: datetime | None = None) -> dict[int, Standing]:
     """What each alert of the organization, enabled or not, has counted in its current period; by the alerts' ids."""
     now = now or timezone.now()
-    values = {
+    values: dict[str, Any] = {
         "now": now,
         "organization": organization.pk,
         "periods": json.dumps(alert_periods.table(now=now, with_previous=False)),

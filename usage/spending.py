@@ -8,9 +8,10 @@ notice when that comes.
 import json
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import LiteralString
+from typing import Any, LiteralString
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
@@ -60,6 +61,44 @@ def spend(organization: Organization, period: Period) -> Decimal:
 
 
 # ── The cap ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Cap:
+    """What an organization may spend in this month of its own, None for any amount, and what it has spent.
+
+    `reached_until` says until when its keys are refused, if they are.
+    """
+
+    amount: Decimal | None
+    spent: Decimal
+    month: Period
+    reached_until: datetime | None
+
+    @property
+    def is_reached(self) -> bool:
+        return self.reached_until is not None
+
+    @property
+    def percent(self) -> int:
+        """Of the cap, rounded down: 100 is said only when it is reached."""
+        return int(self.spent * 100 // self.amount) if self.amount else 0
+
+
+def cap_of(organization: Organization, *, now: datetime | None = None) -> Cap:
+    now = now or timezone.now()
+    month = alert_periods.current(organization, Kind.MONTHLY, now=now)
+    entitlement = (
+        Entitlement.objects.filter(organization=organization).only("spend_cap_reached_until").first()
+    )
+    until = entitlement.spend_cap_reached_until if entitlement else None
+    cap = SpendCap.objects.filter(organization=organization).first()
+    return Cap(
+        amount=cap.amount if cap else None,
+        spent=spend(organization, month),
+        month=month,
+        reached_until=until if until and until > now else None,
+    )
 
 
 @transaction.atomic
@@ -128,7 +167,7 @@ def settle_changed(*, since: datetime | None, now: datetime) -> int:
 
     Looks at those whose usage changed since then, or at all.
     """
-    values = {
+    values: dict[str, Any] = {
         "periods": json.dumps(
             [row for row in alert_periods.table(now=now, with_previous=False) if row["kind"] == Kind.MONTHLY]
         ),

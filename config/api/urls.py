@@ -12,6 +12,7 @@ from accounts.api.whoami import WhoAmI
 from config.api import schema  # noqa: F401 (it says how the API's views are described)
 from usage import gateway, urls  # noqa: F401 (the latter registers the converter job_id)
 from usage.api.export import UsageExport
+from usage.api.alerts import AlertById, AlertFirings, Alerts, AlertTest, SpendCapView
 from usage.api.jobs import JobById, Jobs
 from usage.api.summary import UsageSummary
 
@@ -47,6 +48,11 @@ urlpatterns = [
     path("v1/job/<job_id:job_id>", JobById.as_view(), name="job"),
     path("v1/usage/export", UsageExport.as_view(), name="usage-export"),
     path("v1/usage/summary", UsageSummary.as_view(), name="usage-summary"),
+    path("v1/alerts", Alerts.as_view(), name="alerts"),
+    path("v1/alerts/<slug:alert_uid>", AlertById.as_view(), name="alert"),
+    path("v1/alerts/<slug:alert_uid>/test", AlertTest.as_view(), name="alert-test"),
+    path("v1/alerts/<slug:alert_uid>/firings", AlertFirings.as_view(), name="alert-firings"),
+    path("v1/spend-cap", SpendCapView.as_view(), name="spend-cap"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerSplitView.as_view(), name="docs"),
 ]

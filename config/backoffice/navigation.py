@@ -20,6 +20,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "usage.job": "list_alt",
         "usage.usagerecord": "receipt_long",
         "usage.creditrate": "sell",
+        "usage.usagealert": "notifications",
+        "usage.triggeredalert": "notifications_active",
+        "usage.spendcap": "savings",
         "usage.billingexportfile": "folder_zip",
     },
     "Webhooks": {

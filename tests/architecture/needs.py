@@ -37,6 +37,16 @@ NEEDS: dict[str, Permission | dict[str, Permission]] = {
     f"{O}/api-keys/<slug:key_uid>/enable/": {"POST": P.API_KEYS_MANAGE},
     f"{O}/api-keys/<slug:key_uid>/revoke/": P.API_KEYS_MANAGE,
     f"{O}/usage/": P.USAGE_VIEW,
+    f"{O}/usage/alerts/": P.ALERTS_VIEW,
+    f"{O}/usage/alerts/create/": P.ALERTS_MANAGE,
+    f"{O}/usage/alerts/<slug:alert_uid>/": P.ALERTS_VIEW,
+    f"{O}/usage/alerts/<slug:alert_uid>/edit/": P.ALERTS_MANAGE,
+    f"{O}/usage/alerts/<slug:alert_uid>/enable/": {"POST": P.ALERTS_MANAGE},
+    f"{O}/usage/alerts/<slug:alert_uid>/disable/": {"POST": P.ALERTS_MANAGE},
+    f"{O}/usage/alerts/<slug:alert_uid>/test/": {"POST": P.ALERTS_MANAGE},
+    f"{O}/usage/alerts/<slug:alert_uid>/delete/": P.ALERTS_MANAGE,
+    f"{O}/usage/spend-cap/": {"GET": P.ALERTS_VIEW, "POST": P.SPEND_CAP_MANAGE},
+    f"{O}/usage/spend-cap/remove/": P.SPEND_CAP_MANAGE,
     f"{O}/jobs/": P.JOBS_VIEW,
     f"{O}/jobs/<job_id:job_id>/": P.JOBS_VIEW,
     f"{V1}/organizations/<slug:organization_uid>": {
@@ -67,6 +77,15 @@ NEEDS: dict[str, Permission | dict[str, Permission]] = {
     f"{V1}/jobs": {"GET": P.JOBS_VIEW},
     f"{V1}/job/<job_id:job_id>": {"GET": P.JOBS_VIEW},
     f"{V1}/usage/export": {"GET": P.USAGE_VIEW},
+    f"{V1}/alerts": {"GET": P.ALERTS_VIEW, "POST": P.ALERTS_MANAGE},
+    f"{V1}/alerts/<slug:alert_uid>": {
+        "GET": P.ALERTS_VIEW,
+        "PATCH": P.ALERTS_MANAGE,
+        "DELETE": P.ALERTS_MANAGE,
+    },
+    f"{V1}/alerts/<slug:alert_uid>/test": {"POST": P.ALERTS_MANAGE},
+    f"{V1}/alerts/<slug:alert_uid>/firings": {"GET": P.ALERTS_VIEW},
+    f"{V1}/spend-cap": {"GET": P.ALERTS_VIEW, "PUT": P.SPEND_CAP_MANAGE, "DELETE": P.SPEND_CAP_MANAGE},
 }
 
 

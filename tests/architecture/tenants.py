@@ -15,6 +15,7 @@ from accounts.models import Invitation, NoticeKind, Notification, Organization, 
 from accounts.permissions import Role
 from tests.conftest import person
 from tests.usage.rows import job_row
+from usage.models import UsageAlert
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ def tenant(name: str) -> Tenant:
             "user_uid": somebody.uid,
             "key_uid": key.uid,
             "invitation_uid": invitation.uid,
+            "alert_uid": UsageAlert.objects.create(
+                organization=organization, metric="pages", period="monthly", threshold=1000
+            ).uid,
             "job_id": job_row(key, f"job-of-{name}").job_id,
             "token": token,
             "file": "letter",
