@@ -54,7 +54,10 @@ def team(request: MemberRequest) -> HttpResponse:
                 }
                 for each in page
             ],
-            "open_invitations": asked.open(),
+            # All that still work, and the last of those that nobody answered in time.
+            "open_invitations": asked.open().order_by("-expires_at", "-id")[
+                : invitations.MOST_OPEN + ENDED_SHOWN
+            ],
             "ended_invitations": asked.exclude(pk__in=asked.open().values("pk"))[:ENDED_SHOWN],
             "offer": offer,
             "offer_is_mine": offer and offer.to == request.user,

@@ -1,5 +1,6 @@
 """The team's pages: who sees what, and what each button does."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -173,6 +174,28 @@ def test_bad_invitations_are_explained_and_invite_nobody(
     assert response.status_code == 400
     assert field in response.context["form"].errors
     assert not Invitation.objects.exists()
+
+
+def test_invitations_that_nobody_answers_do_not_pile_up_on_the_page(
+    client: Client, team: str, owner: User, invitation: Invitation, organization: Organization
+) -> None:
+    last_week = timezone.now() - timedelta(days=7)
+    Invitation.objects.bulk_create(
+        Invitation(
+            organization=organization,
+            email=f"{number}@example.com",
+            token_hash=str(number),
+            created_at=timezone.now(),
+            expires_at=last_week,
+        )
+        for number in range(invitations.MOST_OPEN + 100)
+    )
+    client.force_login(owner)
+
+    shown = client.get(team).context["open_invitations"]
+
+    assert len(shown) == invitations.MOST_OPEN + 50
+    assert shown[0] == invitation
 
 
 def test_an_invitation_is_sent_again_and_revoked(
