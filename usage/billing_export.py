@@ -136,7 +136,7 @@ class Links:
 
 def new_links(file: BillingExportFile, *, actor: Actor) -> Links:
     """Links to a file and its manifest, made anew for somebody. Raises Gone, NotStored."""
-    with _storage_failures():
+    with storage_failures():
         if not files.exports().exists(file.name):
             raise Gone(f"{file} is no longer in the storage.")
         _mend_manifest(file)
@@ -187,7 +187,7 @@ def _write(
     *, number: int, count: int, delete: bool, on_rows: Callable[[int], object]
 ) -> BillingExportFile | None:
     """Write a file and have it stored. It counts once it is saved and the transaction committed."""
-    with _storage_failures(), tempfile.TemporaryFile() as spool:
+    with storage_failures(), tempfile.TemporaryFile() as spool:
         packed = _Packed(spool)
         first, last, rows = _copy(packed, count=count, delete=delete, on_rows=on_rows)
         if not rows:
@@ -275,13 +275,13 @@ def _save_manifest(file: BillingExportFile) -> None:
 
 def _mend_manifest(file: BillingExportFile) -> None:
     """Make the manifest of a file whose export broke off just before its end."""
-    with _storage_failures():
+    with storage_failures():
         if files.exports().exists(file.name) and not files.exports().exists(manifest_name(file.name)):
             _save_manifest(file)
 
 
 @contextmanager
-def _storage_failures() -> Iterator[None]:
+def storage_failures() -> Iterator[None]:
     try:
         yield
     except files.FAILURES as error:

@@ -25,4 +25,8 @@ def file(request: HttpRequest, name: str) -> HttpResponseBase:
     found = files.open_in_folder(name)
     if found is None:
         raise Http404
-    return FileResponse(found, as_attachment=True, filename=PurePosixPath(name).name)
+    response = FileResponse(found, as_attachment=True, filename=PurePosixPath(name).name)
+    if request.method == "HEAD":
+        found.close()
+        return HttpResponse(headers=response.headers)
+    return response
