@@ -16,15 +16,15 @@ from django.views.decorators.csrf import csrf_exempt
 from accounts import authentication
 from accounts.permissions import ServicePermission
 from accounts.problems import problem
-from usage import ingest, reports_in
+from usage import ingest, known_keys, reports_in
 from usage import verify as verification
 from usage.models import Product
 
 MAX_BODY = 64 * 1024 * 1024
 MAX_GZIP_MEMBERS = 100
-_MAX_VERIFY_BODY = 16 * 1024
+MAX_VERIFY_BODY = 16 * 1024
 # Credits are JSON numbers, and a Decimal is one.
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+encode = msgspec.json.Encoder(decimal_format="number").encode
 
 View = Callable[[HttpRequest], HttpResponse]
 
@@ -50,7 +50,7 @@ def service_key(permission: ServicePermission) -> Callable[[View], View]:
                 return response
             try:
                 key = authentication.bearer(request.headers.get("Authorization", ""))
-                scopes = authentication.service_scopes(key, now=timezone.now())
+                scopes = known_keys.find_scopes(key, now=timezone.now())
                 if scopes is None:
                     response = problem(401, "invalid_api_key", authentication.BAD_KEY)
                     response["WWW-Authenticate"] = "Bearer"
@@ -81,28 +81,35 @@ class VerifyRequest(msgspec.Struct):
     ip: str | None = None
 
 
-_decode_verify = msgspec.json.Decoder(VerifyRequest).decode
+decode_verify = msgspec.json.Decoder(VerifyRequest).decode
 
 
-@service_key(ServicePermission.GATEWAY_VERIFY)
-def verify(request: HttpRequest) -> HttpResponse:
-    """Whether a customer's key may call now, and why not."""
-    try:
-        asked = _decode_verify(read_body(request, _MAX_VERIFY_BODY))
-    except TooLarge:
-        return problem(413, "too_large", "The body is larger than 16 KiB.")
-    except (Unreadable, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return problem(
-            400, "invalid_body", f"The body must be a JSON object: {error}", param=field_at_fault(error)
-        )
+def problem_with(asked: VerifyRequest) -> HttpResponse | None:
+    """The answer to a question of which a field makes no sense."""
     if asked.product is not None and asked.product not in Product.values:
         return problem(400, "invalid_product", f"One of: {', '.join(Product.values)}.", param="product")
     if asked.cost is not None and not (asked.cost.is_finite() and 0 <= asked.cost < 10**12):
         return problem(400, "invalid_cost", "Credits, from 0 up.", param="cost")
     if asked.ip is not None and not _is_ip(asked.ip):
         return problem(400, "invalid_ip", "An IPv4 or IPv6 address.", param="ip")
+    return None
+
+
+@service_key(ServicePermission.GATEWAY_VERIFY)
+def verify(request: HttpRequest) -> HttpResponse:
+    """Whether a customer's key may call now, and why not."""
+    try:
+        asked = decode_verify(read_body(request, MAX_VERIFY_BODY))
+    except TooLarge:
+        return problem(413, "too_large", "The body is larger than 16 KiB.")
+    except (Unreadable, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return problem(
+            400, "invalid_body", f"The body must be a JSON object: {error}", param=field_at_fault(error)
+        )
+    if wrong := problem_with(asked):
+        return wrong
     answer = verification.verify(asked.key, cost=asked.cost or Decimal(0), ip=asked.ip, now=timezone.now())
-    return HttpResponse(_encode(answer), content_type="application/json")
+    return HttpResponse(encode(answer), content_type="application/json")
 
 
 @service_key(ServicePermission.GATEWAY_REPORT)
@@ -128,7 +135,7 @@ def report_jobs(request: HttpRequest) -> HttpResponse:
         "duplicates": outcome.duplicates,
         "rejected": outcome.rejected,
     }
-    return HttpResponse(_encode(answer), content_type="application/json")
+    return HttpResponse(encode(answer), content_type="application/json")
 
 
 def read_body(request: HttpRequest, limit: int) -> bytes:

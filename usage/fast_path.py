@@ -1,0 +1,114 @@
+"""Verify, ahead of Django: a WSGI layer that answers what this process knows and passes everything else on.
+
+What it answers is what Django's view would: the same questions are read and the same verdict is given. Whatever is
+not plain goes to the view untouched: a key or service key that is not known, a body that is compressed, malformed or
+not of a stated length, an error of any kind.
+
+Django's middleware is not asked again about each call. Whether a host is allowed, whether a call must come by https
+and which headers an answer bears follows from how the server was addressed: so a way of addressing it is taken once
+Django has answered a call that came by it, with the headers which that answer had.
+"""
+
+import time
+from collections.abc import Iterable
+from decimal import Decimal
+from io import BytesIO
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+import msgspec
+from django.utils import timezone
+
+from accounts import authentication
+from accounts.permissions import ServicePermission
+from usage import gateway, known_keys
+from usage import verify as verification
+
+PATH = "/api/v1/gateway/verify"
+
+# All by which Django tells how it was addressed.
+_ADDRESS = (
+    "HTTP_HOST",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "wsgi.url_scheme",
+    "HTTP_X_FORWARDED_HOST",
+    "HTTP_X_FORWARDED_PORT",
+    "HTTP_X_FORWARDED_PROTO",
+)
+# What makes a call unusual, when it is there.
+_UNUSUAL = ("QUERY_STRING", "HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING", "HTTP_COOKIE")
+_MOST_ADDRESSES = 100
+
+Address = tuple[str | None, ...]
+Headers = list[tuple[str, str]]
+
+# The headers of Django's answers, by how it was addressed.
+_taken: dict[Address, Headers] = {}
+
+
+def ahead_of(application: WSGIApplication) -> WSGIApplication:
+    """This application, with verify answered ahead of it where that can be."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != PATH or not _is_plain(environ):
+            return application(environ, start_response)
+        body: bytes = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        address = tuple(map(environ.get, _ADDRESS))
+        headers = _taken.get(address)
+        known = None if headers is None else _known(environ.get("HTTP_AUTHORIZATION", ""), body)
+        if headers is None or known is None:
+            environ["wsgi.input"] = BytesIO(body)
+            return application(environ, _taking(address, start_response))
+        start_response("200 OK", [*headers, ("Content-Length", str(len(known)))])
+        return [known]
+
+    return answer
+
+
+def forget() -> None:
+    """Let Django answer first again, however the server is addressed."""
+    _taken.clear()
+
+
+def _is_plain(environ: WSGIEnvironment) -> bool:
+    length = environ.get("CONTENT_LENGTH", "")
+    return (
+        environ["REQUEST_METHOD"] == "POST"
+        and len(length) < 6
+        and length.isdecimal()
+        and length.isascii()
+        and int(length) <= gateway.MAX_VERIFY_BODY
+        and not any(map(environ.get, _UNUSUAL))
+    )
+
+
+def _known(authorization: str, body: bytes) -> bytes | None:
+    """The body of the answer, if what this process knows is enough to give one."""
+    clock = time.monotonic()
+    known_keys.look(clock=clock)
+    scopes = known_keys.recall_scopes(authentication.bearer(authorization), clock=clock)
+    if scopes is None or ServicePermission.GATEWAY_VERIFY not in scopes:
+        return None
+    try:
+        asked = gateway.decode_verify(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    found = known_keys.recall(asked.key, clock=clock)
+    if found is None or gateway.problem_with(asked):
+        return None
+    return gateway.encode(
+        verification.answer(found, cost=asked.cost or Decimal(0), ip=asked.ip, now=timezone.now())
+    )
+
+
+def _taking(address: Address, start_response: StartResponse) -> StartResponse:
+    """`start_response`, which also notes the headers of a good answer."""
+
+    def start(status: str, headers: Headers, *exc_info: Any) -> Any:
+        names = {name.lower() for name, _ in headers}
+        if status == "200 OK" and "set-cookie" not in names and len(_taken) < _MOST_ADDRESSES:
+            _taken[address] = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        return start_response(status, headers, *exc_info)
+
+    return start
