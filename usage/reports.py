@@ -189,9 +189,11 @@ class JobCount:
     durations: list[int]
 
 
+_DURATIONS = ", ".join(
+    f"COALESCE(SUM(durations[{n + 1}]), 0)::bigint" for n in range(len(DailyJobs.DURATION_BUCKETS) + 1)
+)
 _JOBS = f"""
-SELECT day, region, status, SUM(jobs)::bigint,
-    ARRAY[{", ".join(f"SUM(durations[{n + 1}])::bigint" for n in range(len(DailyJobs.DURATION_BUCKETS) + 1))}]
+SELECT day, region, status, SUM(jobs)::bigint, ARRAY[{_DURATIONS}]
 FROM usage_dailyjobs
 WHERE organization_id = %s AND day BETWEEN %s AND %s
     AND (%s::bigint[] IS NULL OR api_key_id = ANY(%s)) AND (%s::text IS NULL OR type = %s)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from accounts import keys
+from accounts import keys, prepared
 from accounts.audit import Actor
 from accounts.models import ApiKey, Organization, User
-from tests.usage.rows import daily_usage, job_row
+from tests.usage.rows import NOON, daily_jobs, daily_usage, job_row
 from usage import reports
 
 
@@ -35,13 +35,18 @@ def shown(page: Client, organization: Organization, **query: Any) -> Any:
     return response.context
 
 
+def chart(context: Any, name: str) -> Any:
+    drawn = [*context["usage_charts"], *context["small_charts"]]
+    return next(chart for id, _, chart in drawn if id == name)
+
+
 def test_tiles_add_up_the_period(page: Client, organization: Organization, key: ApiKey) -> None:
     today = reports.today(organization)
     daily_usage(key, today, requests=2, pages=5, credits="7.5", cost="0.075")
     daily_usage(key, today - timedelta(days=29), requests=1, pages=1, credits=1, cost="0.01")
     daily_usage(key, today - timedelta(days=30), requests=100)
 
-    totals = shown(page, organization)["totals"]
+    totals = shown(page, organization)["found"].totals
 
     assert (totals.requests, totals.pages, float(totals.credits), float(totals.cost)) == (3, 6, 8.5, 0.085)
 
@@ -52,24 +57,56 @@ def test_periods_are_seven_ten_and_thirty_days(
 ) -> None:
     daily_usage(key, reports.today(organization))
 
-    context = shown(page, organization, days=asked)
+    context = shown(page, organization, period=asked)
 
-    assert context["days"] == days
-    assert context["requests_chart"].width == days
+    assert context["asked"].period.days == days
+    assert chart(context, "requests").width == days
 
 
 @pytest.mark.parametrize(
-    "query", [{"days": "365"}, {"days": "x\0"}, {"api_key": "key_nobody"}, {"api_key": "\0"}]
+    ("query", "field"),
+    [
+        ({"period": "365"}, "period"),
+        ({"period": "x\0"}, "period"),
+        ({"period": "range"}, "from"),
+        ({"from": "2026-02-30"}, "from"),
+        ({"from": "0001-01-01"}, "from"),
+        ({"from": "2026-06-18", "to": "2026-06-17"}, "from"),
+        ({"from": "2026-06-18", "to": "tomorrow"}, "to"),
+        ({"from": "2000-01-01", "to": "2020-01-01"}, "to"),
+        ({"from": "2020-01-01", "to": "2022-01-01", "by": "day"}, "by"),
+        ({"period": "7", "by": "hour"}, "by"),
+        ({"by": "minute"}, "by"),
+        ({"group": "customer"}, "group"),
+        ({"api_key": "key_nobody"}, "api_key"),
+        ({"api_key": "\0"}, "api_key"),
+        ({"environment": "moon"}, "environment"),
+        ({"product": "Ｐarse"}, "product"),
+        ({"file_type": "x" * 5000}, "file_type"),
+        ({"region": "\0"}, "region"),
+    ],
 )
-def test_senseless_parameters_are_ignored(
-    page: Client, organization: Organization, key: ApiKey, query: dict[str, str]
+def test_senseless_parameters_are_named_and_the_last_days_shown(
+    page: Client, organization: Organization, key: ApiKey, query: dict[str, str], field: str
 ) -> None:
     daily_usage(key, reports.today(organization), requests=5)
 
-    context = shown(page, organization, **query)
+    response = page.get(url(organization), query)
 
-    assert context["days"] == 30
-    assert context["totals"].requests == 5
+    assert response.status_code == 400
+    assert response.context["problem"].startswith(f"{field}: ")
+    assert response.context["found"].totals.requests == 5
+
+
+def test_what_the_page_itself_asks_for_is_answered_also_when_it_is_refused(
+    page: Client, organization: Organization, key: ApiKey
+) -> None:
+    daily_usage(key, reports.today(organization))
+
+    response = page.get(url(organization), {"period": "range"}, headers={"HX-Request": "true"})
+
+    assert response.status_code == 200
+    assert "from: Use a day in the form yyyy-mm-dd" in response.content.decode()
 
 
 def test_one_key_can_be_looked_at(page: Client, organization: Organization, key: ApiKey, owner: User) -> None:
@@ -80,7 +117,7 @@ def test_one_key_can_be_looked_at(page: Client, organization: Organization, key:
 
     context = shown(page, organization, api_key=second.uid)
 
-    assert context["totals"].requests == 7
+    assert context["found"].totals.requests == 7
     assert context["entries"] == []
 
 
@@ -90,7 +127,7 @@ def test_chart_stacks_endpoints_in_colours_of_their_own(
     daily_usage(key, reports.today(organization), product="parse", requests=4)
     daily_usage(key, reports.today(organization), product="edit", requests=2)
 
-    legend = shown(page, organization)["requests_chart"].legend
+    legend = chart(shown(page, organization), "requests").legend
 
     assert [(entry.name, entry.series, entry.total) for entry in legend] == [
         ("Parse", 1, "4"),
@@ -98,21 +135,93 @@ def test_chart_stacks_endpoints_in_colours_of_their_own(
     ]
 
 
-def test_totals_are_compared_with_the_days_before(
+def test_totals_are_compared_with_the_period_before(
     page: Client, organization: Organization, key: ApiKey
 ) -> None:
     today = reports.today(organization)
     daily_usage(key, today, requests=3, pages=1, credits=1, cost=0)
     daily_usage(key, today - timedelta(days=7), requests=2, pages=1, credits=2, cost=0)
 
-    changes = shown(page, organization, days="7")["changes"]
+    changes = shown(page, organization, period="7")["changes"]
 
     assert changes == {
-        "requests": "50 % above the days before",
-        "pages": "as in the days before",
-        "credits": "50 % below the days before",
+        "requests": "50 % more than before",
+        "pages": "as before",
+        "credits": "50 % less than before",
         "cost": "",
+        "p50": "",
+        "success_rate": "",
     }
+
+
+def test_bars_open_the_log_of_their_day_and_endpoint(
+    page: Client, organization: Organization, key: ApiKey
+) -> None:
+    today = reports.today(organization)
+    daily_usage(key, today, product="extract")
+
+    column = chart(shown(page, organization, api_key=key.uid), "requests").columns[-1]
+
+    log = f"/o/{organization.uid}/jobs/?api_key={key.uid}&since={today}&until={today}"
+    assert column.url == log
+    assert [link.url for link in column.links] == [f"{log}&type=Extract"]
+    assert page.get(column.links[0].url).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "chart_id"),
+    [
+        ("feature", "Complex", "group"),
+        ("api_key", "production", "group"),
+        ("file_type", "pdf", "group"),
+        ("region", "EU", "jobs"),
+        ("status", "Completed", "jobs"),
+    ],
+)
+def test_figures_are_told_apart_as_asked(
+    page: Client, organization: Organization, key: ApiKey, group: str, name: str, chart_id: str
+) -> None:
+    daily_usage(key, NOON.date(), feature="complex")
+    daily_jobs(key, "eu")
+
+    context = shown(page, organization, group=group, **{"from": NOON.date(), "to": NOON.date()})
+
+    assert name in chart(context, chart_id).legend[0].name
+
+
+@pytest.mark.parametrize(
+    ("query", "note"),
+    [
+        ({"region": "eu"}, "The region narrows jobs, success and duration only"),
+        ({"file_type": "pdf"}, "The file type narrows requests, pages, credits and cost only"),
+        ({"product": "parse"}, "the product is the endpoint that was called"),
+    ],
+)
+def test_page_says_what_a_filter_does_not_cover(
+    page: Client, organization: Organization, key: ApiKey, query: dict[str, str], note: str
+) -> None:
+    daily_usage(key, reports.today(organization))
+
+    assert note in page.get(url(organization), query).content.decode()
+
+
+def test_csv_holds_what_is_shown(page: Client, organization: Organization, key: ApiKey) -> None:
+    day = NOON.date()
+    daily_usage(key, day, file_type="pdf", requests=2, credits=5)
+    daily_usage(key, day, file_type="docx", requests=3)
+
+    context = shown(
+        page,
+        organization,
+        group="feature",
+        file_type="pdf",
+        environment="production",
+        **{"from": day, "to": day},
+    )
+    response = page.get(context["export"])
+
+    lines = b"".join(response.streaming_content).decode().splitlines()  # type: ignore[attr-defined]
+    assert lines == ["date,group,credits,requestCount", f"{day},standard,5.000000,2"]
 
 
 def test_page_works_with_every_table_and_chart_drawn(
@@ -144,7 +253,7 @@ def test_quiet_period_is_no_new_organization(page: Client, organization: Organiz
 
 
 def test_another_organizations_usage_never_shows(
-    page: Client, organization: Organization, other_organization: Organization, outsider: User
+    page: Client, organization: Organization, other_organization: Organization, outsider: User, key: ApiKey
 ) -> None:
     foreign, _ = keys.create_organization_key(
         organization=other_organization, name="x", actor=Actor(outsider)
@@ -152,10 +261,13 @@ def test_another_organizations_usage_never_shows(
     daily_usage(foreign, reports.today(organization), requests=5)
     job_row(foreign)
 
-    context = shown(page, organization, api_key=foreign.uid)
+    daily_usage(key, reports.today(organization), requests=1)
 
-    assert context["totals"].requests == 0
+    context = shown(page, organization)
+
+    assert context["found"].totals.requests == 1
     assert context["entries"] == []
+    assert page.get(url(organization), {"api_key": foreign.uid}).status_code == 400
 
 
 def test_outsider_finds_nothing(client: Client, outsider: User, organization: Organization) -> None:
@@ -164,8 +276,23 @@ def test_outsider_finds_nothing(client: Client, outsider: User, organization: Or
     assert client.get(url(organization)).status_code == 404
 
 
-def test_queries_do_not_grow_with_usage(
-    page: Client, organization: Organization, key: ApiKey, owner: User, django_assert_max_num_queries: Any
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"group": "file_type"},
+        {"product": "parse", "group": "region"},
+        {"file_type": "pdf", "group": "api_key"},
+    ],
+)
+def test_page_asks_at_most_twelve_questions_whatever_the_usage(
+    page: Client,
+    organization: Organization,
+    key: ApiKey,
+    owner: User,
+    monkeypatch: pytest.MonkeyPatch,
+    django_assert_max_num_queries: Any,
+    query: dict[str, str],
 ) -> None:
     today = reports.today(organization)
     for number in range(20):
@@ -174,7 +301,19 @@ def test_queries_do_not_grow_with_usage(
         )
         daily_usage(extra, today - timedelta(days=number))
         job_row(extra, f"job-{number}")
-    page.get(url(organization))
+    page.get(url(organization), query)
+    # Prepared queries pass Django's own count by.
+    prepared_ones: list[object] = []
+    fetch = prepared.fetch
 
-    with django_assert_max_num_queries(8):
-        page.get(url(organization))
+    def counted(*args: Any) -> Any:
+        prepared_ones.append(args)
+        return fetch(*args)
+
+    monkeypatch.setattr(prepared, "fetch", counted)
+
+    with django_assert_max_num_queries(12) as captured:
+        page.get(url(organization), query | ({"api_key": extra.uid} if "group" in query else {}))
+
+    assert prepared_ones
+    assert len(captured) + len(prepared_ones) <= 12

@@ -249,6 +249,6 @@ def test_queries_do_not_grow_with_usage(
         for product in ("parse", "split", "extract"):
             daily_usage(key, date(2026, 6, day), product=product)
 
-    # The key, its creator's membership, the sums, the names of keys.
+    # The key, its creator's membership, the names of keys; the sums and their version are prepared.
     with django_assert_max_num_queries(4):
         assert len(export(client, groupBy="api_key", **PERIOD)["data"]) == 28

@@ -35,13 +35,6 @@ def dashboard(request: MemberRequest) -> HttpResponse:
     """The usage that the address asks for. What makes no sense is told, and the last 30 days are shown instead."""
     organization = request.organization
     may_view_jobs = request.may(Permission.JOBS_VIEW)
-    if not reports.has_usage(organization):
-        context = {
-            "is_new": True,
-            "may_create_keys": request.may(Permission.API_KEYS_MANAGE),
-            "base_url": settings.BASE_URL,
-        }
-        return render(request, "usage/dashboard.html", context)
     now = timezone.now()
     today = reports.today(organization, now=now)
     keys = reports.keys(organization)
@@ -58,8 +51,15 @@ def dashboard(request: MemberRequest) -> HttpResponse:
         if may_view_jobs
         else []
     )
+    is_filtered = bool(asked.only or asked.region)
+    # Of everything, and so beside everything only.
+    expected = None if is_filtered else forecast.of_month(organization, now=now)
+    if not (request.GET or expected or latest or found.totals.requests or reports.has_usage(organization)):
+        new = {"may_create_keys": request.may(Permission.API_KEYS_MANAGE), "base_url": settings.BASE_URL}
+        return render(request, "usage/dashboard.html", {"is_new": True} | new)
     context = {
         "asked": asked,
+        "is_filtered": is_filtered,
         "problem": problem,
         "keys": keys,
         "choices": _choices(found),
@@ -67,7 +67,7 @@ def dashboard(request: MemberRequest) -> HttpResponse:
         "before": _said(asked.period.before_start, asked.period.before_end),
         "shown": _said(asked.period.start, asked.period.end),
         "changes": _changes(found),
-        "forecast": forecast.of_month(organization, now=now),
+        "forecast": expected,
         "usage_charts": _usage_charts(request, asked, found, keys, with_links=may_view_jobs),
         "small_charts": _small_charts(asked, found),
         "entries": entries(latest, keys),
@@ -248,7 +248,7 @@ def _label(group: Group, value: str, keys: Sequence[ApiKey]) -> str:
             return str(Feature(value).label) if value in Feature.values else value
         case Group.API_KEY:
             key = next((key for key in keys if key.uid == value), None)
-            return f"{key.name} (…{key.last_four})" if key else "Deleted keys"
+            return key.label if key else "Deleted keys"
         case Group.REGION:
             return value.upper() or "No region"
         case Group.STATUS:
