@@ -8,6 +8,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from accounts.problems import describe
 from usage.gateway import VerifyRequest
 from usage.reports_in import JobReport, Rejected
+from usage.views.billing_usage import ExportRequest
 
 Json = dict[str, Any]
 
@@ -163,8 +164,8 @@ def _nullable(schema: Json) -> Json:
 
 def add_gateway(result: Json, **options: object) -> Json:
     """Describe the gateway, whose views are plain Django, from the shapes it decodes with."""
-    (verify, report, rejected), components = msgspec.json.schema_components(
-        [VerifyRequest, JobReport, Rejected], ref_template="#/components/schemas/{name}"
+    (verify, report, rejected, export), components = msgspec.json.schema_components(
+        [VerifyRequest, JobReport, Rejected, ExportRequest], ref_template="#/components/schemas/{name}"
     )
     result["components"]["schemas"].update(components)
     verdict = {
@@ -252,3 +253,29 @@ def add_gateway(result: Json, **options: object) -> Json:
         }
     }
     return result
+    result["paths"]["/billing-usage"] = {
+        "post": {
+            "operationId": "export_billing_usage",
+            "summary": "Export usage for billing",
+            "description": "Writes the oldest usage that is stored for billing to a gzipped CSV with the columns "
+            "idempotency_key, type, num_pages, attributes, timestamp; answers a link to it that works for six days, "
+            "or null when nothing is left. With `delete`, exactly the exported records are deleted once the file is "
+            "stored and read back. 409 while another export runs; 400 where STORE_USAGE_FOR_BILLING is off.",
+            "tags": ["gateway"],
+            "security": [{"ApiKey": []}],
+            "requestBody": {"content": _json(export, {"count": 1_000_000, "delete": True})},
+            "responses": {
+                "200": {
+                    "description": "The file, if there was anything to write.",
+                    "content": _json(
+                        _object({"presigned_url": _nullable(TEXT), "num_records": INTEGER}),
+                        {
+                            "presigned_url": "https://…/usage_for_billing/000001-….csv.gz?…",
+                            "num_records": 1000,
+                        },
+                    ),
+                },
+                **_errors(413),
+            },
+        }
+    }
