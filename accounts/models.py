@@ -354,7 +354,12 @@ class ApiKey(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.masked})"
+        return f"{self.name} ({self.masked})" if self.prefix or self.last_four else self.name
+
+    @property
+    def label(self) -> str:
+        """Its name, and its last characters where they are known: of an imported key they need not be."""
+        return f"{self.name} (…{self.last_four})" if self.last_four else self.name
 
     @property
     def masked(self) -> str:
