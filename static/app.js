@@ -98,6 +98,11 @@ document.addEventListener("change", (event) => {
   event.target.form?.querySelectorAll("[data-when]").forEach(showWhenChosen);
 });
 
+// What renews itself rests while nobody looks.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && event.detail.elt.matches("[data-while-visible]")) event.preventDefault();
+});
+
 // A form is sent once, however often its button is pressed.
 document.addEventListener("submit", (event) => {
   if (event.target.method !== "post" || event.defaultPrevented) return;

@@ -19,6 +19,8 @@ import psycopg
 from django.core.files.base import File
 from django.db import OperationalError, connection, transaction
 from django.db.models import Q, QuerySet
+from django.http import FileResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
 
@@ -41,6 +43,8 @@ LEASE = timedelta(seconds=60)
 BEAT = 1.0
 # Seconds that one query may take; then something is wrong with it.
 LONGEST = 6 * 3600
+# How long somebody who was let in has to begin fetching a file from a bucket.
+LINK = timedelta(minutes=5)
 # An export that does not come to an end however often it is begun.
 GIVEN_UP = timedelta(days=1)
 # Waiting or under way: of an organization, and of all, for workers have other things to do.
@@ -178,6 +182,20 @@ def is_there(export: UsageExportFile, *, now: datetime | None = None) -> bool:
         export.state == State.DONE
         and export.expires_at is not None
         and export.expires_at > (now or timezone.now())
+    )
+
+
+def answer(export: UsageExportFile) -> HttpResponseBase:
+    """Send the file of an export that is there: from the folder, or by a short link to the bucket."""
+    file = files.open_in_folder(export.path)
+    if file is None:
+        return HttpResponseRedirect(files.link(export.path, lasting=LINK))
+    return FileResponse(
+        file,
+        as_attachment=True,
+        filename=file_name(export),
+        content_type="application/gzip" if export.is_gzipped else "text/csv; charset=utf-8",
+        headers={"Cache-Control": "private, no-store"},
     )
 
 

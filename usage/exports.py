@@ -116,8 +116,9 @@ class Reading:
                 )
                 if cursor.fetchone() is None:
                     raise TooMany
-            copy = cursor.copy(query, values)
-            self._copy = copy.__enter__()
+            # Kept, for it ends the copy when it is let go; entered by hand, for it would wait for all rows at its end.
+            self._copying = cursor.copy(query, values)
+            self._copy = self._copying.__enter__()
             # While a reader stands still, the server waits within a row, where its own timeout does not count.
             watch = threading.Timer(longest + 5, self._give_up)
             watch.daemon = True

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from celery import shared_task
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from usage import alert_notices, budgets, export_files, firings, margins, partitions
@@ -53,6 +54,11 @@ def sweep_alerts() -> int:
 @shared_task
 def make_exports() -> int:
     return export_files.make_waiting()
+
+
+def begin_exports() -> None:
+    """Have a worker look after exports at once. Where the queue does not answer, the next tick does it."""
+    transaction.on_commit(make_exports.delay, robust=True)
 
 
 @shared_task

@@ -12,8 +12,10 @@ from accounts.api.whoami import WhoAmI
 from config.api import schema  # noqa: F401 (it says how the API's views are described)
 from usage import gateway, urls  # noqa: F401 (the latter registers the converter job_id)
 from usage.api.export import UsageExport
+from usage.api.exports import ExportById, ExportFile, Exports
 from usage.api.alerts import AlertById, AlertFirings, Alerts, AlertTest, SpendCapView
 from usage.api.jobs import JobById, Jobs
+from usage.api.records import Records
 from usage.api.summary import UsageSummary
 
 urlpatterns = [
@@ -46,6 +48,10 @@ urlpatterns = [
     path("v1/audit", Audit.as_view(), name="audit"),
     path("v1/jobs", Jobs.as_view(), name="jobs"),
     path("v1/job/<job_id:job_id>", JobById.as_view(), name="job"),
+    path("v1/usage/records", Records.as_view(), name="usage-records"),
+    path("v1/usage/exports", Exports.as_view(), name="usage-exports"),
+    path("v1/usage/exports/<slug:export_uid>", ExportById.as_view(), name="usage-export-by-id"),
+    path("v1/usage/exports/<slug:export_uid>/file", ExportFile.as_view(), name="usage-export-file"),
     path("v1/usage/export", UsageExport.as_view(), name="usage-export"),
     path("v1/usage/summary", UsageSummary.as_view(), name="usage-summary"),
     path("v1/alerts", Alerts.as_view(), name="alerts"),

@@ -15,7 +15,7 @@ from accounts.models import Invitation, NoticeKind, Notification, Organization, 
 from accounts.permissions import Role
 from tests.conftest import person
 from tests.usage.rows import job_row
-from usage.models import UsageAlert
+from usage.models import UsageAlert, UsageExportFile
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,9 @@ def tenant(name: str) -> Tenant:
             "invitation_uid": invitation.uid,
             "alert_uid": UsageAlert.objects.create(
                 organization=organization, metric="pages", period="monthly", threshold=1000
+            ).uid,
+            "export_uid": UsageExportFile.objects.create(
+                organization=organization, created_by=owner, kind="records"
             ).uid,
             "job_id": job_row(key, f"job-of-{name}").job_id,
             "token": token,

@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 from accounts.api.base import ORG_ID, OrganizationRequest, PageQuery, read_query
 from accounts.permissions import Permission
 from usage import reports
+from usage.api.records import DaysQuery
 from usage.models import Job, JobStatus, JobType, UsageRecord
 from usage.reports import Filters
 
@@ -34,7 +35,7 @@ _JOB: dict[str, Any] = {
 }
 
 
-class JobsQuery(PageQuery):
+class JobsQuery(PageQuery, DaysQuery):
     exclude_configs = serializers.BooleanField(
         default=False, help_text="Leave `raw_config` empty, for a smaller answer."
     )
@@ -42,6 +43,11 @@ class JobsQuery(PageQuery):
     region = serializers.CharField(required=False, help_text="Only jobs that ran in this region.")
     status = serializers.ChoiceField(JobStatus.choices, required=False)
     type = serializers.ChoiceField(JobType.choices, required=False)
+    file_type = serializers.CharField(required=False, help_text="Only jobs on files of this type.")
+    job_id = serializers.CharField(
+        required=False,
+        help_text="Only jobs whose ids begin so; the answer then is one page, of the first thousand that do.",
+    )
 
 
 class JobLine(serializers.ModelSerializer[Job]):
@@ -114,7 +120,8 @@ class Jobs(APIView):
     @extend_schema(
         operation_id="list_jobs",
         summary="List jobs",
-        description="The request log, newest first. Hand `next_cursor` back as `cursor` until it is null.",
+        description="The request log, newest first. Hand `next_cursor` back as `cursor` until it is null: with a "
+        "filter, a page may hold fewer jobs than asked for, or none, though older ones follow.",
         tags=["jobs"],
         parameters=[JobsQuery, ORG_ID],
         responses=inline_serializer(
@@ -129,13 +136,14 @@ class Jobs(APIView):
     )
     def get(self, request: OrganizationRequest) -> Response:
         asked = read_query(JobsQuery, request)
-        filters = {name: asked.get(name) for name in ("api_key", "region", "type", "status")}
-        page = reports.log(
-            request.organization,
-            limit=asked["limit"],
-            older_than=asked.get("cursor"),
-            filters=Filters(**filters),
-        )
+        names = ("api_key", "region", "type", "status", "file_type", "since", "until", "job_id")
+        filters = Filters(**{name: asked.get(name) for name in names})
+        if filters.job_id:
+            page = reports.search(request.organization, filters=filters, limit=asked["limit"])
+        else:
+            page = reports.log(
+                request.organization, limit=asked["limit"], older_than=asked.get("cursor"), filters=filters
+            )
         configurations = (
             {} if asked["exclude_configs"] else reports.configurations(request.organization, page.jobs)
         )

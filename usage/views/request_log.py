@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,8 +17,9 @@ from accounts.cursors import Cursor
 from accounts.models import ApiKey
 from accounts.permissions import Permission
 from usage import reports
+from usage.filter_forms import LogForm
 from usage.models import Job, JobStatus, JobType
-from usage.reports import Filters
+from usage.reports import Filters, LogPage
 
 PAGE = 50
 RECORDS_SHOWN = 200
@@ -40,25 +41,38 @@ def entries(jobs: Iterable[Job], keys: Iterable[ApiKey]) -> list[Entry]:
 @member_page(Permission.JOBS_VIEW)
 @require_safe
 def listing(request: MemberRequest) -> HttpResponse:
-    """Jobs, newest first, a page at a time. A filter that names nothing known is ignored."""
+    """Jobs, newest first, a page at a time. A choice that names nothing known is ignored."""
     organization = request.organization
     keys = reports.keys(organization)
     regions = reports.regions(organization)
+    form = LogForm(request.GET)
+    is_valid = form.is_valid()
     filters = Filters(
         api_key=_chosen(request.GET, "api_key", [key.uid for key in keys]),
         region=_chosen(request.GET, "region", regions),
         type=_chosen(request.GET, "type", JobType.values),
         status=_chosen(request.GET, "status", JobStatus.values),
+        **form.chosen("since", "until", "file_type", "job_id"),
     )
     older_than = cursors.in_address(request.GET)
     newer_than = cursors.in_address(request.GET, "newer_than")
-    page = reports.log(
-        organization, limit=PAGE, filters=filters, older_than=older_than, newer_than=newer_than
-    )
+    day = form.cleaned_data.get("day")
+    if day and day < date.max and not (older_than or newer_than):
+        older_than = Cursor(reports.midnight(day + timedelta(days=1), organization), 0)
+    if not is_valid:
+        page = LogPage([], None, None)
+    elif filters.job_id:
+        page = reports.search(organization, filters=filters, limit=PAGE)
+    else:
+        page = reports.log(
+            organization, limit=PAGE, filters=filters, older_than=older_than, newer_than=newer_than
+        )
+    is_newest = page.newer is None and older_than is None
     return render(
         request,
         "usage/request_log.html",
         {
+            "form": form,
             "entries": entries(page.jobs, keys),
             "keys": keys,
             "regions": regions,
@@ -66,11 +80,19 @@ def listing(request: MemberRequest) -> HttpResponse:
             "statuses": JobStatus.choices,
             "filters": filters,
             "is_filtered": filters != Filters(),
-            "is_newest": page.newer is None and older_than is None,
+            "is_narrow": any(form.chosen("since", "until", "file_type", "day").values()) or form.errors,
+            "is_newest": is_newest,
+            "is_live": is_newest and is_valid and request.GET.get("live") == "on",
+            "may_export": request.may(Permission.EXPORTS_CREATE),
+            "looked_until": page.looked_until,
+            "looked_at": reports.LOOK_BACK,
             "newest": _address(filters),
+            "live": _address(filters, live="on"),
             "older": _address(filters, older_than=page.older) if page.older else "",
             "newer": _address(filters, newer_than=page.newer) if page.newer else "",
         },
+        # htmx shows an answer only if it is a good one.
+        status=200 if is_valid or request.headers.get("HX-Request") else 400,
     )
 
 
@@ -78,9 +100,9 @@ def _chosen(query: QueryDict, name: str, known: Iterable[str]) -> str | None:
     return next((value for value in known if value == query.get(name)), None)
 
 
-def _address(filters: Filters, **cursors: Cursor) -> str:
+def _address(filters: Filters, **place: Cursor | str) -> str:
     """The same page with these filters, at another place."""
-    return "?" + urlencode({name: value for name, value in vars(filters).items() if value} | cursors)
+    return "?" + urlencode({name: value for name, value in vars(filters).items() if value} | place)
 
 
 @dataclass(frozen=True)
