@@ -108,8 +108,7 @@ def member_page(
                 raise Http404
             if lacks_two_factor(membership):
                 return redirect("accounts:two_factor")
-            if permission not in membership.permissions:
-                raise PermissionDenied
+            require(membership, permission)
             request.membership = membership
             request.organization = membership.organization
             request.may = membership.permissions.__contains__
@@ -123,6 +122,15 @@ def member_page(
         return page
 
     return decorate
+
+
+def require(membership: Membership, permission: Permission) -> None:
+    """Raise PermissionDenied for a member without this permission, with a text where another role would not help."""
+    if permission in membership.permissions:
+        return
+    if permission in permissions.of_role(membership.role):
+        raise PermissionDenied(f"In {membership.organization.name} only the owner manages API keys.")
+    raise PermissionDenied
 
 
 def lacks_two_factor(membership: Membership) -> bool:
@@ -176,7 +184,7 @@ def _of_key(key: ApiKey, org_id: str | None) -> Standing:
         raise NotYourOrganization("You are not a member of this organization.")
     if membership is None:
         raise ValidationError(
-            {"orgId": "The owner of this key has left its organization: name one by orgId."}
+            {"orgId": "The owner of this key is not in its organization any more: name one by orgId."}
         )
     require_two_factor(membership)
     return Standing(membership.organization, scoped & membership.permissions, membership.permissions)

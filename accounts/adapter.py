@@ -56,6 +56,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         invitation = invitations.opened_in(request.session)
         return invitation is not None and invitation.email.lower() == email.lower()
 
+    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
+        """Count wrong passwords for an address by where they come from, so that no stranger can lock its owner out."""
+        key: str = super()._get_login_attempts_cache_key(request, **credentials)
+        return f"{key}:{client_ip(request)}"
+
     def clean_email(self, email: str) -> str:
         return clean_address(email)
 
@@ -105,6 +110,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def get_reset_password_from_key_url(self, key: str) -> str:
         path = urlsplit(super().get_reset_password_from_key_url(key)).path
         return f"{settings.BASE_URL}{path}"
+
+    def get_password_change_redirect_url(self, request: HttpRequest) -> str:
+        return reverse("accounts:profile")
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         letter = LETTERS[template_prefix]

@@ -27,7 +27,8 @@ def usable_key(plaintext: str) -> ApiKey | None:
         return None
     if key.user and (not key.user.is_active or key.user.deleted_at):
         return None
-    if key.organization and key.organization.deleted_at:
+    # A personal key outlives its home: it speaks for its owner, in whatever organization the call names.
+    if key.kind == ApiKey.Kind.ORGANIZATION and key.organization and key.organization.deleted_at:
         return None
     if key.secret_hash not in secrets.hashes(plaintext) and not key.is_in_grace:
         return None

@@ -7,7 +7,7 @@ from django.db.models import F, QuerySet, Value
 from django.db.models.functions import Coalesce, Concat, Now
 
 from accounts import audit
-from accounts.models import ApiKey, AuditEntry, Notification, NotificationPreference, Organization
+from accounts.models import AuditEntry, Notification, NotificationPreference, Organization
 
 BATCH = 1000
 
@@ -41,8 +41,11 @@ def erase(organization: Organization) -> None:
 
 
 def _erase_keys(organization: Organization) -> None:
-    """Usage facts name keys by their rows, which stay behind, revoked, without name or secret."""
-    ApiKey.objects.filter(organization=organization).update(
+    """Usage facts name keys by their rows, which stay behind, revoked, without name or secret.
+
+    Personal keys stay their owners', for the other organizations that these are in.
+    """
+    organization.api_keys.organization_keys().update(
         name=F("uid"),
         prefix="",
         last_four="",

@@ -268,7 +268,12 @@ SIGN_UP_OPEN = env.bool("SIGN_UP_OPEN", default=True)
 ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
-ACCOUNT_FORMS = {"signup": "accounts.sign_up.SignUpForm"}
+ACCOUNT_FORMS = {
+    "signup": "accounts.sign_up.SignUpForm",
+    "change_password": "accounts.password_forms.ChangePasswordForm",
+    "set_password": "accounts.password_forms.SetPasswordForm",
+    "reset_password_from_key": "accounts.password_forms.ResetPasswordKeyForm",
+}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 # In the browser that signed up; elsewhere the link of a letter only confirms.
@@ -440,5 +445,6 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["words"]}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
     # A line a request, also for calls that the embedded engine answers in this process.
-    "loggers": {"httpx": {"level": "WARNING"}},
+    # Nor every refusal with its traceback.
+    "loggers": {"httpx": {"level": "WARNING"}, "django.request": {"level": "ERROR"}},
 }

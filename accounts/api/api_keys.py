@@ -115,7 +115,7 @@ class KeyChange(serializers.Serializer[Any]):
         child=serializers.CharField(max_length=40),
         required=False,
         max_length=50,
-        help_text=f"Any of {', '.join(Scope.values)}. By default {', '.join(DEFAULT_SCOPES)}.",
+        help_text=f"Any of {', '.join(Scope.values)}. A new key has {', '.join(DEFAULT_SCOPES)} by default.",
     )
     expires_at = serializers.DateTimeField(
         required=False, allow_null=True, help_text="Within ten years; null for never."
@@ -172,7 +172,7 @@ class GraceField(serializers.Field[timedelta, Any, str, Any]):
 
 class Rotation(serializers.Serializer[Any]):
     grace = GraceField(
-        default=keys.GRACES["24 hours"],
+        required=False,
         help_text="How long the old secret goes on working, by name or in seconds. By default 24 hours.",
     )
 
@@ -319,7 +319,7 @@ class ApiKeyRotate(APIView):
     )
     def post(self, request: OrganizationRequest, key_uid: str) -> Response:
         key = _find(request, key_uid, to_change=True)
-        grace: timedelta = read_body(Rotation, request)["grace"]
+        grace: timedelta = read_body(Rotation, request).get("grace", keys.GRACES["24 hours"])
         if not _may_hold(request, key):
             raise PermissionDenied("This key may do more than the caller, who may not have its secret.")
         try:
@@ -331,6 +331,25 @@ class ApiKeyRotate(APIView):
         except keys.Ended as error:
             raise Conflict(f"This key is {key.state} and cannot be rotated.") from error
         return _shown_once(key, secret, status=200)
+
+
+class ApiKeyEndGrace(APIView):
+    permission = Permission.API_KEYS_VIEW
+
+    @extend_schema(
+        operation_id="end_api_key_grace",
+        summary="Stop the secret before the last rotation",
+        description="The old secret stops working now. Where none works any more, nothing changes.",
+        tags=["api-keys"],
+        parameters=[ORG_ID],
+        request=None,
+        responses=KeyLine,
+        examples=[_LINE],
+    )
+    def post(self, request: OrganizationRequest, key_uid: str) -> Response:
+        key = _find(request, key_uid, to_change=True)
+        keys.end_grace(key=key, actor=actor_of(request))
+        return Response(KeyLine(key).data)
 
 
 class ApiKeyEnable(APIView):

@@ -9,6 +9,7 @@ from rest_framework.views import APIView
 
 from accounts import audit_trail
 from accounts.api.base import ORG_ID, DayField, OrganizationRequest, PageQuery, page_schema, read_query
+from accounts.audit import Action
 from accounts.audit_sentences import GROUPS
 from accounts.audit_trail import Filters
 from accounts.permissions import Permission
@@ -26,6 +27,11 @@ class AuditQuery(PageQuery):
     target = serializers.CharField(required=False, help_text="The id of what was changed.")
     since = DayField(required=False, help_text="First day, as yyyy-mm-dd in the organization's time zone.")
     until = DayField(required=False, help_text="Last day, which counts as well.")
+
+    def validate_action(self, action: str) -> str:
+        if action not in Action.values and action.removesuffix(".*") not in GROUPS:
+            raise serializers.ValidationError("There is no such action, and no such group of them.")
+        return action
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs.get("since") and attrs.get("until") and attrs["since"] > attrs["until"]:

@@ -51,8 +51,13 @@ def read_query(query: "type[serializers.Serializer[Any]]", request: Request) -> 
 def read_body(
     body: "type[serializers.Serializer[Any]]", request: Request, *, partial: bool = False
 ) -> dict[str, Any]:
-    """The fields in the body, checked likewise. `partial`: those that are left out stay out."""
+    """The fields in the body, checked likewise; `partial`: those that are left out stay out.
+
+    A field that nobody knows is refused: a misspelt limit would be no limit.
+    """
     asked = body(data=request.data, partial=partial)
+    if isinstance(request.data, dict) and (unknown := request.data.keys() - asked.fields.keys()):
+        raise serializers.ValidationError({min(unknown): "There is no such field here."})
     asked.is_valid(raise_exception=True)
     return dict(asked.validated_data)
 

@@ -6,7 +6,6 @@ from typing import Any
 from django.db import transaction
 from django.db.models import CharField, F, QuerySet, Value
 from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied, ValidationError
@@ -85,7 +84,7 @@ class OrganizationSettings(serializers.ModelSerializer[Organization]):
     def get_next_time_zone(self, organization: Organization) -> str | None:
         return organization.next_time_zone if self._waits(organization) else None
 
-    @extend_schema_field(OpenApiTypes.DATETIME)
+    @extend_schema_field(serializers.DateTimeField(allow_null=True))
     def get_next_time_zone_at(self, organization: Organization) -> Any:
         field = serializers.DateTimeField()
         at = organization.next_time_zone_at

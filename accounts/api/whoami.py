@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from accounts.access import AnyKey
 from accounts.api.base import OrganizationName, Person
 from accounts.authentication import ApiKeyAuthentication
-from accounts.models import ApiKey
+from accounts.models import ApiKey, Membership
 
 
 class KeyIdentity(serializers.ModelSerializer[ApiKey]):
@@ -25,7 +25,7 @@ class KeyIdentity(serializers.ModelSerializer[ApiKey]):
 
     @extend_schema_field(OrganizationName(allow_null=True))
     def get_organization(self, key: ApiKey) -> Any:
-        left = key.user and not key.user.memberships.filter(organization=key.organization).exists()
+        left = key.user and not Membership.objects.of(key.user).filter(organization=key.organization).exists()
         return None if left or not key.organization else OrganizationName(key.organization).data
 
     class Meta:

@@ -155,7 +155,7 @@ def delete_organization(request: MemberRequest) -> HttpResponse:
         {
             "form": form,
             "member_count": organization.memberships.count(),
-            "key_count": organization.api_keys.live().count(),
+            "key_count": organization.api_keys.organization_keys().live().count(),
             "invitation_count": organization.invitations.open().count(),
             "erased_on": timezone.now() + organizations.GRACE,
             "grace": organizations.GRACE.days,

@@ -47,7 +47,8 @@ def _known(exception: Exception) -> exceptions.APIException | None:
         case exceptions.APIException():
             return exception
         case Http404():
-            return exceptions.NotFound(*exception.args)
+            ours = [text for text in exception.args if "matches the given query" not in str(text)]
+            return exceptions.NotFound(*ours or ["There is nothing with this id."])
         case PermissionDenied():
             return exceptions.PermissionDenied(*exception.args)
         case ValidationError():  # of a domain function, with a message for each field

@@ -105,8 +105,10 @@ def add_errors(result: Json, **options: object) -> Json:
     """Every call may be refused in the same shape."""
     result["components"]["schemas"]["Error"] = ERROR
     for path, methods in result["paths"].items():
-        for operation in methods.values():
+        for method, operation in methods.items():
             statuses = [400, 401, 403, 429, 503] + [404] * ("{" in path)
+            if method != "get" and "gateway" not in operation["tags"]:
+                statuses.append(409)
             operation["responses"] = dict(sorted({**_errors(*statuses), **operation["responses"]}.items()))
     return result
 
@@ -252,7 +254,6 @@ def add_gateway(result: Json, **options: object) -> Json:
             },
         }
     }
-    return result
     result["paths"]["/billing-usage"] = {
         "post": {
             "operationId": "export_billing_usage",
@@ -279,3 +280,4 @@ def add_gateway(result: Json, **options: object) -> Json:
             },
         }
     }
+    return result

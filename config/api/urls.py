@@ -1,7 +1,14 @@
 from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from accounts.api.api_keys import ApiKeyById, ApiKeyDisable, ApiKeyEnable, ApiKeyRotate, ApiKeys
+from accounts.api.api_keys import (
+    ApiKeyById,
+    ApiKeyDisable,
+    ApiKeyEnable,
+    ApiKeyEndGrace,
+    ApiKeyRotate,
+    ApiKeys,
+)
 from accounts.api.audit import Audit
 from accounts.api.invitations import InvitationById, InvitationResend, Invitations
 from accounts.api.members import MemberById, Members
@@ -11,9 +18,9 @@ from accounts.api.ownership import OwnershipAcceptance, OwnershipTransfer
 from accounts.api.whoami import WhoAmI
 from config.api import schema  # noqa: F401 (it says how the API's views are described)
 from usage import gateway, urls  # noqa: F401 (the latter registers the converter job_id)
+from usage.api.alerts import AlertById, AlertFirings, Alerts, AlertTest, SpendCapView
 from usage.api.export import UsageExport
 from usage.api.exports import ExportById, ExportFile, Exports
-from usage.api.alerts import AlertById, AlertFirings, Alerts, AlertTest, SpendCapView
 from usage.api.jobs import JobById, Jobs
 from usage.api.records import Records
 from usage.api.summary import UsageSummary
@@ -42,6 +49,7 @@ urlpatterns = [
     path("v1/api-keys", ApiKeys.as_view(), name="api-keys"),
     path("v1/api-keys/<slug:key_uid>", ApiKeyById.as_view(), name="api-key"),
     path("v1/api-keys/<slug:key_uid>/rotate", ApiKeyRotate.as_view(), name="api-key-rotate"),
+    path("v1/api-keys/<slug:key_uid>/end-grace", ApiKeyEndGrace.as_view(), name="api-key-end-grace"),
     path("v1/api-keys/<slug:key_uid>/enable", ApiKeyEnable.as_view(), name="api-key-enable"),
     path("v1/api-keys/<slug:key_uid>/disable", ApiKeyDisable.as_view(), name="api-key-disable"),
     path("v1/notification-preferences", NotificationPreferences.as_view(), name="notification-preferences"),

@@ -533,3 +533,22 @@ def test_within_its_grace_a_key_is_not_rotated_again(as_owner: Ask, organization
 
     assert status == 409
     assert usable_key(first["key"]) and usable_key(organization_key[1])
+
+
+def test_the_old_secret_can_be_stopped_before_its_time(as_owner: Ask, organization_key: Key) -> None:
+    key, secret = organization_key
+    as_owner("post", f"{URL}/{key.uid}/rotate", {})
+
+    status, line = as_owner("post", f"{URL}/{key.uid}/end-grace", {})
+
+    assert (status, line["previous_expires_at"] is not None) == (200, True)
+    assert usable_key(secret) is None
+
+
+def test_a_misspelt_limit_makes_no_key_without_one(as_owner: Ask) -> None:
+    before = ApiKey.objects.count()
+
+    status, answer = as_owner("post", URL, {"name": "checkout", "alowed_ips": ["192.0.2.1"]})
+
+    assert (status, answer["error"]["param"]) == (400, "alowed_ips")
+    assert ApiKey.objects.count() == before

@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import keys, secrets
+from accounts import keys, organizations, secrets
 from accounts.audit import Actor
 from accounts.authentication import BAD_KEY, bearer, usable_key
 from accounts.models import ApiKey, Organization, User
@@ -96,13 +96,25 @@ def test_a_personal_key_ends_with_its_owner(
     assert usable_key(personal_key[1]) is None
 
 
-def test_keys_of_a_deleted_organization_are_dead(
-    organization_key: tuple[ApiKey, str], personal_key: tuple[ApiKey, str]
-) -> None:
+def test_keys_of_a_deleted_organization_are_dead(organization_key: tuple[ApiKey, str]) -> None:
     Organization.objects.update(deleted_at=timezone.now())
 
     assert usable_key(organization_key[1]) is None
-    assert usable_key(personal_key[1]) is None
+
+
+def test_a_personal_key_outlives_its_home_for_its_owners_other_organizations(
+    client: Client, personal_key: tuple[ApiKey, str], organization: Organization, owner: User
+) -> None:
+    other = organizations.create(name="Other", owner=owner)
+    organizations.delete(organization=organization, actor=Actor(owner))
+    client.defaults["HTTP_AUTHORIZATION"] = f"Bearer {personal_key[1]}"
+
+    there = client.get("/api/v1/jobs", {"orgId": other.uid})
+    nowhere, gone = client.get("/api/v1/jobs"), client.get("/api/v1/jobs", {"orgId": organization.uid})
+
+    assert [answer.status_code for answer in (there, nowhere, gone)] == [200, 400, 403]
+    assert nowhere.json()["error"]["param"] == "orgId"
+    assert client.get("/api/v1/api-keys/whoami").json()["organization"] is None
 
 
 def test_from_elsewhere_than_its_networks_a_good_key_is_told_so(

@@ -85,3 +85,14 @@ def test_a_forgotten_password_is_replaced_by_mail(
     assert b"Your new password is saved" in done.content
     assert b"This link works no more" in client.get(link, follow=True).content
     assert client.login(email=owner.email, password="another long one")
+
+
+def test_a_stranger_who_guesses_does_not_lock_the_owner_out(client: Client, owner: User) -> None:
+    stranger = Client(REMOTE_ADDR="198.51.100.7")
+    for _ in range(7):
+        guess = stranger.post("/accounts/login/", {"login": owner.email, "password": "wrong"})
+
+    response = client.post("/accounts/login/", {"login": owner.email, "password": PASSWORD})
+
+    assert "Too many failed login attempts" in guess.content.decode()
+    assert response.status_code == 302

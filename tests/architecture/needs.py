@@ -80,6 +80,7 @@ NEEDS: dict[str, Permission | dict[str, Permission]] = {
         "DELETE": P.API_KEYS_MANAGE,
     },
     f"{V1}/api-keys/<slug:key_uid>/rotate": {"POST": P.API_KEYS_MANAGE},
+    f"{V1}/api-keys/<slug:key_uid>/end-grace": {"POST": P.API_KEYS_MANAGE},
     f"{V1}/api-keys/<slug:key_uid>/enable": {"POST": P.API_KEYS_MANAGE},
     f"{V1}/api-keys/<slug:key_uid>/disable": {"POST": P.API_KEYS_MANAGE},
     f"{V1}/audit": {"GET": P.AUDIT_VIEW},
