@@ -6,12 +6,12 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from accounts.models import Organization
+from accounts.models import ApiKey, Organization
 from accounts.names import validate_name
 from usage import alert_words, alerts, reports
 from usage.models import Product, UsageAlert
 
-PERCENTAGES = [("50", "50 %"), ("80", "80 %"), ("100", "100 %")]
+PERCENTAGES = [("50", "50\u00a0%"), ("80", "80\u00a0%"), ("100", "100\u00a0%")]
 METRICS = [
     (UsageAlert.Metric.PAGES, "Pages processed"),
     (UsageAlert.Metric.CREDITS, "Credits"),
@@ -96,8 +96,8 @@ class AlertForm(forms.Form):
             self.add_error(_PLACES.get(name, name), messages)
 
 
-def _label(key: Any) -> str:
-    return f"{key.name} (…{key.last_four})" + ("" if key.state == "active" else f", {key.state}")
+def _label(key: ApiKey) -> str:
+    return key.label + ("" if key.state == "active" else f", {key.state}")
 
 
 class NewAlertForm(AlertForm):
@@ -110,7 +110,7 @@ class NewAlertForm(AlertForm):
         coerce=int,
         widget=forms.CheckboxSelectMultiple,
         error_messages={"required": "Choose at least one."},
-        help_text="Of the threshold value. Each makes an alert of its own: those at 50 % and 80 % warn you early.",
+        help_text="Of the threshold value. Each makes an alert of its own: those at 50\u00a0% and 80\u00a0% warn you early.",
     )
     field_order = ("metric", "threshold", "percentages", "period", "scope", "name")
 

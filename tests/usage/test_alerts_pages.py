@@ -57,7 +57,7 @@ def browse(client: Client) -> Callable[[User, str], str]:
 def test_without_an_alert_the_page_says_what_one_is_for(
     browse: Callable[..., str], pages: str, member: User, viewer: User
 ) -> None:
-    assert "50 %, 80 % and 100 %" in browse(member, pages)
+    assert "50&nbsp;%, 80&nbsp;% and 100&nbsp;%" in browse(member, pages)
     assert "Create New Alert" in browse(member, pages)
     assert "Create New Alert" not in browse(viewer, pages)
 
@@ -70,7 +70,7 @@ def test_the_list_says_how_far_each_has_come(
     page = browse(viewer, pages)
 
     assert "10,000 pages a month" in page
-    assert '7,299 pages this month<span class="muted">, 72 %</span>' in page
+    assert '7,299 pages this month<span class="muted">, 72&nbsp;%</span>' in page
     assert 'value="72"' in page
 
 
