@@ -154,6 +154,20 @@ def no_keys_that_never_work(app_configs: Sequence[AppConfig] | None, **kwargs: A
     return found
 
 
+@register
+def no_half_of_a_bucket(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
+    """Without the bucket's name, what says where it is would be passed over and files be kept on this machine."""
+    if settings.AWS_STORAGE_BUCKET_NAME or not settings.AWS_S3_ENDPOINT_URL:
+        return []
+    return [
+        Error(
+            "AWS_S3_ENDPOINT_URL is set without AWS_STORAGE_BUCKET_NAME.",
+            hint="Set AWS_STORAGE_BUCKET_NAME, or unset AWS_S3_ENDPOINT_URL to keep files of exports in a folder.",
+            id="countinghouse.E017",
+        )
+    ]
+
+
 @register(Tags.security)
 def no_live_money_while_debugging(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
     """dj-stripe lets a request name its own webhook secret while DEBUG is on."""

@@ -112,3 +112,21 @@ def test_settings_under_which_no_key_works_are_refused_always(
     found = checks.no_keys_that_never_work(None)
 
     assert [error.id for error in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "endpoint", "is_right"),
+    [
+        ("", None, True),
+        ("exports", None, True),
+        ("exports", "https://s3.example.com", True),
+        ("", "https://s3.example.com", False),
+    ],
+)
+def test_where_a_bucket_is_needs_its_name(
+    name: str, endpoint: str | None, is_right: bool, settings: Settings
+) -> None:
+    settings.AWS_STORAGE_BUCKET_NAME = name
+    settings.AWS_S3_ENDPOINT_URL = endpoint
+
+    assert (checks.no_half_of_a_bucket(None) == []) is is_right
