@@ -63,9 +63,13 @@ def record_row(key: ApiKey, idempotency_key: str = "job-1:1", **fields: Any) -> 
     )
 
 
+def body(response: Any) -> bytes:
+    return b"".join(response.streaming_content)
+
+
 def rows(response: Any) -> list[dict[str, str]]:
     assert response.status_code == 200
-    text = b"".join(response.streaming_content).decode()
+    text = body(response).decode()
     response.close()
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
@@ -172,7 +176,7 @@ def test_senseless_filter_is_told(page: Client, url: str, query: str) -> None:
 def test_empty_export_is_its_header(page: Client, url: str) -> None:
     response = page.get(f"{url}/jobs.csv")
 
-    assert b"".join(response.streaming_content) == columns.header(columns.JOBS)
+    assert body(response) == columns.header(columns.JOBS)
 
 
 def test_file_is_named_after_what_it_holds(page: Client, url: str, organization: Organization) -> None:
@@ -187,15 +191,15 @@ def test_gzip_comes_back_the_same(page: Client, url: str, key: ApiKey) -> None:
     for number in range(50):
         job_row(key, f"job-{number}")
 
-    plain = b"".join(page.get(f"{url}/jobs.csv").streaming_content)
+    plain = body(page.get(f"{url}/jobs.csv"))
     packed = page.get(f"{url}/jobs.csv", headers={"accept-encoding": "br, gzip;q=0.8"})
     as_file = page.get(f"{url}/jobs.csv?gzip=1", headers={"accept-encoding": "gzip"})
 
     assert packed["Content-Encoding"] == "gzip"
-    assert gzip.decompress(b"".join(packed.streaming_content)) == plain
+    assert gzip.decompress(body(packed)) == plain
     assert as_file["Content-Disposition"].endswith('.csv.gz"')
     assert "Content-Encoding" not in as_file
-    assert gzip.decompress(b"".join(as_file.streaming_content)) == plain
+    assert gzip.decompress(body(as_file)) == plain
 
 
 def test_client_that_refuses_gzip_gets_none(page: Client, url: str) -> None:
@@ -263,7 +267,7 @@ def wait_until_none_is_exporting() -> None:
 
 def test_client_that_leaves_gives_the_connection_back(page: Client, url: str, key: ApiKey) -> None:
     many_jobs(key, 60_000)
-    response = page.get(f"{url}/jobs.csv")
+    response: Any = page.get(f"{url}/jobs.csv")
     next(response.streaming_content)
     held = exporting()
 
@@ -316,7 +320,7 @@ def test_export_that_breaks_off_says_so_at_its_end(
 
     monkeypatch.setattr(Reading, "_read", broken)
 
-    text = b"".join(page.get(f"{url}/jobs.csv").streaming_content)
+    text = body(page.get(f"{url}/jobs.csv"))
 
     assert text.splitlines()[-1].startswith(b'"INCOMPLETE')
 
