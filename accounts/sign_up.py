@@ -13,6 +13,7 @@ from accounts.access import client_ip
 from accounts.audit import Actor
 from accounts.models import User
 from accounts.names import validate_name
+from accounts.password_forms import RULE
 
 
 class SignUpForm(SignupForm):  # type: ignore[misc]
@@ -29,7 +30,7 @@ class SignUpForm(SignupForm):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["password1"].help_text = "At least 10 characters, and not what others use, too."
+        self.fields["password1"].help_text = RULE
 
     def try_save(self, request: HttpRequest) -> tuple[User | None, HttpResponse | None]:
         if self.account_already_exists:

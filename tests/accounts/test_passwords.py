@@ -34,12 +34,23 @@ def test_a_new_password_ends_every_session_but_this(owner: User) -> None:
 
     response = change(here)
 
-    assert response.status_code == 302
-    assert here.get("/me/").status_code == 200
+    assert (response.status_code, response["Location"]) == (302, "/me/")
+    assert b"Your password is changed." in here.get("/me/").content
     assert elsewhere.get("/me/").status_code == 302
     assert [row.session_key for row in sessions.of(owner)] == [here.session.session_key]
     owner.refresh_from_db()
     assert owner.check_password(NEW)
+
+
+def test_the_form_says_in_plain_words_what_a_password_needs(owner: User) -> None:
+    fields = signed_in(owner).get("/accounts/password/change/").context["form"].fields
+
+    assert [field.label for field in fields.values()] == [
+        "Present password",
+        "New password",
+        "New password again",
+    ]
+    assert fields["password1"].help_text == "At least 10 characters, and not what others use, too."
 
 
 def test_it_is_recorded_and_told_without_the_password(owner: User) -> None:
