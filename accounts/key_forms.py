@@ -1,5 +1,6 @@
 """What people type about API keys, checked."""
 
+import re
 from copy import copy
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -78,7 +79,8 @@ class ApiKeyForm(forms.Form):
         required=False,
         max_length=10_000,
         widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "autocomplete": "off"}),
-        help_text="One IP address or network a line, such as 203.0.113.7 or 198.51.100.0/24. Empty: from anywhere.",
+        help_text="IP addresses and networks, such as 203.0.113.7 or 198.51.100.0/24: one a line, or with commas "
+        "between. Empty: from anywhere.",
     )
     requests_per_minute = forms.IntegerField(
         required=False,
@@ -119,7 +121,7 @@ class ApiKeyForm(forms.Form):
         return day
 
     def clean_allowed_ips(self) -> list[str]:
-        return keys.clean_networks(self.cleaned_data["allowed_ips"].split())
+        return keys.clean_networks(re.findall(r"[^\s,;]+", self.cleaned_data["allowed_ips"]))
 
     def expires_at(self, *, now: datetime) -> datetime | None:
         """The moment the key ends; None for never. A chosen day ends when the organization's day does."""
@@ -222,7 +224,7 @@ class LeakForm(forms.Form):
         max_length=200,
         validators=[validate_name],
         error_messages={"required": "Say where it was found: it goes into the audit trail."},
-        help_text="Such as a repository, a ticket or a website.",
+        help_text="Needed for the audit trail: such as a repository, a ticket or a website.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
 

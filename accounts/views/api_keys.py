@@ -19,7 +19,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts import cursors, form_once, keys
-from accounts.access import MemberRequest, actor_of, member_page
+from accounts.access import MemberRequest, actor_of, member_page, require
 from accounts.key_forms import SCOPE_SENTENCES, ApiKeyForm, EditApiKeyForm, RotateForm
 from accounts.models import ApiKey, ApiKeyQuerySet
 from accounts.permissions import Permission, Scope
@@ -235,8 +235,8 @@ def _find(request: MemberRequest, key_uid: str, *, to_change: bool) -> ApiKey:
     found = ApiKey.objects.visible_to(request.user, request.organization)
     key = get_object_or_404(found.select_related("organization", "created_by"), uid=key_uid)
     permission = Permission.API_KEYS_MANAGE if to_change else Permission.API_KEYS_VIEW
-    if key.kind == ApiKey.Kind.ORGANIZATION and not request.may(permission):
-        raise PermissionDenied
+    if key.kind == ApiKey.Kind.ORGANIZATION:
+        require(request.membership, permission)
     return key
 
 

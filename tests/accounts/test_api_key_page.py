@@ -60,7 +60,7 @@ def test_name_scopes_and_limits_are_changed_and_recorded(by_owner: Client, key: 
         "scopes": ["jobs"],
         "expires": "date",
         "expires_on": "2026-12-24",
-        "allowed_ips": "203.0.113.7\n 198.51.100.9/24",
+        "allowed_ips": "203.0.113.7, 198.51.100.9/24\n2001:db8::1 10.0.0.0/8",
         "requests_per_minute": "60",
         "monthly_credit_budget": "12.5",
     }
@@ -72,7 +72,7 @@ def test_name_scopes_and_limits_are_changed_and_recorded(by_owner: Client, key: 
     assert response["Location"] == address(key)
     assert (key.name, key.scopes) == ("renamed", ["jobs"])
     assert key.expires_at == datetime(2026, 12, 25, tzinfo=UTC)
-    assert key.allowed_ips == ["203.0.113.7/32", "198.51.100.0/24"]
+    assert key.allowed_ips == ["203.0.113.7/32", "198.51.100.0/24", "2001:db8::1/128", "10.0.0.0/8"]
     assert (key.requests_per_minute, key.monthly_credit_budget) == (60, Decimal("12.5"))
     assert AuditEntry.objects.get(action="api_key.updated").after["name"] == "renamed"
 
@@ -292,7 +292,13 @@ def test_where_only_the_owner_manages_keys_an_admin_changes_none(
     Organization.objects.update(only_owner_manages_keys=True)
     client.force_login(admin)
 
-    assert client.post(address(key, "disable/")).status_code == 403
+    refused = client.post(address(key, "disable/"))
+    not_shown = client.get(f"/o/{organization.uid}/api-keys/create/")
+
+    assert (refused.status_code, not_shown.status_code) == (403, 403)
+    for page in (refused, not_shown):
+        assert b"In Northwind only the owner manages API keys." in page.content
+        assert b"give you a role that may" not in page.content
 
 
 @pytest.mark.parametrize("action", CHANGES)

@@ -99,6 +99,15 @@ def test_a_refused_form_does_not_show_the_text_again(by_admin: Client, organizat
     assert response.status_code == 400
     assert "Say where it was found" in response.content.decode()
     assert "confidential" not in response.content.decode()
+    assert "Nothing was searched yet." in response.content.decode()
+
+
+def test_the_browser_asks_for_the_place_before_it_sends(by_admin: Client, organization: Organization) -> None:
+    page = by_admin.get(address(organization)).content.decode()
+
+    form = page[page.index('enctype="multipart/form-data"') :]
+    assert "novalidate" not in form.partition(">")[0]
+    assert " required" in form[form.index('name="place"') :].partition(">")[0]
 
 
 def test_owner_and_creator_are_told_once(
