@@ -18,6 +18,7 @@ from django.utils.dateparse import parse_datetime
 from accounts import keys
 from accounts.audit import Actor
 from accounts.models import ApiKey, Membership, Organization
+from accounts.permissions import DEFAULT_SCOPES
 
 REQUIRED = ("sha256", "organization", "name")
 OPTIONAL = ("environment", "scopes", "expires_at", "prefix", "last_four", "created_by")
@@ -56,7 +57,7 @@ def import_keys(lines: Iterable[str], *, actor: Actor | None) -> Imported:
     new = 0
     for line, row in rows:
         wrong, fields = _read(row, organizations, makers)
-        if not wrong:
+        if "sha256" not in wrong:
             first = lines_of.setdefault(row["sha256"].lower(), line)
             if first != line:
                 wrong["sha256"] = f"The same key is on line {first}."
@@ -66,8 +67,6 @@ def import_keys(lines: Iterable[str], *, actor: Actor | None) -> Imported:
                 new += is_new
             except keys.ImportedElsewhere:
                 wrong["sha256"] = "Another organization has this key."
-            except ValidationError as error:
-                wrong = {name: " ".join(found) for name, found in error.message_dict.items()}
         faults += [f"Line {line}, {name}: {message}" for name, message in wrong.items()]
     if faults:
         raise Refused(faults)
@@ -132,7 +131,8 @@ def _read(
         "name": row["name"],
         "organization": organizations.get(row["organization"]),
         "environment": row.get("environment") or ApiKey.Environment.PRODUCTION.value,
-        "scopes": row.get("scopes", "").split() or None,
+        "scopes": row.get("scopes", "").split() or DEFAULT_SCOPES,
+        "expires_at": None,
         "prefix": row.get("prefix", ""),
         "last_four": row.get("last_four", ""),
     }
@@ -162,9 +162,12 @@ def _read(
             wrong["created_by"] = "No member of this organization has this address."
         else:
             fields["created_by"] = maker.user
-    if not wrong:
-        wrong = _whole_key(fields, digits)
-    return wrong, fields
+    given = {name: fields[name] for name in ("name", "scopes", "expires_at") if name not in wrong}
+    try:
+        keys.clean(given, ApiKey.Kind.ORGANIZATION)
+    except ValidationError as error:
+        wrong |= {name: " ".join(found) for name, found in error.message_dict.items()}
+    return _whole_key(fields, digits) | wrong, fields
 
 
 def _whole_key(fields: dict[str, Any], digits: str) -> dict[str, str]:

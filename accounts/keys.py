@@ -133,15 +133,15 @@ _CLEAN_OF_SERVICE: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _clean(fields: Mapping[str, Any], kind: str) -> dict[str, Any]:
+def clean(fields: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """These fields in the form they are kept in. Raises ValidationError with a message for each bad one."""
     cleaned, errors = {}, {}
     for name, value in fields.items():
-        clean = (_CLEAN_OF_SERVICE if kind == ApiKey.Kind.SERVICE else _CLEAN).get(name)
+        clean_one = (_CLEAN_OF_SERVICE if kind == ApiKey.Kind.SERVICE else _CLEAN).get(name)
         try:
-            if clean is None:
+            if clean_one is None:
                 raise ValidationError("This cannot be changed.")
-            cleaned[name] = clean(value)
+            cleaned[name] = clean_one(value)
         except ValidationError as error:
             errors[name] = error.messages
     if errors:
@@ -236,7 +236,7 @@ def create_organization_key(
         word=environment,
         actor=actor,
         uid=uid,
-        cleaned=_clean(fields, ApiKey.Kind.ORGANIZATION),
+        cleaned=clean(fields, ApiKey.Kind.ORGANIZATION),
         kind=ApiKey.Kind.ORGANIZATION,
         organization=organization,
         environment=environment,
@@ -271,7 +271,7 @@ def create_personal_key(
         word=environment,
         actor=actor or Actor(user),
         uid=uid,
-        cleaned=_clean(fields, ApiKey.Kind.PERSONAL),
+        cleaned=clean(fields, ApiKey.Kind.PERSONAL),
         kind=ApiKey.Kind.PERSONAL,
         organization=organization,
         user=user,
@@ -289,7 +289,7 @@ def create_service_key(
         word=ApiKey.Kind.SERVICE,
         actor=actor,
         uid=uid,
-        cleaned=_clean(fields, ApiKey.Kind.SERVICE),
+        cleaned=clean(fields, ApiKey.Kind.SERVICE),
         kind=ApiKey.Kind.SERVICE,
     )
 
@@ -320,7 +320,7 @@ def create_imported_key(
         "scopes": DEFAULT_SCOPES if scopes is None else scopes,
         "expires_at": expires_at,
     }
-    cleaned = _clean(fields, ApiKey.Kind.ORGANIZATION)
+    cleaned = clean(fields, ApiKey.Kind.ORGANIZATION)
     hashes = secrets.hashes_of_sha256(sha256)  # it may have come in under an earlier pepper
     known = ApiKey.objects.filter(Q(secret_hash__in=hashes) | Q(previous_secret_hash__in=hashes))
     key, is_new = known.first(), False
@@ -408,9 +408,7 @@ def update(*, key: ApiKey, changes: Mapping[str, Any], actor: Actor | None) -> b
     if key.revoked_at:
         raise Ended
     changes = {name: value for name, value in changes.items() if value != getattr(key, name, ...)}
-    cleaned = {
-        name: value for name, value in _clean(changes, key.kind).items() if value != getattr(key, name)
-    }
+    cleaned = {name: value for name, value in clean(changes, key.kind).items() if value != getattr(key, name)}
     if not cleaned:
         return False
     _change(

@@ -119,7 +119,10 @@ def test_a_key_of_another_organization_is_a_fault(
 def test_one_bad_row_keeps_the_whole_file_out(run: Run) -> None:
     found = faults(run, f"sha256,organization,name\n{HASH},ORG,legacy\n{OTHER_HASH},org_unknown,\n")
 
-    assert found == ["Line 3, organization: There is no organization with this id."]
+    assert found == [
+        "Line 3, organization: There is no organization with this id.",
+        "Line 3, name: Give the key a name.",
+    ]
     assert not ApiKey.objects.exists()
     assert not AuditEntry.objects.filter(action="api_key.imported").exists()
 
@@ -154,6 +157,27 @@ def test_a_fault_names_its_line_and_column(run: Run, column: str, value: str, me
     assert fault.startswith(f"Line 2, {column}: ")
     assert message in fault
     assert OLD_KEY not in fault
+
+
+def test_every_faulty_column_of_a_line_is_named_at_once(run: Run) -> None:
+    found = faults(
+        run,
+        "sha256,organization,name,environment,scopes,expires_at,prefix,last_four,created_by\n"
+        "none,org_unknown,,moon,everything,tomorrow,ch_production_,abc,otto@example.com\n",
+    )
+
+    assert {fault.removeprefix("Line 2, ").partition(":")[0] for fault in found} == {
+        *key_import.REQUIRED,
+        *key_import.OPTIONAL,
+    }
+
+
+def test_a_key_of_which_nothing_is_shown_goes_by_its_name(run: Run) -> None:
+    run(f"sha256,organization,name\n{HASH},ORG,legacy\n")
+
+    key = ApiKey.objects.get()
+
+    assert (str(key), key.label) == ("legacy", "legacy")
 
 
 @pytest.mark.parametrize(
