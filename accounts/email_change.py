@@ -10,14 +10,15 @@ from enum import Enum
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts import audit, links, mail
 from accounts.audit import Actor
-from accounts.models import EmailChange, NoticeKind, User
+from accounts.models import EmailChange, NoticeKind, Organization, User
 from accounts.notifications import notify
+from accounts.permissions import Permission, roles_with
 
 LIFE = timedelta(days=3)
 
@@ -151,9 +152,23 @@ def _apply(change: EmailChange, actor: Actor) -> None:
         kind=NoticeKind.SECURITY,
         key=f"email_changed:{entry.pk}",
         title=f"You now sign in with {user.email}",
-        body=f"Until now it was {before}.",
+        body=" ".join(
+            [f"Until now it was {before}."]
+            + [
+                f"That is still the billing e-mail of {each.name}: change it in the settings there."
+                for each in billed_to(user, before)
+            ]
+        ),
         url=reverse("accounts:profile"),
     )
+
+
+def billed_to(user: User, address: str) -> QuerySet[Organization]:
+    """The organizations of this owner whose bills go to this address."""
+    owned = Organization.objects.open().filter(
+        memberships__user=user, memberships__role__in=roles_with(Permission.ORGANIZATION_TRANSFER)
+    )
+    return owned.filter(billing_email__iexact=address).order_by("name", "pk")
 
 
 def _is_known(email: str) -> bool:

@@ -24,7 +24,11 @@ def confirm_email_change(request: HttpRequest, token: str) -> HttpResponse:
         return _page(request, "ended", status=404)
     except email_change.AddressTaken:
         return _page(request, "taken", change=change, status=409)
-    return _page(request, "waiting" if remaining else "done", change=change, side=side.value)
+    if remaining:
+        return _page(request, "waiting", change=change, side=side.value)
+    # `change` was read before, so it has the old address.
+    billed = email_change.billed_to(change.user, change.user.email)
+    return _page(request, "done", change=change, billed=billed)
 
 
 def _page(request: HttpRequest, state: str, *, status: int = 200, **context: object) -> HttpResponse:

@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import email_change
-from accounts.models import AuditEntry, EmailChange, Notification, User
+from accounts.models import AuditEntry, EmailChange, Notification, Organization, User
 from tests.accounts.seen import link_in, without_tokens
 from tests.conftest import PASSWORD, person
 
@@ -62,6 +62,21 @@ def test_the_address_changes_once_both_have_agreed(
     entry = AuditEntry.objects.get(action="user.email_changed")
     assert (entry.before, entry.after) == ({"email": "olivia@example.com"}, {"email": NEW})
     assert Notification.objects.get(user=owner).title == f"You now sign in with {NEW}"
+
+
+def test_an_owner_is_told_where_the_old_address_still_gets_the_bills(
+    links: tuple[str, str], organization: Organization, other_organization: Organization, owner: User
+) -> None:
+    Organization.objects.update(billing_email="Olivia@example.com")
+
+    Client().post(links[0])
+    page = Client().post(links[1]).content.decode()
+
+    assert f"/o/{organization.uid}/settings/" in page
+    assert other_organization.uid not in page
+    body = Notification.objects.get(user=owner).body
+    assert "That is still the billing e-mail of Northwind: change it in the settings there." in body
+    assert other_organization.name not in body
 
 
 def test_one_signs_in_with_the_new_address_only(links: tuple[str, str], owner: User) -> None:
