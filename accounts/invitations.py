@@ -225,6 +225,7 @@ def _send(invitation: Invitation, token: str) -> None:
         context={"invitation": invitation, "inviter": inviter, "name": name, "link": link},
         reason=f"{name} invited this address to {organization.name}",
         unsubscribe_url=settings.BASE_URL + reverse("accounts:decline_invitation", args=[token]),
+        unsubscribe_label="Decline this invitation",
     ):
         sent = Invitation.objects.filter(pk=invitation.pk, token_hash=invitation.token_hash)
         sent.update(sent_at=Now())

@@ -23,7 +23,12 @@ from django.template.loader import get_template, render_to_string
 logger = logging.getLogger(__name__)
 
 
-def frame(*, reason: str, unsubscribe_url: str = "") -> dict[str, object]:
+UNSUBSCRIBE = "Stop letters like this one"
+
+
+def frame(
+    *, reason: str, unsubscribe_url: str = "", unsubscribe_label: str = UNSUBSCRIBE
+) -> dict[str, object]:
     """What the letters' base and footer need. `reason` completes "You get this letter because …"."""
     return {
         "BRAND": settings.BRAND,
@@ -31,6 +36,7 @@ def frame(*, reason: str, unsubscribe_url: str = "") -> dict[str, object]:
         "SUPPORT_EMAIL": settings.SUPPORT_EMAIL,
         "reason": reason,
         "unsubscribe_url": unsubscribe_url,
+        "unsubscribe_label": unsubscribe_label,
     }
 
 
@@ -41,10 +47,13 @@ def send(
     context: dict[str, object],
     reason: str,
     unsubscribe_url: str = "",
+    unsubscribe_label: str = UNSUBSCRIBE,
     message_id: str = "",
 ) -> None:
     """Send the letter of these templates. Raises what the mail server's refusal raises."""
-    context = context | frame(reason=reason, unsubscribe_url=unsubscribe_url)
+    context = context | frame(
+        reason=reason, unsubscribe_url=unsubscribe_url, unsubscribe_label=unsubscribe_label
+    )
     subject, _, text = _text(f"mail/{template}.txt", context).partition("\n")
     message = EmailMultiAlternatives(
         _one_line(subject), f"{text.strip()}\n\n{_text('mail/footer.txt', context).strip()}\n", to=[to]
@@ -61,14 +70,27 @@ def send(
 
 
 def try_to_send(
-    template: str, *, to: str, context: dict[str, object], reason: str, unsubscribe_url: str = ""
+    template: str,
+    *,
+    to: str,
+    context: dict[str, object],
+    reason: str,
+    unsubscribe_url: str = "",
+    unsubscribe_label: str = UNSUBSCRIBE,
 ) -> bool:
     """Send a letter that somebody waits for at a page. Says whether the mail server took it; a refusal is logged.
 
     A page that promises a letter offers to send another, and must not tell one address from another.
     """
     try:
-        send(template, to=to, context=context, reason=reason, unsubscribe_url=unsubscribe_url)
+        send(
+            template,
+            to=to,
+            context=context,
+            reason=reason,
+            unsubscribe_url=unsubscribe_url,
+            unsubscribe_label=unsubscribe_label,
+        )
     except OSError as error:  # smtplib's errors are among them, and their words name the address
         logger.warning("letter %s not sent (%s)", template, type(error).__name__)
         return False

@@ -5,6 +5,7 @@ from datetime import timedelta
 from unittest import mock
 
 import pytest
+from django.conf import settings
 from django.core import mail
 from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives
@@ -41,6 +42,7 @@ def test_a_letter_with_a_link_goes_out(
     assert link
     assert invitations.find(link[1]) == invitation
     assert "You get this letter because Olivia invited this address to Northwind." in str(letter.body)
+    assert f"Decline this invitation: {settings.BASE_URL}/invitations/{link[1]}/decline/" in str(letter.body)
     assert letter.extra_headers["List-Unsubscribe"].endswith(f"/invitations/{link[1]}/decline/>")
     invitation.refresh_from_db()
     assert invitation.sent_at
