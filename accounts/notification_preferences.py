@@ -26,13 +26,15 @@ class Topic:
 
 TOPICS = {
     NoticeKind.SECURITY: Topic(
-        "security", "Passwords, sign-ins, two-factor authentication and leaked keys.", of_account=True
+        "security",
+        "Passwords, addresses, connected accounts and two-factor authentication.",
+        of_account=True,
     ),
     NoticeKind.TEAM: Topic(
         "members and roles", "Who joins and leaves, roles, invitations and ownership.", of_account=True
     ),
     NoticeKind.API_KEYS: Topic(
-        "API keys", "Keys that are about to expire, were revoked or changed.", of_account=True
+        "API keys", "Keys that leaked, are about to expire, or have used up their budget.", of_account=True
     ),
     NoticeKind.USAGE: Topic("usage", "Usage alerts, limits and finished exports.", Permission.USAGE_VIEW),
     NoticeKind.WEBHOOKS: Topic(

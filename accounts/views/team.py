@@ -145,6 +145,7 @@ def member(request: MemberRequest, user_uid: str) -> HttpResponse:
         "accounts/member.html",
         {
             "membership": membership,
+            "keys": members.keys_that_stop(membership),
             "form": form,
             "may_change": _reaches(request.membership, membership),
             "is_me": membership.pk == request.membership.pk,

@@ -19,7 +19,7 @@ def test_asking_says_what_stops_and_changes_nothing(
 
     page = client.get(address(organization, key)).content.decode()
 
-    assert "ends its access immediately" in page
+    assert "ends its access immediately and for good" in page
     assert usable_key(secret) == key
 
 

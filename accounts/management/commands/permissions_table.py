@@ -20,8 +20,9 @@ another walks every route with every role.
 ## What a role may do
 
 A member has one role in each organization; each organization has exactly one owner. To those who are not members it
-does not exist (404); a member without the permission is refused (403). With the setting *only the owner manages API
-keys*, `{keys}` is the owner's alone. Nobody gives, changes or removes a role above their own.
+does not exist: its id in a path answers 404, and as `orgId` 403. A member without the permission is refused (403). With
+the setting *only the owner manages API keys*, `{keys}` is the owner's alone. Nobody gives, changes or removes
+a role above their own.
 
 """
 
@@ -30,6 +31,9 @@ SCOPES = """
 
 A key may do what its scopes grant, and never more than its maker may by role at that moment. A new key has the scopes
 {default} unless others are chosen. A personal key acts for its owner, in each of their organizations.
+
+Roles bound what is read and managed, not the metered API itself: with the scope `jobs` the personal key of any member,
+viewers too, sends documents, which uses the credits of the organization it was made in.
 
 """
 
