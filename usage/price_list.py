@@ -90,15 +90,18 @@ def _example(version: CreditRate) -> str:
     """An example in one sentence, charged as usage is: 12,300 cells are 13 times 1,000 begun: 13 × 1 = 13 credits."""
     one, many, count = _UNITS[Unit(version.unit)]
     rate = Rate.of(version)
-    quantity = Decimal(count)
-    credits = charge(rate, pages=count, quantity=quantity, priority="standard")
+    credits = charge(rate, pages=count, quantity=Decimal(count), priority="standard")
+    least = charge(rate, pages=1, quantity=Decimal(1), priority="standard")
     size = UNIT_SIZES.get(version.unit, 1)
     units = -(-count // size)
     begun = f" begin {units:,} times {one}" if size > 1 else ""
     words = f"{count:,} {many}{begun}: {units:,} × {_plain(version.credits_per_unit)}"
     if credits > version.credits_per_unit * units:
         return f"{words}, but at least {_plain(credits)} credits"
-    return f"{words} = {_plain(credits)} credits"
+    words += f" = {_plain(credits)} credits"
+    return (
+        words if least == version.credits_per_unit else f"{words}; a single one: {_plain(least)}, the minimum"
+    )
 
 
 def _plain(value: Decimal) -> str:

@@ -58,7 +58,7 @@ def test_period_changes_without_loading_the_page_anew(
     page.get_by_label("Period").focus()
     page.get_by_label("Period").select_option("7")
 
-    page.wait_for_url("**days=7*")
+    page.wait_for_url("**period=7*")
     expect(page.locator("#requests-title")).to_be_visible()
     expect(page.locator("figure").first.locator("g.day")).to_have_count(7)
     assert page.evaluate("window.stayed")
@@ -89,7 +89,7 @@ def test_a_day_can_be_read_with_the_keyboard(
     open_usage()
     last_day = page.locator("figure").first.locator("g.day").last
 
-    last_day.focus()
+    last_day.locator("a").first.focus()
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Tab")
 

@@ -205,7 +205,7 @@ def _small_charts(asked: Asked, found: Summary) -> list[tuple[str, str, Chart]]:
 def _slots(spans: Sequence[Span], asked: Asked, log: str) -> list[Slot]:
     slots = []
     for span in spans:
-        url = f"{log}&since={span.first}&until={span.last}" if log else ""
+        url = f"{log}{'&' if '?' in log else '?'}since={span.first}&until={span.last}" if log else ""
         if span.begin:
             slots.append(charts.hour(span.begin, url))
         elif asked.period.by is Granularity.MONTH:
@@ -270,7 +270,8 @@ def _of_log(asked: Asked) -> dict[str, Any]:
 
 def _log_address(request: MemberRequest, asked: Asked) -> str:
     address = reverse("usage:jobs", args=[request.organization.uid])
-    return f"{address}?{urlencode(_of_log(asked))}"
+    filters = urlencode(_of_log(asked))
+    return f"{address}?{filters}" if filters else address
 
 
 def _query(group: Group, value: str) -> str:
