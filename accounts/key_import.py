@@ -175,7 +175,7 @@ def _whole_key(fields: dict[str, Any], digits: str) -> dict[str, str]:
     shown = (
         ("name", fields["name"]),
         ("prefix", fields["prefix"]),
-        ("prefix", fields["prefix"] + fields["last_four"]),
+        ("last_four", fields["prefix"] + fields["last_four"]),
     )
     for column, text in shown:
         if hashlib.sha256(text.encode()).hexdigest() == digits:

@@ -185,7 +185,7 @@ def test_a_key_of_which_nothing_is_shown_goes_by_its_name(run: Run) -> None:
     [
         ("name", "short_key_12", "", ""),
         ("prefix", "legacy", "short_key_12", ""),
-        ("prefix", "legacy", "short_ke", "y_12"),
+        ("last_four", "legacy", "short_ke", "y_12"),
     ],
 )
 def test_a_whole_key_is_not_taken_for_what_may_be_shown_of_it(
