@@ -280,7 +280,7 @@ ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_LOGOUT_ON_GET = False
-# Beside these, allauth's own: signing in 30 a minute an address, failing 10, and 5 in 5 minutes for an account.
+# Beside these, allauth's own: signing in 30 a minute an address, failing 10, and 5 in 5 minutes for one account.
 ACCOUNT_RATE_LIMITS = {
     "signup": "10/m/ip,100/h/ip",
     "confirm_email": "1/m/key",

@@ -79,6 +79,10 @@ _ERRORS: dict[int, tuple[str, Json]] = {
         describe(403, "permission_denied", "You are not a member of this organization."),
     ),
     404: ("There is nothing with this id.", describe(404, "not_found", "There is no job with this id.")),
+    409: (
+        "As things are now, it cannot be done.",
+        describe(409, "conflict", "The key is revoked."),
+    ),
     413: ("The body is too large.", describe(413, "too_large", "The body is larger than 64 MiB.")),
     429: (
         "Too many requests: wait as many seconds as Retry-After says.",
@@ -276,7 +280,7 @@ def add_gateway(result: Json, **options: object) -> Json:
                         },
                     ),
                 },
-                **_errors(413),
+                **_errors(409, 413),
             },
         }
     }
