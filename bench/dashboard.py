@@ -204,7 +204,7 @@ def questions(
     def by_day(**filters: Any) -> object:
         return reports.by_day(organization, start=start, end=today, dimensions=[Dimension.PRODUCT], **filters)
 
-    def raw(query: str, *more: object) -> object:
+    def raw(query: str, *more: int) -> object:
         with connection.cursor() as cursor:
             cursor.execute(query, [organization.pk, start, today + timedelta(days=1), *more])
             return cursor.fetchall()

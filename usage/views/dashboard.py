@@ -308,7 +308,7 @@ def _dollars(value: charts.Number) -> str:
 
 
 def _percent(value: charts.Number | None) -> str:
-    return "–" if value is None else f"{charts.plain(round(value, 1))} %"
+    return "–" if value is None else f"{charts.plain(round(float(value), 1))} %"
 
 
 def _seconds(value: charts.Number | None) -> str:
