@@ -1,11 +1,19 @@
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 from accounts.models import User
 from tests.architecture.tenants import Tenant, tenant
 from tests.conftest import sign_in_verified
+
+
+@pytest.fixture(autouse=True)
+def exports_folder(settings: Settings, tmp_path: Path) -> None:
+    folder = {"BACKEND": "usage.files.Folder", "OPTIONS": {"location": tmp_path}}
+    settings.STORAGES = settings.STORAGES | {"exports": folder}
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ def send(client: Client, route: Route, method: str, address: str, **headers: str
     if route.is_of_the_api:
         content_type, body = "application/json", BODIES.get((route.path, method), "{}")
     response: Any = client.generic(method, address, body, content_type, headers=headers)
+    if response.streaming:
+        b"".join(response)  # a file is closed at its end
     return response
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from allauth.usersessions.models import UserSession
 from django.contrib.sessions.backends.db import SessionStore
+from django.core.files.base import ContentFile
 from django.utils import timezone
 
 from accounts import keys, links, organizations, team
@@ -15,6 +16,7 @@ from accounts.models import Invitation, NoticeKind, Notification, Organization, 
 from accounts.permissions import Role
 from tests.conftest import person
 from tests.usage.rows import job_row
+from usage import files
 from usage.models import UsageAlert, UsageExportFile
 
 
@@ -70,7 +72,12 @@ def tenant(name: str) -> Tenant:
                 organization=organization, metric="pages", period="monthly", threshold=1000
             ).uid,
             "export_uid": UsageExportFile.objects.create(
-                organization=organization, created_by=owner, kind="records"
+                organization=organization,
+                created_by=owner,
+                kind="records",
+                state=UsageExportFile.State.DONE,
+                path=files.exports().save(f"{name}.csv", ContentFile(b"job_id")),
+                expires_at=timezone.now() + timedelta(days=1),
             ).uid,
             "job_id": job_row(key, f"job-of-{name}").job_id,
             "token": token,
