@@ -45,14 +45,16 @@ def _migrate() -> None:
 
 
 @contextlib.contextmanager
-def server(settings_module: str, *, workers: int = 1) -> Iterator[int]:
+def server(
+    settings_module: str, *, workers: int = 1, application: str = "config.wsgi:application"
+) -> Iterator[int]:
     """Run granian as the Procfile does, with so many worker processes, and yield its port once it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     command = [str(Path(sys.executable).parent / "granian"), "--interface", "wsgi", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", str(workers), "--blocking-threads", "4", "--no-access-log"]
-    command += ["--log-level", "warning", "config.wsgi:application"]
+    command += ["--log-level", "warning", application]
     environment = os.environ | {"DJANGO_SETTINGS_MODULE": settings_module, "PORT": str(port)}
     process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:

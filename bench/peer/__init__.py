@@ -1,4 +1,5 @@
-"""The peer: the same endpoint as it is commonly written, with DRF serializers, bulk_create and an ORM rollup.
+"""The peers: the same as it is commonly written. Job reports with DRF serializers, bulk_create and an ORM rollup, in
+tables of their own; keys with the packages that a project would take.
 
-Its own tables, used only here. It is spared authentication, limits and webhooks.
+The one for job reports is spared authentication, limits and webhooks.
 """
