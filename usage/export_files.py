@@ -185,6 +185,11 @@ def is_there(export: UsageExportFile, *, now: datetime | None = None) -> bool:
     )
 
 
+def state(export: UsageExportFile) -> str:
+    """Its state in a word: one of `State`, or `expired`."""
+    return "expired" if export.state == State.DONE and not is_there(export) else export.state
+
+
 def answer(export: UsageExportFile) -> HttpResponseBase:
     """Send the file of an export that is there: from the folder, or by a short link to the bucket."""
     file = files.open_in_folder(export.path)

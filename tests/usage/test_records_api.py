@@ -132,7 +132,7 @@ def test_export_is_asked_for_made_fetched_and_deleted(client: Client, key: ApiKe
     text = body(client.get(f"{address}/file"))
     deleted = client.delete(address)
 
-    assert (asked.status_code, early) == (201, 404)
+    assert (asked.status_code, early) == (201, 409)
     assert (made["state"], made["rows"], made["filters"]) == ("done", 1, {"since": "2026-06-01"})
     assert text.count(b"\n") == 2
     assert deleted.status_code == 204

@@ -177,7 +177,7 @@ class ExportFile(APIView):
     @extend_schema(
         operation_id="get_usage_export_file",
         summary="Get the file of an export",
-        description="The CSV of a finished export. 404 until it is done, and after it has expired. Where files are "
+        description="The CSV of a finished export. 409 until it is done, and after it has expired. Where files are "
         "kept in a bucket, the answer leads there (302).",
         tags=["usage"],
         parameters=[ORG_ID],
@@ -187,7 +187,7 @@ class ExportFile(APIView):
         export = _find(request, export_uid)
         _check_kind(request, export.kind)
         if not export_files.is_there(export):
-            raise Http404("The export has no file now.")
+            raise Conflict(f"The export has no file now: it is {export_files.state(export)}.")
         return export_files.answer(export)
 
 

@@ -66,7 +66,8 @@ def create(request: MemberRequest) -> HttpResponse:
 def download(request: MemberRequest, export_uid: str) -> HttpResponseBase:
     export = _find(request, export_uid)
     if not export_files.is_there(export):
-        raise Http404
+        messages.error(request, f"This export has no file now: it is {export_files.state(export)}.")
+        return redirect("usage:exports", organization_uid=request.organization.uid)
     return export_files.answer(export)
 
 
@@ -137,13 +138,12 @@ def _page(request: MemberRequest, form: ExportForm, *, status: int = 200) -> Htt
 
 def _line(export: UsageExportFile) -> dict[str, Any]:
     is_under_way = export.state in {State.WAITING, State.RUNNING}
-    is_there = export_files.is_there(export)
     return {
         "export": export,
         "filters": [(_LABELS.get(name, name), value) for name, value in export.filters.items()],
-        "state": "expired" if export.state == State.DONE and not is_there else export.state,
+        "state": export_files.state(export),
         "is_under_way": is_under_way,
-        "is_there": is_there,
+        "is_there": export_files.is_there(export),
         "may_be_retried": export.state in {State.FAILED, State.CANCELLED},
     }
 
