@@ -36,7 +36,7 @@ class KeyThrottle(SimpleRateThrottle):
     rate = "600/min"
 
     def get_cache_key(self, request: Request, view: APIView) -> str:
-        return "throttle:" + request.META["HTTP_AUTHORIZATION"].partition(" ")[2]
+        return f"throttle:{request.META['HTTP_AUTHORIZATION'].partition(' ')[2]}"
 
     def throttle_failure(self) -> bool:
         return True

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts import keys, prepared
 from accounts.models import ApiKey, Organization
@@ -63,6 +64,17 @@ def test_what_was_read_is_recalled_without_a_query(
 
     assert known_keys.recall(organization_key[1], clock=START + 0.5) is found
     assert reads == []
+
+
+def test_keys_made_under_an_earlier_pepper_are_found(
+    organization_key: Key, service_key: Key, settings: Settings
+) -> None:
+    settings.KEY_PEPPERS |= {"next": "p" * 64}
+
+    found = known_keys.find(organization_key[1])
+
+    assert found and found.uid == organization_key[0].uid
+    assert known_keys.find_scopes(service_key[1], now=timezone.now()) == service_key[0].scopes
 
 
 def test_nothing_is_believed_that_was_not_found_to_be_so_within_the_second(
