@@ -46,29 +46,29 @@ def current(organization: Organization, kind: str, *, now: datetime | None = Non
     return Period(start, following, _midnight(following, zone))
 
 
-def table(*, now: datetime, with_previous: bool = True) -> list[dict[str, str]]:
-    """The periods it is in each time zone, and those before them: what a statement over all organizations joins.
+def table(*, now: datetime, with_previous: bool = False) -> list[dict[str, str]]:
+    """The periods it is in each time zone, and those before them: what a statement over organizations joins.
 
     `zone`, `kind`, the days `start` and `next`, and the moment `ends_at`.
     """
-    days: dict[tuple[str, date], list[tuple[date, date]]] = {}
-    rows = []
+    zones_by_day: dict[date, list[str]] = {}
     for name in time_zones.names():
-        zone = ZoneInfo(name)
-        today = now.astimezone(zone).date()
+        zones_by_day.setdefault(now.astimezone(ZoneInfo(name)).date(), []).append(name)
+    rows = []
+    for today, names in zones_by_day.items():
         for kind in Kind.values:
-            if (kind, today) not in days:
-                this = bounds(kind, today)
-                days[kind, today] = [this, bounds(kind, this[0] - DAY)][: 1 + with_previous]
+            this = bounds(kind, today)
+            before = [bounds(kind, this[0] - DAY)] if with_previous else []
             rows += [
                 {
                     "zone": name,
                     "kind": kind,
                     "start": start.isoformat(),
                     "next": following.isoformat(),
-                    "ends_at": _midnight(following, zone).isoformat(),
+                    "ends_at": _midnight(following, ZoneInfo(name)).isoformat(),
                 }
-                for start, following in days[kind, today]
+                for start, following in (this, *before)
+                for name in names
             ]
     return rows
 

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, LiteralString
+from typing import Any
 
 from django.db import connection
 from django.db.models.functions import Greatest
@@ -22,36 +22,52 @@ from usage.models import AlertMark
 # record changes a day that is not yet anybody's today.
 OVERLAP = timedelta(minutes=10)
 
-# What each alert has counted in its period. OFFSET 0: so that PostgreSQL adds up once, not once for each mention.
-_MEASURED: LiteralString = """
-SELECT a.id AS alert_id, a.organization_id, a.metric, a.period, p.start, a.threshold,
-       COALESCE(k.uid, a.product) AS scope, used.value
-FROM usage_usagealert a
-JOIN accounts_organization o ON o.id = a.organization_id AND o.deleted_at IS NULL
+# The periods that alerts are looked at in: `wanted` (organization_id, kind, start, next, ends_at).
+_PERIODS = """
+SELECT o.id AS organization_id, p.kind, p.start, p.next, p.ends_at
+FROM accounts_organization o
 JOIN json_to_recordset(%(periods)s::json) AS p (zone text, kind text, start date, next date, ends_at timestamptz)
-    ON p.kind = a.period
-    AND p.zone = CASE WHEN o.next_time_zone_at <= %(now)s THEN o.next_time_zone ELSE o.time_zone END
+    ON p.zone = CASE WHEN o.next_time_zone_at <= %(now)s THEN o.next_time_zone ELSE o.time_zone END
+WHERE o.deleted_at IS NULL"""
+_OF_ALL = f"WITH wanted AS MATERIALIZED ({_PERIODS})"
+_OF_ONE = f"WITH wanted AS MATERIALIZED ({_PERIODS} AND o.id = %(organization)s)"
+_OF_CHANGED = f"""
+WITH changed AS MATERIALIZED (SELECT organization_id, day FROM usage_usageday WHERE changed_at >= %(since)s),
+wanted AS MATERIALIZED (
+    SELECT DISTINCT periods.* FROM ({_PERIODS}) periods
+    JOIN changed c ON c.organization_id = periods.organization_id AND c.day >= periods.start AND c.day < periods.next)
+"""
+
+# What each alert has counted in its period, by an index for each: its cost follows from how many are looked at.
+# OFFSET 0: so that PostgreSQL adds up once, not once for each mention.
+_MEASURED = """
+SELECT a.id AS alert_id, a.organization_id, a.metric, a.period, w.start, a.threshold,
+       COALESCE(k.uid, a.product) AS scope, used.value
+FROM wanted w
+JOIN usage_usagealert a ON a.organization_id = w.organization_id AND a.period = w.kind
 LEFT JOIN accounts_apikey k ON k.id = a.api_key_id
 CROSS JOIN LATERAL (
     SELECT COALESCE(CASE
         WHEN a.api_key_id IS NULL AND a.product = '' THEN (
             SELECT SUM(CASE a.metric WHEN 'pages' THEN d.pages WHEN 'credits' THEN d.credits ELSE d.cost END)
             FROM usage_usageday d
-            WHERE d.organization_id = a.organization_id AND d.day >= p.start AND d.day < p.next)
+            WHERE d.organization_id = a.organization_id AND d.day >= w.start AND d.day < w.next)
         ELSE (
             SELECT SUM(CASE a.metric WHEN 'pages' THEN d.pages WHEN 'credits' THEN d.credits ELSE d.cost END)
             FROM usage_dailyusage d
-            WHERE d.organization_id = a.organization_id AND d.day >= p.start AND d.day < p.next
+            WHERE d.organization_id = a.organization_id AND d.day >= w.start AND d.day < w.next
                 AND (a.api_key_id IS NULL OR d.api_key_id = a.api_key_id)
                 AND (a.product = '' OR d.product = a.product))
         END, 0) AS value
     OFFSET 0
 ) used
 """
+# Nobody is told of a period that was over when the alert was made.
+_DUE = "WHERE a.is_enabled AND a.created_at < w.ends_at"
 
-# In the order of the alerts, so that two who insert the same never wait for each other both. Nobody is told of a
-# period that was over when the alert was made.
-_FIRE: LiteralString = """
+
+# In the order of the alerts, so that two who insert the same never wait for each other both.
+_FIRE = """
 INSERT INTO usage_triggeredalert (
     uid, alert_id, organization_id, metric, period, period_start, scope, value, threshold, fired_at, notified)
 SELECT 'trg_' || replace(gen_random_uuid()::text, '-', ''), alert_id, organization_id, metric, period, start, scope,
@@ -60,19 +76,9 @@ FROM measured WHERE value >= threshold
 ORDER BY alert_id, start
 ON CONFLICT DO NOTHING RETURNING id
 """
-_DUE: LiteralString = " WHERE a.is_enabled AND a.created_at < p.ends_at"
-_CHANGED: LiteralString = """ AND EXISTS (
-    SELECT FROM changed c WHERE c.organization_id = a.organization_id AND c.day >= p.start AND c.day < p.next)"""
-_OF_ORGANIZATION: LiteralString = " AND a.organization_id = %(organization)s"
-
-_FIRE_CHANGED: LiteralString = (
-    "WITH changed AS MATERIALIZED (SELECT organization_id, day FROM usage_usageday WHERE changed_at >= %(since)s), "
-    "measured AS MATERIALIZED (" + _MEASURED + _DUE + _CHANGED + ")" + _FIRE
-)
-_FIRE_ALL: LiteralString = "WITH measured AS MATERIALIZED (" + _MEASURED + _DUE + ")" + _FIRE
-_FIRE_OF_ORGANIZATION: LiteralString = (
-    "WITH measured AS MATERIALIZED (" + _MEASURED + _DUE + _OF_ORGANIZATION + ")" + _FIRE
-)
+_FIRE_CHANGED = f"{_OF_CHANGED}, measured AS MATERIALIZED ({_MEASURED} {_DUE}) {_FIRE}"
+_FIRE_OF_ONE = f"{_OF_ONE}, measured AS MATERIALIZED ({_MEASURED} {_DUE}) {_FIRE}"
+_FIRE_ALL = f"{_OF_ALL}, measured AS MATERIALIZED ({_MEASURED} {_DUE}) {_FIRE}"
 
 # A change becomes visible when its transaction ends, and carries a time since its beginning: all that was changed
 # before the oldest open transaction began can be seen now. Asked before anything is looked at.
@@ -99,9 +105,13 @@ def evaluate(*, now: datetime | None = None) -> int:
         fired = evaluate_all(now=now)
         AlertMark.objects.get_or_create(pk=1, defaults={"looked_until": seen_until})
         return fired
-    since = mark.looked_until - OVERLAP
-    fired = _fire(_FIRE_CHANGED, now, with_previous=True, since=since)
-    spending.settle_changed(since=since, now=now)
+    fired = _fire(
+        _FIRE_CHANGED,
+        now=now,
+        periods=_periods(now, with_previous=True),
+        since=mark.looked_until - OVERLAP,
+    )
+    spending.settle_changed(since=mark.looked_until - OVERLAP, now=now)
     AlertMark.objects.filter(pk=1).update(looked_until=Greatest("looked_until", seen_until))
     return fired
 
@@ -109,21 +119,25 @@ def evaluate(*, now: datetime | None = None) -> int:
 def evaluate_all(*, now: datetime | None = None) -> int:
     """Fire and settle whatever is due in the current periods, changed or not. Returns how many firings are new."""
     now = now or timezone.now()
-    fired = _fire(_FIRE_ALL, now)
+    fired = _fire(_FIRE_ALL, now=now, periods=_periods(now))
     spending.settle_changed(since=None, now=now)
     return fired
 
 
 def evaluate_organization(organization: Organization, *, now: datetime | None = None) -> int:
     """The same for one organization, whose alerts have just been changed."""
-    return _fire(_FIRE_OF_ORGANIZATION, now or timezone.now(), organization=organization.pk)
+    now = now or timezone.now()
+    return _fire(_FIRE_OF_ONE, now=now, periods=_periods(now), organization=organization.pk)
 
 
-def _fire(query: LiteralString, now: datetime, *, with_previous: bool = False, **values: Any) -> int:
-    values |= {"now": now, "periods": json.dumps(alert_periods.table(now=now, with_previous=with_previous))}
+def _fire(query: str, **values: Any) -> int:
     with connection.cursor() as cursor:
         cursor.execute(query, values)
         return len(cursor.fetchall())
+
+
+def _periods(now: datetime, *, with_previous: bool = False) -> str:
+    return json.dumps(alert_periods.table(now=now, with_previous=with_previous))
 
 
 @dataclass(frozen=True)
@@ -137,11 +151,7 @@ class Standing:
 def standings(organization: Organization, *, now: datetime | None = None) -> dict[int, Standing]:
     """What each alert of the organization, enabled or not, has counted in its current period; by the alerts' ids."""
     now = now or timezone.now()
-    values: dict[str, Any] = {
-        "now": now,
-        "organization": organization.pk,
-        "periods": json.dumps(alert_periods.table(now=now, with_previous=False)),
-    }
+    values: dict[str, Any] = {"now": now, "organization": organization.pk, "periods": _periods(now)}
     with connection.cursor() as cursor:
-        cursor.execute(_MEASURED + " WHERE a.organization_id = %(organization)s", values)
+        cursor.execute(_OF_ONE + _MEASURED, values)
         return {row[0]: Standing(row[4], row[7]) for row in cursor.fetchall()}

@@ -35,6 +35,7 @@ CENT = Decimal("0.01")
 
 # The caps whose mark is not as it must be. What is found here is looked at again, one by one, by `settle`.
 _UNSETTLED: LiteralString = """
+WITH changed AS MATERIALIZED (SELECT organization_id FROM usage_usageday WHERE changed_at >= %(since)s::timestamptz)
 SELECT c.organization_id
 FROM usage_spendcap c
 JOIN usage_entitlement e ON e.organization_id = c.organization_id
@@ -42,11 +43,12 @@ JOIN accounts_organization o ON o.id = c.organization_id AND o.deleted_at IS NUL
 JOIN json_to_recordset(%(periods)s::json) AS p (zone text, kind text, start date, next date, ends_at timestamptz)
     ON p.kind = 'monthly'
     AND p.zone = CASE WHEN o.next_time_zone_at <= %(now)s THEN o.next_time_zone ELSE o.time_zone END
-WHERE (%(since)s::timestamptz IS NULL OR e.spend_cap_reached_until > %(now)s OR EXISTS (
-        SELECT FROM usage_usageday d WHERE d.organization_id = c.organization_id AND d.changed_at >= %(since)s))
+WHERE (%(since)s::timestamptz IS NULL OR e.spend_cap_reached_until > %(now)s
+        OR c.organization_id IN (SELECT organization_id FROM changed))
     AND CASE WHEN c.amount <= (
             SELECT COALESCE(SUM(d.cost), 0) FROM usage_usageday d
-            WHERE d.organization_id = c.organization_id AND d.day >= p.start AND d.day < p.next) THEN p.ends_at END
+            WHERE d.organization_id = c.organization_id AND d.day >= p.start AND d.day < p.next)
+        THEN p.ends_at END
         IS DISTINCT FROM CASE WHEN e.spend_cap_reached_until > %(now)s THEN e.spend_cap_reached_until END
 ORDER BY c.organization_id
 """
@@ -168,9 +170,7 @@ def settle_changed(*, since: datetime | None, now: datetime) -> int:
     Looks at those whose usage changed since then, or at all.
     """
     values: dict[str, Any] = {
-        "periods": json.dumps(
-            [row for row in alert_periods.table(now=now, with_previous=False) if row["kind"] == Kind.MONTHLY]
-        ),
+        "periods": json.dumps(alert_periods.table(now=now)),
         "now": now,
         "since": since,
     }

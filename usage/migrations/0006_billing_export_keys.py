@@ -4,22 +4,21 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('usage', '0005_fold_days_and_price_charts'),
+        ("usage", "0005_fold_days_and_price_charts"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='BillingExportKey',
+            name="BillingExportKey",
             fields=[
-                ('digest', models.UUIDField(primary_key=True, serialize=False)),
-                ('organization_id', models.BigIntegerField()),
+                ("digest", models.UUIDField(primary_key=True, serialize=False)),
+                ("organization_id", models.BigIntegerField()),
             ],
         ),
         migrations.AlterField(
-            model_name='billingexportrow',
-            name='idempotency_key',
+            model_name="billingexportrow",
+            name="idempotency_key",
             field=models.CharField(max_length=300),
         ),
     ]
