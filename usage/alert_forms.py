@@ -110,7 +110,7 @@ class NewAlertForm(AlertForm):
         coerce=int,
         widget=forms.CheckboxSelectMultiple,
         error_messages={"required": "Choose at least one."},
-        help_text="Of the threshold value. Each makes an alert of its own: those at 50\u00a0% and 80\u00a0% warn you early.",
+        help_text="Of the threshold value. Each makes an alert of its own: 50\u00a0% and 80\u00a0% warn you early.",
     )
     field_order = ("metric", "threshold", "percentages", "period", "scope", "name")
 
