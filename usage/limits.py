@@ -74,23 +74,27 @@ class Taken:
 
 @dataclass
 class _Lease:
-    """What a process has paid for and may still let through, beside what it knows of the limit's state in Redis."""
+    """What a process has paid for and may still let through, beside what it knows of the limit's state in Redis.
+
+    `left` has an item for each request. Threads take them off without a lock, for which they would queue up however
+    briefly each one holds it: no two get the same item.
+    """
 
     limit: int
     size: int
-    left: int
+    left: list[None]
     since: float
     beyond: int
     reset: int
 
     def lives(self, limit: int, now: float) -> bool:
-        return self.left > 0 and self.limit == limit and now - self.since < LIFE_OF_LEASE
+        return bool(self.left) and self.limit == limit and now - self.since < LIFE_OF_LEASE
 
     def taken(self) -> Taken:
-        return Taken(allowed=True, limit=self.limit, remaining=self.beyond + self.left, reset=self.reset)
+        return Taken(allowed=True, limit=self.limit, remaining=self.beyond + len(self.left), reset=self.reset)
 
     def next_size(self, now: float) -> int:
-        pace = (self.size - self.left) / max(now - self.since, 1e-6)
+        pace = (self.size - len(self.left)) / max(now - self.since, 1e-6)
         return max(1, min(int(pace * _AIM), 2 * self.size, self.limit // 100))
 
 
@@ -125,13 +129,12 @@ def take_all(limits: Sequence[tuple[str, int]], *, cost: int = 1) -> list[Taken]
             _closed(limit, cost) if limit <= 0 else take(name, limit=limit, cost=0) for name, limit in limits
         ]
     now = time.monotonic()
-    with _lock:
-        held = {name: _spend(name, limit, cost, now) for name, limit in limits}
-        asked = [
-            (name, limit, cost * _next_size(name, limit, now)) for name, limit in limits if held[name] is None
-        ]
-        if not asked:
-            return [lease.taken() for lease in held.values() if lease]
+    held = {name: _spend(name, limit, cost, now) for name, limit in limits}
+    if all(held.values()):
+        return [lease.taken() for lease in held.values() if lease]
+    asked = [
+        (name, limit, cost * _next_size(name, limit, now)) for name, limit in limits if held[name] is None
+    ]
     try:
         allowed, *states = volatile.ask(lambda: _ask(asked))
     except volatile.Unavailable as error:
@@ -144,7 +147,7 @@ def take_all(limits: Sequence[tuple[str, int]], *, cost: int = 1) -> list[Taken]
     with _lock:
         if not allowed:
             for lease in filter(None, held.values()):
-                lease.left += cost
+                lease.left += [None] * cost
         answers = {name: lease.taken() for name, lease in held.items() if lease}
         for (name, limit, wanted), state in zip(asked, states, strict=True):
             answers[name] = _settle(name, limit, wanted, state, now)
@@ -164,7 +167,11 @@ def _spend(name: str, limit: int, cost: int, now: float) -> _Lease | None:
     lease = _leases.get(name)
     if lease is None or not lease.lives(limit, now):
         return None
-    lease.left -= cost
+    try:
+        for _ in range(cost):
+            lease.left.pop()
+    except IndexError:  # another thread had the last one
+        return None
     return lease
 
 
@@ -187,10 +194,13 @@ def _settle(name: str, limit: int, wanted: int, state: list[int], now: float) ->
         free = wanted == 0 or room > 0
         wait = 0.0 if free else max(0, owed - (limit - 1) * _interval(limit)) / 1e6
         return Taken(allowed=free, limit=limit, remaining=room, reset=reset, wait=wait)
-    lease = _Lease(limit=limit, size=given, left=given - 1, since=now, beyond=room, reset=reset)
+    lease = _Lease(limit=limit, size=given, left=[None] * (given - 1), since=now, beyond=room, reset=reset)
     other = _leases.get(name)
     if other and other.lives(limit, now):  # another thread was at it as well
-        lease.size, lease.left = lease.size + other.left, lease.left + other.left
+        lease.size += len(other.left)
+        # One list from here on, for who still spends of the other.
+        other.left += lease.left
+        lease.left = other.left
         lease.since = min(lease.since, other.since)
     if len(_leases) >= _MOST_LEASES:
         _leases.clear()

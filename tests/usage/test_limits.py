@@ -117,7 +117,7 @@ def test_a_first_request_leases_no_more_than_itself(clean_redis: redis.Redis) ->
 
 
 def test_what_dies_unspent_makes_the_next_lease_smaller() -> None:
-    lease = limits._Lease(limit=10_000, size=80, left=70, since=0.0, beyond=0, reset=0)
+    lease = limits._Lease(limit=10_000, size=80, left=[None] * 70, since=0.0, beyond=0, reset=0)
 
     assert lease.next_size(now=2.0) == 2
     assert not lease.lives(10_000, now=1.0)
@@ -125,9 +125,9 @@ def test_what_dies_unspent_makes_the_next_lease_smaller() -> None:
 
 
 def test_a_lease_grows_to_twice_the_last_and_a_hundredth_of_the_limit() -> None:
-    assert limits._Lease(10_000, size=8, left=0, since=0.0, beyond=0, reset=0).next_size(now=0.001) == 16
-    assert limits._Lease(10_000, size=80, left=0, since=0.0, beyond=0, reset=0).next_size(now=0.001) == 100
-    assert limits._Lease(199, size=1, left=0, since=0.0, beyond=0, reset=0).next_size(now=0.001) == 1
+    assert limits._Lease(10_000, size=8, left=[], since=0.0, beyond=0, reset=0).next_size(now=0.001) == 16
+    assert limits._Lease(10_000, size=80, left=[], since=0.0, beyond=0, reset=0).next_size(now=0.001) == 100
+    assert limits._Lease(199, size=1, left=[], since=0.0, beyond=0, reset=0).next_size(now=0.001) == 1
 
 
 def test_another_limit_under_the_same_name_does_not_spend_the_old_lease() -> None:
