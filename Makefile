@@ -16,7 +16,7 @@ run: $(RUNTIME) ## Start everything, with a demo: PORT=8000, VAR_DIR=var, DEMO=n
 	@exec .venv/bin/python manage.py run
 
 test: $(DEV) ## Run all tests on a PostgreSQL and a Redis of their own: ARGS="-k export", TEST_POSTGRES=16
-	@.venv/bin/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: $(DEV) ## Check formatting, style, types, templates, the import line and that migrations are complete
 	.venv/bin/ruff format --check .

@@ -3,15 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from accounts.models import ApiKey, Organization, User
 from tests.usage.rows import daily_usage
 from usage import alert_notices
 from usage.models import UsageAlert
-
-pytestmark = pytest.mark.xdist_group("browser")
 
 
 def test_alerts_at_several_thresholds_are_set_fire_and_are_heard_of(

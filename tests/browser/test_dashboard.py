@@ -11,8 +11,6 @@ from accounts.models import ApiKey, Organization, User
 from tests.usage.rows import daily_usage, job_row
 from usage import reports
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 
 @pytest.fixture
 def key(organization_key: tuple[ApiKey, str]) -> ApiKey:

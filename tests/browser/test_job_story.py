@@ -9,8 +9,6 @@ from accounts.models import ApiKey, Organization, User
 from tests.usage.rows import daily_jobs, daily_usage, job_row
 from usage import reports
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 
 @pytest.fixture
 def key(organization_key: tuple[ApiKey, str]) -> ApiKey:

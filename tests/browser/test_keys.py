@@ -2,13 +2,10 @@
 
 from collections.abc import Callable
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from accounts import secrets
 from accounts.models import ApiKey, Organization, User
-
-pytestmark = pytest.mark.xdist_group("browser")
 
 
 def test_a_key_is_created_copied_once_and_revoked(

@@ -69,7 +69,7 @@ def test_what_was_read_is_recalled_without_a_query(
 def test_keys_made_under_an_earlier_pepper_are_found(
     organization_key: Key, service_key: Key, settings: Settings
 ) -> None:
-    settings.KEY_PEPPERS |= {"next": "p" * 64}
+    settings.KEY_PEPPERS = settings.KEY_PEPPERS | {"next": "p" * 64}
 
     found = known_keys.find(organization_key[1])
 

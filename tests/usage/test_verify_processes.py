@@ -27,7 +27,7 @@ from accounts.models import ApiKey, Organization, User
 from usage import fast_path, spending
 from usage.models import Entitlement, UsageDay
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("web servers")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 Key = tuple[ApiKey, str]
 
