@@ -176,15 +176,6 @@ def test_a_body_that_is_no_object_is_refused(as_owner: Ask, body: str) -> None:
     assert status == 400
 
 
-def test_unknown_fields_are_passed_over(as_owner: Ask) -> None:
-    status, made = as_owner(
-        "post", URL, {"name": "k", "secret_hash": "0" * 64, "state": "revoked", "id": "key_x"}
-    )
-
-    assert (status, made["state"]) == (201, "active")
-    assert made["id"] != "key_x"
-
-
 @pytest.mark.parametrize("role", ["member", "viewer"])
 def test_organization_keys_are_made_by_those_who_manage_them(
     request: pytest.FixtureRequest, role: str

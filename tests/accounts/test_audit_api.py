@@ -58,7 +58,6 @@ def test_pages_follow_each_other(call: Any, organization: Organization) -> None:
     [
         ({"action": "api_key.*"}, 1),
         ({"action": "api_key.created"}, 1),
-        ({"action": "robot.fed"}, 0),
         ({"actor": "olivia"}, 2),
         ({"actor": "nobody"}, 0),
         ({"target": "key_nothing"}, 0),
@@ -81,6 +80,7 @@ def test_filters(call: Any, query: dict[str, str], found: int) -> None:
         ({"actor": "nul\0"}, "actor"),
         ({"target": "nul\0"}, "target"),
         ({"action": "nul\0"}, "action"),
+        ({"action": "robot.fed"}, "action"),
     ],
 )
 def test_a_bad_parameter_is_named(call: Any, query: dict[str, str], param: str) -> None:
