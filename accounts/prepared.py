@@ -17,7 +17,8 @@ def fetch(query: LiteralString, values: Sequence[Any]) -> list[tuple[Any, ...]]:
     with connection.wrap_database_errors:
         cursor = psycopg.Cursor(connection.connection)
         cursor.execute(query, values, prepare=True)
-        return cursor.fetchall() if cursor.description else []
+        # Not its description, which is worked out column by column.
+        return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
 
 
 @contextmanager

@@ -41,8 +41,6 @@ def measure(rounds: int, seconds: float) -> None:
         "noop": ([post("/noop", question(large[0]), bearer)], "{}"),
         "large": ([post(VERIFY, question(key), bearer) for key in large], '"code":"VALID"'),
         "small": ([post(VERIFY, question(key), bearer) for key in small], '"code":"VALID"'),
-        # What is unusual goes to Django and is read from the database.
-        "read": ([post(f"{VERIFY}?read", question(key), bearer) for key in large], '"code":"VALID"'),
     }
     api_key, token = make_peers_keys()
     analyze()
@@ -55,9 +53,11 @@ def measure(rounds: int, seconds: float) -> None:
     paces: dict[str, list[Pace]] = defaultdict(list)
     with (
         server("config.settings", application="bench.peer.noop:application") as product,
+        server("config.settings", application="bench.peer.unkept:application") as unkept,
         server("bench.peer.settings") as peers,
     ):
         cases = [(name, product, *case) for name, case in ours.items()]
+        cases += [("read", unkept, *ours["large"])]
         cases += [(name, peers, *case) for name, case in theirs.items()]
         # Not measured: first requests, which import modules and prepare statements.
         for _, port, requests, expect in cases:

@@ -137,6 +137,15 @@ def find(plaintext: str) -> Found | None:
     return found
 
 
+def find_outside_a_request(plaintext: str) -> Found | None:
+    """The same where Django does not look after the connection. None also where the database does not answer."""
+    close_old_connections()
+    try:
+        return find(plaintext)
+    except Error:
+        return None  # a connection that broke is closed the next time
+
+
 def recall(plaintext: str, *, clock: float) -> Found | None:
     """What is kept of a key, if that can still be believed at this moment of the process's clock."""
     kept = _keys.get(_digest(plaintext))

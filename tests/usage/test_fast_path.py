@@ -95,6 +95,18 @@ def test_django_answers_once_and_then_nobody_asks_it(server: Server, question: s
     assert server.handed_on == 1
 
 
+def test_a_key_that_nobody_asked_about_yet_is_read_without_django(
+    server: Server, question: str, organization: Organization
+) -> None:
+    server.ask(question)
+    _, other = keys.create_organization_key(organization=organization, name="x", actor=None)
+
+    codes = [json.loads(server.ask(json.dumps({"key": other}))[2])["code"] for _ in range(2)]
+
+    assert codes == ["VALID"] * 2
+    assert server.handed_on == 1
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -281,6 +293,21 @@ def test_when_the_database_is_away_what_is_known_serves_for_a_moment_and_then_it
     monkeypatch.setattr(known_keys, "BELIEVED", -1.0)
 
     assert (at_once, server.ask(question)[0]) == ("200 OK", "503 Service Unavailable")
+
+
+def test_a_key_that_cannot_be_read_now_is_left_to_django(
+    server: Server, question: str, organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.ask(question)
+    _, other = keys.create_organization_key(organization=organization, name="x", actor=None)
+
+    def refuse(*_: Any) -> None:
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(prepared, "fetch", refuse)
+
+    assert server.ask(json.dumps({"key": other}))[0] == "503 Service Unavailable"
+    assert server.handed_on == 2
 
 
 def test_the_products_server_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
