@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -39,10 +39,16 @@ from webhooks import events, outbox
 
 _FINAL = 3
 
+# What is known for this hour is passed by without a lock; once an hour its first user holds up the others.
 _CONFIGS = """
-INSERT INTO usage_pipelineconfig (organization_id, sha256, text)
-SELECT * FROM json_to_recordset(%s::json) AS x (organization_id bigint, sha256 text, text text)
-ON CONFLICT DO NOTHING
+INSERT INTO usage_pipelineconfig AS c (organization_id, sha256, text, used_at)
+SELECT x.organization_id, x.sha256, x.text, x.used_at
+FROM json_to_recordset(%s::json) AS x (organization_id bigint, sha256 text, text text, used_at timestamptz)
+WHERE NOT EXISTS (
+    SELECT FROM usage_pipelineconfig k
+    WHERE k.organization_id = x.organization_id AND k.sha256 = x.sha256 AND k.used_at >= x.used_at)
+ORDER BY x.organization_id, x.sha256
+ON CONFLICT (organization_id, sha256) DO UPDATE SET used_at = excluded.used_at WHERE c.used_at < excluded.used_at
 """
 
 _STATES = """
@@ -292,7 +298,7 @@ def _take_in(reports: list[_Report], outcome: Outcome, now: datetime) -> None:
     reports = _claim(reports, outcome)
     if not reports:
         return
-    _save_configs(reports)
+    _save_configs(reports, now)
     rows = _fold(reports)
     charges = _price(reports, rows)
     # Status and number of usage items of the jobs that this batch created or moved on.
@@ -400,18 +406,30 @@ def _row(report: _Report, stage: int, earlier: _JobRow | None) -> _JobRow:
     return row
 
 
-def _save_configs(reports: list[_Report]) -> None:
-    configs: dict[tuple[int, str], str] = {}
+def _save_configs(reports: list[_Report], now: datetime) -> None:
+    configs: dict[tuple[int, str], tuple[str, datetime]] = {}
     for report in reports:
         if report.report.config is not None:
             encoded = encode(report.report.config)
             report.config_sha256 = hashlib.sha256(encoded).hexdigest()
-            configs[report.key.organization_id, report.config_sha256] = encoded.decode()
+            key = report.key.organization_id, report.config_sha256
+            used_at = _ended(report.report, now).replace(minute=0, second=0, microsecond=0)
+            configs[key] = encoded.decode(), max(used_at, configs[key][1]) if key in configs else used_at
     if configs:
         statements.run(
             _CONFIGS,
-            [{"organization_id": key[0], "sha256": key[1], "text": configs[key]} for key in sorted(configs)],
+            [
+                {"organization_id": key[0], "sha256": key[1], "text": text, "used_at": used_at}
+                for key, (text, used_at) in sorted(configs.items())
+            ],
         )
+
+
+def _ended(report: JobReport, now: datetime) -> datetime:
+    """When the job ended, as far as this report tells; now, where it does not."""
+    if STAGE[report.status] == _FINAL and report.duration is not None:
+        return min(report.created_at + timedelta(seconds=report.duration), now)
+    return now
 
 
 def _price(reports: list[_Report], rows: dict[JobKey, _JobRow]) -> dict[int, tuple[Rate | None, Decimal]]:

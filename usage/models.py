@@ -147,11 +147,14 @@ class PipelineConfig(models.Model):
     )
     sha256 = models.CharField(max_length=64)
     text = models.TextField()
+    # The hour in which the last job that ran with it ended, or was last heard of.
+    used_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["organization", "sha256"], name="pipeline_config_once")
         ]
+        indexes = [models.Index(fields=["organization", "used_at"], name="pipeline_config_unused")]
 
     def __str__(self) -> str:
         return self.sha256[:12]
@@ -172,6 +175,9 @@ class JobQuerySet(models.QuerySet["Job"]):
 
 class Job(models.Model):
     """A unit of work a customer asked for; the request log lists these. `job_id` is the data plane's own."""
+
+    # What a job was given and what it said. It is erased under the organization's retention; the rest stays.
+    DETAILS: ClassVar[list[str]] = ["configuration", "source", "webhook", "metadata", "error"]
 
     organization = models.ForeignKey(
         Organization, models.CASCADE, related_name="jobs", db_index=False, db_constraint=False
@@ -198,8 +204,10 @@ class Job(models.Model):
     error = models.JSONField(null=True)
     report_digest = models.CharField(max_length=64)
     updated_at = models.DateTimeField()
-    # When configuration, metadata, source and error were erased under the organization's retention.
+    # What of DETAILS was erased, or never stored; when, and under how many days of retention.
+    erased = ArrayField(models.CharField(max_length=16), null=True, editable=False)
     erased_at = models.DateTimeField(null=True, editable=False)
+    erased_under = models.PositiveIntegerField(null=True, editable=False)
 
     objects = JobQuerySet.as_manager()
 
@@ -220,6 +228,16 @@ class Job(models.Model):
                 fields=["organization", "status", "-created_at", "-id"],
                 name="job_log_not_completed",
                 condition=~models.Q(status=JobStatus.COMPLETED),
+            ),
+            # What is erased, or had nothing to erase, leaves it.
+            models.Index(
+                fields=["organization", "created_at"],
+                name="job_to_erase",
+                condition=~models.Q(config_sha256="")
+                | models.Q(source__isnull=False)
+                | models.Q(webhook__isnull=False)
+                | models.Q(metadata__isnull=False)
+                | models.Q(error__isnull=False),
             ),
         ]
 

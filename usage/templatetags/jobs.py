@@ -1,10 +1,12 @@
 """How what a job took looks on every page: `{% load jobs %}`."""
 
 from decimal import Decimal
+from typing import Any
 
 from django import template
 
 from accounts.templatetags.display import NOTHING
+from usage.models import Job
 
 register = template.Library()
 
@@ -37,3 +39,9 @@ def dollars(value: Decimal | None) -> str:
     if value is None:
         return NOTHING
     return f"−${-value:,.2f}" if value < 0 else f"${value:,.2f}"
+
+
+@register.inclusion_tag("usage/erased.html", takes_context=True)
+def erased(context: template.Context, job: Job, detail: str) -> dict[str, Any]:
+    """Say of a detail of `Job.DETAILS` that it was erased, and when; nothing where there was none to erase."""
+    return {"job": job if detail in (job.erased or []) else None, "request": context["request"]}
