@@ -412,16 +412,19 @@ class PipelineDraft(models.Model):
     uid = uid_field("pip")
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="pipeline_drafts")
     name = models.CharField(max_length=120)
+    type = models.CharField(max_length=16, choices=JobType.choices, default=JobType.PIPELINE)
     text = models.TextField(help_text="JSON, as it was typed.")
     # What it was taken from, to show the difference.
     original = models.TextField(blank=True)
     job_id = models.CharField(max_length=128, blank=True)
+    # Counts the changes: whoever changes it says which of them they saw.
+    version = models.PositiveIntegerField(default=1)
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
-        indexes = [models.Index(fields=["organization", "-updated_at", "-id"], name="pipeline_draft_list")]
+        indexes = [models.Index(fields=["organization", "-created_at", "-id"], name="pipeline_draft_list")]
 
     def __str__(self) -> str:
         return self.name
