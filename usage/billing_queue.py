@@ -1,9 +1,9 @@
 """Queueing what was metered for the air-gapped billing export, whose reader knows types and pages, no organizations.
 
 The reader takes a row once by its idempotency key, which is unique only within an organization. The first organization
-to use a key keeps it as it is; another's is followed by `@` and the organization's id. Corrections are rows like any
-other: their `num_pages` is what they add to the pages, 0 or less, so that the rows add up to the pages shown here, and
-their attributes name the row they correct and the credits they add.
+to use a key keeps it as it is; another's is followed by `@` and the organization's id. Its bill is by pages, and what
+failed is not charged: a failed job's rows have none, and corrections are rows like any other, with what they add to the
+pages, 0 or less. So the rows add up to the pages of the jobs that did not fail, whichever of their reports came first.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ _ADD = """
 WITH x AS (
     SELECT *, encode(substr(sha256(convert_to(idempotency_key, 'UTF8')), 1, 16), 'hex')::uuid AS digest
     FROM json_to_recordset(%s::json) AS x (
-        organization_id bigint, idempotency_key text, product text, pages integer, credits numeric, corrects text,
-        attributes jsonb, timestamp timestamptz)),
+        organization_id bigint, idempotency_key text, product text, pages integer, billed_pages integer,
+        credits numeric, corrects text, attributes jsonb, timestamp timestamptz)),
 claimed AS (
     INSERT INTO usage_billingexportkey (digest, organization_id)
     SELECT digest, organization_id FROM x ORDER BY digest, organization_id
@@ -30,7 +30,7 @@ owned AS (
 INSERT INTO usage_billingexportrow (organization_id, idempotency_key, type, num_pages, attributes, timestamp)
 SELECT x.organization_id,
     x.idempotency_key || CASE WHEN owned.digest IS NULL THEN '@' || o.uid ELSE '' END,
-    x.product, x.pages,
+    x.product, COALESCE(x.billed_pages, x.pages),
     CASE WHEN x.corrects = '' THEN x.attributes ELSE jsonb_build_object(
         'corrects', x.corrects || CASE WHEN EXISTS (
             SELECT FROM usage_billingexportkey k

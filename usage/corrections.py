@@ -19,7 +19,7 @@ _CHARGED = """
 SELECT organization_id, idempotency_key, job_id, api_key_id, product, feature, file_type, region, priority,
        requests, pages, quantity, credits, cost, rate_id, unrated, corrects, reason, day, timestamp, attributes
 FROM usage_usagerecord
-WHERE corrects = '' AND credits > 0 AND (organization_id, job_id) IN (
+WHERE corrects = '' AND (credits > 0 OR pages > 0) AND (organization_id, job_id) IN (
     SELECT * FROM json_to_recordset(%s::json) AS x (organization_id bigint, job_id text))
 ORDER BY organization_id, idempotency_key
 """
@@ -38,7 +38,8 @@ def void_jobs(jobs: Sequence[tuple[int, str]], *, reason: str) -> list[RecordRow
     """Take back what these jobs (organization id, job id) were charged: returns the records that do, to be written.
 
     The caller has locked the jobs, and writes the records by `records.write` in the same transaction. Pages and
-    requests stay as they were: the work was asked for, it is only not paid for. Doing it again does nothing.
+    requests stay as they were: the work was asked for, it is only not paid for, by pages neither where it is billed by
+    files. Doing it again does nothing.
     """
     if not jobs:
         return []
@@ -76,4 +77,5 @@ def _negative(row: RecordRow, key: str, reason: str) -> RecordRow:
         corrects=row.idempotency_key,
         reason=reason,
         attributes=None,
+        billed_pages=-row.pages,
     )

@@ -464,7 +464,8 @@ def _records(
         for item in report.new_items:
             status = standing[report.job][0]
             rate, credits = charges[id(item)]
-            charged = Decimal(0) if status == JobStatus.FAILED else credits
+            has_failed = status == JobStatus.FAILED
+            charged = Decimal(0) if has_failed else credits
             found.append(
                 RecordRow(
                     organization_id=report.key.organization_id,
@@ -489,6 +490,7 @@ def _records(
                     day=day_of(report.key.zone, item.timestamp),
                     timestamp=item.timestamp,
                     attributes=item.attributes,
+                    billed_pages=0 if has_failed else None,
                 )
             )
             had[report.job] += 1

@@ -83,6 +83,8 @@ class RecordRow(Struct):
     day: date
     timestamp: datetime
     attributes: dict[str, Any] | None
+    # What the record adds to the pages that are billed by files, where that is not `pages`: nothing if the job failed.
+    billed_pages: int | None = None
 
 
 def write(rows: Sequence[RecordRow]) -> None:

@@ -102,6 +102,7 @@ def test_a_correction_is_queued_and_names_what_it_corrects(
     assert original.idempotency_key == "a"
     assert correction.idempotency_key.startswith("correction:")
     assert correction.timestamp == original.timestamp
+    assert (original.num_pages, correction.num_pages) == (4, -4)
     assert correction.attributes == {"corrects": "a", "credits": -4}
 
 
@@ -117,7 +118,25 @@ def test_a_correction_names_a_key_as_it_was_exported(
     assert correction.attributes == {"corrects": theirs.idempotency_key, "credits": -3}
 
 
-def test_the_queue_adds_up_to_the_records(
+def test_usage_of_a_job_that_failed_already_has_no_pages(
+    post_jobs: Callable[..., Json], job: Callable[..., Json]
+) -> None:
+    post_jobs(job(status="Failed", usage=[item("a", pages=4)]))
+
+    assert BillingExportRow.objects.get().num_pages == 0
+
+
+def test_pages_without_a_price_are_taken_back_too(
+    post_jobs: Callable[..., Json], job: Callable[..., Json]
+) -> None:
+    post_jobs(job(status="InProgress", usage=[item("a", product="edit", pages=4)]))
+
+    post_jobs(job(status="Failed", usage=[]))
+
+    assert BillingExportRow.objects.aggregate(pages=Sum("num_pages")) == {"pages": 0}
+
+
+def test_the_queue_adds_up_to_the_pages_of_what_did_not_fail(
     post_jobs: Callable[..., Json], job: Callable[..., Json], other_key: ApiKey
 ) -> None:
     for number in range(5):
@@ -126,7 +145,7 @@ def test_the_queue_adds_up_to_the_records(
             job(f"job-{number}", api_key_id=other_key.uid, usage=[item(f"a-{number}", pages=10)]),
         )
     post_jobs(job("job-3", status="Failed", usage=[item("late", pages=7)]))
+    post_jobs(job("job-3", status="Failed", usage=[item("later still", pages=8)]))
 
     assert BillingExportRow.objects.count() == UsageRecord.objects.count()
-    queued = BillingExportRow.objects.aggregate(pages=Sum("num_pages"))
-    assert queued == UsageRecord.objects.aggregate(pages=Sum("pages"))
+    assert BillingExportRow.objects.aggregate(pages=Sum("num_pages")) == {"pages": 0 + 1 + 2 + 4 + 5 * 10}
