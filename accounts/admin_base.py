@@ -34,7 +34,16 @@ View = TypeVar("View", bound=Callable[..., HttpResponse])
 
 # Fields that a filter in the address (`?key__startswith=a`) could otherwise spell out letter by letter.
 SECRET_FIELDS = frozenset(
-    {"password", "secret_hash", "previous_secret_hash", "token_hash", "key", "stored_secret"}
+    {
+        "password",
+        "secret_hash",
+        "previous_secret_hash",
+        "token_hash",
+        "key",
+        "stored_secret",
+        "stored_headers",
+        "old_secrets",
+    }
 )
 
 

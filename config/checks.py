@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from cryptography.fernet import Fernet
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import Error, Tags, register
@@ -22,6 +23,12 @@ ENVIRONMENT = [
         "KEY_PEPPERS",
         "API keys are hashed under a pepper made up on this machine; without its file no key works.",
         'Set KEY_PEPPERS to JSON such as {"1": "64 random hexadecimal digits"} and keep a copy of it elsewhere.',
+    ),
+    (
+        "countinghouse.E018",
+        "ENCRYPTION_KEYS",
+        "The secrets of webhooks are encrypted with a key made up on this machine; without it none can be read.",
+        "Set ENCRYPTION_KEYS to the output of: openssl rand -base64 32 | tr +/ -_ , and keep a copy of it elsewhere.",
     ),
     (
         "countinghouse.E004",
@@ -152,6 +159,25 @@ def no_keys_that_never_work(app_configs: Sequence[AppConfig] | None, **kwargs: A
             )
         )
     return found
+
+
+@register
+def no_broken_encryption_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
+    """With none, or one that is no key, nothing could be signed."""
+    try:
+        keys = [Fernet(key) for key in settings.ENCRYPTION_KEYS]
+    except ValueError:
+        keys = []
+    if keys:
+        return []
+    return [
+        Error(
+            "ENCRYPTION_KEYS holds no key, or something that is none.",
+            hint="Set ENCRYPTION_KEYS to the output of: openssl rand -base64 32 | tr +/ -_ . A new key goes before "
+            "the older ones, with a comma between them.",
+            id="countinghouse.E019",
+        )
+    ]
 
 
 @register

@@ -4,7 +4,9 @@ Without an environment the embedded services are used: their addresses are read 
 `manage.py run` writes, and secrets are made once and kept in `var/secrets.json`.
 """
 
+import base64
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -55,7 +57,9 @@ def _generated_secrets() -> dict[str, Any]:
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
         draft.unlink()
-    return _read_json(path)
+    made = _read_json(path)
+    key = hashlib.sha256(f"encryption {made['secret_key']}".encode()).digest()
+    return {"encryption_keys": [base64.urlsafe_b64encode(key).decode()]} | made
 
 
 def _port(name: str, default: int) -> int:
@@ -67,7 +71,9 @@ def _port(name: str, default: int) -> int:
 
 try:
     _services = _read_json(VAR_DIR / "services.json")
-    _secrets = {} if "SECRET_KEY" in os.environ and "KEY_PEPPERS" in os.environ else _generated_secrets()
+    _secrets = (
+        {} if {"SECRET_KEY", "KEY_PEPPERS", "ENCRYPTION_KEYS"} <= os.environ.keys() else _generated_secrets()
+    )
 except PermissionError as error:
     raise ImproperlyConfigured(way_out(VAR_DIR)) from error
 
@@ -101,13 +107,24 @@ X_FRAME_OPTIONS = "DENY"
 BRAND = env.str("BRAND", default="Countinghouse")
 SUPPORT_EMAIL = env.str("SUPPORT_EMAIL", default="support@example.com")
 SALES_EMAIL = env.str("SALES_EMAIL", default="sales@example.com")
+# Where a draft of a pipeline is opened: customers are sent there with `?draft=<token>`, see the README.
 STUDIO_URL = env.str("STUDIO_URL", default="")
+# The API that customers call; a job of type Parse is a POST to API_URL/parse. Shown in examples.
+API_URL = env.str("API_URL", default="https://api.example.com")
+# A JSON file with a JSON Schema of the configuration of each type of job, see `usage/pipeline_schema.py`.
+PIPELINE_SCHEMA = env.str(
+    "PIPELINE_SCHEMA", default=str(BASE_DIR / "config" / "demo" / "pipeline_schema.json") if DEMO else ""
+)
 
 # ── API keys ─────────────────────────────────────────────────────────────────────────────────────────────────
 # First word of every key; letters and digits. Keys made under another brand stop matching, so set it once.
 KEY_BRAND = env.str("KEY_BRAND", default="ch")
 # {"id": "secret"}; the last one hashes new keys, the others go on verifying the keys made under them.
 KEY_PEPPERS: dict[str, str] = env.json("KEY_PEPPERS", default=_secrets.get("key_peppers", {}))
+
+# ── Webhooks' secrets ────────────────────────────────────────────────────────────────────────────────────────
+# Fernet keys. The first encrypts what receivers verify our signatures with; the others still read what they wrote.
+ENCRYPTION_KEYS: list[str] = env.list("ENCRYPTION_KEYS", default=_secrets.get("encryption_keys", []))
 
 # ── Usage ────────────────────────────────────────────────────────────────────────────────────────────────────
 # How old a reported timestamp may be, in days: the window in which an idempotency key is remembered.

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from accounts.ids import new_uid
 from accounts.models import Organization, uid_field
+from webhooks import encryption
 
 SECRET_BYTES = 24
 LONGEST_WAIT = timedelta(minutes=5)
@@ -28,10 +29,14 @@ def new_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
+def new_stored_secret() -> str:
+    return encryption.encrypt(new_secret())
+
+
 class Signing(models.Model):
     """Something whose messages are signed with a secret of its own."""
 
-    stored_secret = models.TextField(default=new_secret, editable=False)
+    stored_secret = models.TextField(default=new_stored_secret, editable=False)
 
     class Meta:
         abstract = True
@@ -39,7 +44,7 @@ class Signing(models.Model):
     @property
     def secret(self) -> str:
         """The secret as its receiver knows it. Nothing else reads `stored_secret`."""
-        return self.stored_secret
+        return encryption.decrypt(self.stored_secret)
 
 
 class OutboxMessage(models.Model):
@@ -135,7 +140,22 @@ class Endpoint(Signing):
     description = models.TextField(default="", blank=True)
     event_types = ArrayField(models.TextField(), null=True, blank=True)
     channels = ArrayField(models.TextField(), null=True, blank=True)
+    # Svix's `uid`: a name of the caller's choice, which stands for the id in paths.
+    own_name = models.CharField(max_length=256, null=True, editable=False)  # noqa: DJ001 (unique where there is one)
+    metadata = models.JSONField(default=dict, editable=False)
+    throttle_rate = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Messages a second at most; empty for no limit."
+    )
+    # A JSON object of the headers that go with every message, encrypted, for some are passwords.
+    stored_headers = models.TextField(default="", editable=False)
+    # Those that were replaced: encrypted, each with the moment until which it goes on signing beside the new one.
+    old_secrets = models.JSONField(default=list, editable=False)
     disabled = models.BooleanField(default=False)
+    disabled_reason = models.CharField(max_length=300, default="", editable=False)
+    disabled_at = models.DateTimeField(null=True, editable=False)
+    # The first failure, and the first message given up, with no success since.
+    failing_since = models.DateTimeField(null=True, editable=False)
+    exhausted_since = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
     deleted_at = models.DateTimeField(null=True, editable=False)
@@ -143,6 +163,13 @@ class Endpoint(Signing):
     objects = EndpointQuerySet.as_manager()
 
     class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "own_name"],
+                name="endpoint_own_name",
+                condition=Q(deleted_at=None),
+            )
+        ]
         indexes = [models.Index(fields=["organization", "-id"], name="endpoint_of_organization")]
 
     def __str__(self) -> str:
@@ -162,6 +189,8 @@ class Message(models.Model):
     event_type = models.CharField(max_length=256)
     payload = models.TextField()
     channels = ArrayField(models.TextField(), null=True)
+    # When its payload was erased: it is known of, and can no longer be sent.
+    expunged_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -198,6 +227,8 @@ class Delivery(models.Model):
     status = models.SmallIntegerField(choices=Status.choices, default=Status.PENDING)
     attempts = models.IntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True, default=timezone.now)
+    # Asked for by somebody: tried once, and not again if it fails.
+    is_manual = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -255,7 +286,38 @@ class Attempt(models.Model):
         indexes = [
             models.Index(fields=["organization", "-id"], name="attempt_of_organization"),
             models.Index(fields=["organization", "endpoint", "-id"], name="attempt_of_endpoint"),
+            models.Index(fields=["endpoint", "timestamp"], name="attempt_of_endpoint_by_time"),
         ]
 
     def __str__(self) -> str:
         return self.uid
+
+
+class CustomEventType(models.Model):
+    """An event type that the embedded engine was told of, besides those of the catalogue in `events`."""
+
+    name = models.CharField(max_length=256, unique=True)
+    description = models.TextField(default="", blank=True)
+    schemas = models.JSONField(null=True, blank=True)
+    group_name = models.CharField(max_length=256, null=True, blank=True)  # noqa: DJ001 (null and "" differ to Svix)
+    is_archived = models.BooleanField(default=False)
+    is_deprecated = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RememberedAnswer(models.Model):
+    """What the embedded engine answered to a request with an idempotency key: the same request gets it again."""
+
+    key = models.CharField(
+        max_length=64, primary_key=True, help_text="SHA-256 of the key, the method and the path."
+    )
+    status = models.SmallIntegerField()
+    body = models.TextField()
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return self.key[:12]

@@ -19,7 +19,15 @@ from accounts.models import ApiKey, AuditEntry, Organization, User
 from config.backoffice.site import BackOffice
 from tests.conftest import PASSWORD
 
-SECRET_FIELDS = ("password", "secret_hash", "previous_secret_hash", "key", "stored_secret")
+SECRET_FIELDS = (
+    "password",
+    "secret_hash",
+    "previous_secret_hash",
+    "key",
+    "stored_secret",
+    "stored_headers",
+    "old_secrets",
+)
 
 
 def change_url(obj: Model) -> str:

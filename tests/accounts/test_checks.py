@@ -114,6 +114,20 @@ def test_settings_under_which_no_key_works_are_refused_always(
     assert [error.id for error in found] == expected
 
 
+@pytest.mark.parametrize("keys", [[], ["short"], ["A" * 43 + "=", "short"]])
+def test_encryption_keys_that_encrypt_nothing_are_refused_always(keys: list[str], settings: Settings) -> None:
+    settings.ENCRYPTION_KEYS = keys
+
+    [error] = checks.no_broken_encryption_keys(None)
+
+    assert error.id == "countinghouse.E019"
+    assert checks.no_broken_encryption_keys in registry.get_checks()
+
+
+def test_encryption_keys_are_taken() -> None:
+    assert checks.no_broken_encryption_keys(None) == []
+
+
 @pytest.mark.parametrize(
     ("name", "endpoint", "is_right"),
     [

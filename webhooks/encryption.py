@@ -1,0 +1,29 @@
+"""Secrets at rest: encrypted with the first of `ENCRYPTION_KEYS`, read with any of them.
+
+A new key is put first, and what is stored under the older ones is written again by `manage.py reencrypt_secrets`;
+after that the older ones may go.
+"""
+
+from functools import cache
+
+from cryptography.fernet import Fernet, MultiFernet
+from django.conf import settings
+
+
+def encrypt(text: str) -> str:
+    return _cipher(tuple(settings.ENCRYPTION_KEYS)).encrypt(text.encode()).decode()
+
+
+def decrypt(token: str) -> str:
+    """Raises cryptography.fernet.InvalidToken when none of the keys is the one it was written with."""
+    return _cipher(tuple(settings.ENCRYPTION_KEYS)).decrypt(token.encode()).decode()
+
+
+def renewed(token: str) -> str:
+    """The same secret under the present key."""
+    return _cipher(tuple(settings.ENCRYPTION_KEYS)).rotate(token.encode()).decode()
+
+
+@cache
+def _cipher(keys: tuple[str, ...]) -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in keys])
