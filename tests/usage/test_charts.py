@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from xml.etree import ElementTree
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -146,6 +147,32 @@ def test_parts_of_a_bar_open_what_they_stand_for() -> None:
     assert chart.columns[0].url == "/jobs/?day=1"
     assert chart.columns[0].links[0].url == "/jobs/?day=1&type=Parse"
     assert chart.rows[0].cells[0].url == "/jobs/?day=1&type=Parse"
+
+
+def test_what_others_have_named_is_never_markup() -> None:
+    slots = [Slot("<i>", "<i>", '<i x="1">', '/jobs/?a=1&b="2"')]
+
+    chart = charts.stacked_bars(slots, [Series("<script>&", [6], 1, "&type=<b>")], unit="requests")
+
+    markup = chart.drawing + chart.table
+    assert "<script>" not in markup
+    assert "<i" not in markup
+    assert "&lt;script&gt;&amp;" in markup
+    assert 'href="/jobs/?a=1&amp;b=&quot;2&quot;&amp;type=&lt;b&gt;"' in markup
+
+
+def test_drawing_is_well_formed_and_every_slot_is_reached_by_keyboard() -> None:
+    slots = [charts.day(date(2026, 6, 1), "/jobs/?day=1"), charts.day(date(2026, 6, 2))]
+    bars = charts.stacked_bars(slots, [Series("Parse", [6, 1], 1, "&type=Parse")], unit="requests")
+    line = credits_line(slots, [1, None])
+
+    for chart in (bars, line):
+        root = ElementTree.fromstring(f"<div>{chart.drawing}{chart.table}</div>")
+        columns = root.findall(".//g[@class='day']")
+        assert len(columns) == 2
+        assert columns[0][0].tag == "a" and columns[0][0].get("tabindex") is None
+        assert columns[1][0].get("tabindex") == "0"
+        assert all(column[0].get("aria-label") for column in columns)
 
 
 def test_more_series_than_colours_become_one() -> None:
