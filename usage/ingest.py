@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from operator import add
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -109,6 +110,15 @@ SELECT * FROM json_to_recordset(%s::json) AS x (
     organization_id bigint, day date, api_key_id bigint, type text, region text, status text, jobs bigint,
     durations bigint[])
 ON CONFLICT (organization_id, day, api_key_id, type, region, status) DO UPDATE SET
+    jobs = t.jobs + excluded.jobs,
+    durations = ARRAY(SELECT a + b FROM unnest(t.durations, excluded.durations) AS u (a, b))
+"""
+
+_JOB_MARGINS = """
+INSERT INTO usage_jobmargin AS t (organization_id, day, region, status, jobs, durations)
+SELECT * FROM json_to_recordset(%s::json) AS x (
+    organization_id bigint, day date, region text, status text, jobs bigint, durations bigint[])
+ON CONFLICT (organization_id, day, region, status) DO UPDATE SET
     jobs = t.jobs + excluded.jobs,
     durations = ARRAY(SELECT a + b FROM unnest(t.durations, excluded.durations) AS u (a, b))
 """
@@ -554,12 +564,19 @@ def _count(finished: list[_JobRow], keys: dict[int, _Key]) -> None:
         buckets[0] += 1
         if job.duration is not None:
             buckets[1 + bisect_left(DailyJobs.DURATION_BUCKETS, job.duration)] += 1
-    if counts:
-        names = ("organization_id", "day", "api_key_id", "type", "region", "status")
-        statements.run(
-            _DAILY_JOBS,
-            [
-                {**dict(zip(names, key, strict=True)), "jobs": jobs, "durations": durations}
-                for key, (jobs, *durations) in sorted(counts.items())
-            ],
-        )
+    if not counts:
+        return
+    margins: dict[tuple[Any, ...], list[int]] = {}
+    for (organization, day, _, _, region, status), buckets in counts.items():
+        sums = margins.setdefault((organization, day, region, status), [0] * len(buckets))
+        sums[:] = map(add, sums, buckets)
+    names = ("organization_id", "day", "api_key_id", "type", "region", "status")
+    statements.run(_DAILY_JOBS, _counted(counts, names))
+    statements.run(_JOB_MARGINS, _counted(margins, ("organization_id", "day", "region", "status")))
+
+
+def _counted(counts: dict[tuple[Any, ...], list[int]], names: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {**dict(zip(names, key, strict=True)), "jobs": jobs, "durations": durations}
+        for key, (jobs, *durations) in sorted(counts.items())
+    ]

@@ -406,6 +406,21 @@ class DailyJobs(models.Model):
         indexes = [models.Index(fields=["organization_id", "region"], name="daily_jobs_region")]
 
 
+class JobMargin(models.Model):
+    """A day's finished jobs of all keys and types, bumped with `DailyJobs`; pages read these where nothing is filtered.
+
+    They are few however many jobs there are, and histograms are what takes long to add up.
+    """
+
+    pk = models.CompositePrimaryKey("organization_id", "day", "region", "status")
+    organization_id = models.BigIntegerField()
+    day = models.DateField()
+    region = models.CharField(max_length=32)
+    status = models.CharField(max_length=16)
+    jobs = models.BigIntegerField()
+    durations = ArrayField(models.BigIntegerField())
+
+
 class PipelineDraft(models.Model):
     """A configuration taken from a job, or written anew, to be inspected, changed and kept under a name."""
 

@@ -1,10 +1,10 @@
 """Every read of usage. Each starts from the organization, and asks the database a fixed number of questions."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 from django.db import connection, models
 from django.db.models import Q, QuerySet
@@ -62,12 +62,13 @@ Only = Mapping[Dimension, Collection[str]]
 Time = TypeVar("Time", date, int)
 Sums = list[tuple[Time, str, Totals]]
 
-_DIMENSIONS = """(VALUES
-    ('product', u.product), ('feature', u.feature), ('api_key', u.api_key_id::text), ('file_type', u.file_type)
-) AS m (dimension, value)"""
+_COLUMNS: dict[Dimension, LiteralString] = {
+    Dimension.PRODUCT: "u.product",
+    Dimension.FEATURE: "u.feature",
+    Dimension.API_KEY: "u.api_key_id",
+    Dimension.FILE_TYPE: "u.file_type",
+}
 _SUMS = "SUM(u.requests)::bigint, SUM(u.pages)::bigint, SUM(u.credits), SUM(u.cost)"
-_ONLY = """(%s::text[] IS NULL OR u.product = ANY(%s)) AND (%s::text[] IS NULL OR u.feature = ANY(%s))
-    AND (%s::bigint[] IS NULL OR u.api_key_id = ANY(%s)) AND (%s::text[] IS NULL OR u.file_type = ANY(%s))"""
 
 # Clean days from their margins, the others from the cube. One statement sees one moment, so nothing can be folded or
 # written between the two.
@@ -77,26 +78,27 @@ WITH days AS MATERIALIZED (
     WHERE organization_id = %s AND day BETWEEN %s AND %s)
 SELECT dimension, day, value, requests, pages, credits, cost FROM usage_usagemargin
 WHERE organization_id = %s AND dimension = ANY(%s) AND day BETWEEN %s AND %s
-    AND day IN (SELECT day FROM days WHERE is_clean) AND (%s::text[] IS NULL OR value = ANY(%s))
+    AND day IN (SELECT day FROM days WHERE is_clean) {{values}}
 UNION ALL
 SELECT m.dimension, u.day, m.value, {_SUMS}
-FROM usage_dailyusage u CROSS JOIN LATERAL {_DIMENSIONS}
-WHERE u.organization_id = %s AND u.day = ANY(ARRAY(SELECT day FROM days WHERE NOT is_clean))
-    AND m.dimension = ANY(%s) AND (%s::text[] IS NULL OR m.value = ANY(%s))
+FROM usage_dailyusage u CROSS JOIN LATERAL {{told_apart}}
+WHERE u.organization_id = %s AND u.day = ANY(ARRAY(SELECT day FROM days WHERE NOT is_clean)) {{only}}
 GROUP BY 1, 2, 3
 """
 
 _CUBE = f"""
 SELECT m.dimension, u.day, m.value, {_SUMS}
-FROM usage_dailyusage u CROSS JOIN LATERAL {_DIMENSIONS}
-WHERE u.organization_id = %s AND u.day BETWEEN %s AND %s AND {_ONLY} AND m.dimension = ANY(%s)
+FROM usage_dailyusage u CROSS JOIN LATERAL {{told_apart}}
+WHERE u.organization_id = %s AND u.day BETWEEN %s AND %s {{only}}
 GROUP BY 1, 2, 3
 """
 
+# Whichever zone cut a day, it lies within these moments, by which partitions and places of the index are chosen.
 _HOURS = f"""
 SELECT m.dimension, floor(extract(epoch FROM u.timestamp - %s) / 3600)::int, m.value, {_SUMS}
-FROM usage_usagerecord u CROSS JOIN LATERAL {_DIMENSIONS}
-WHERE u.organization_id = %s AND u.timestamp >= %s AND u.timestamp < %s AND {_ONLY} AND m.dimension = ANY(%s)
+FROM usage_usagerecord u CROSS JOIN LATERAL {{told_apart}}
+WHERE u.organization_id = %s AND u.day BETWEEN %s AND %s
+    AND u.timestamp >= %s::timestamptz - interval '1 day' AND u.timestamp < %s::timestamptz + interval '1 day' {{only}}
 GROUP BY 1, 2, 3
 """
 
@@ -115,54 +117,65 @@ def by_day(
     filters that combine dimensions are read from the cube.
     """
     only = only or {}
-    wanted = [dimension.value for dimension in dimensions]
     place = (organization.pk, start, end)
-    if only and len({*dimensions, *only}) > 1:
-        rows = prepared.fetch(_CUBE, [*place, *_values(only), wanted])
+    values = _values(only)
+    if len({*dimensions, *only}) > 1 and only:
+        rows = prepared.fetch(_written(_CUBE, dimensions, only), [*place, *values])
     else:
-        values = next((list(values) for values in only.values()), None)
-        rows = prepared.fetch(
-            _DAYS,
-            [
-                *place,
-                organization.pk,
-                wanted,
-                start,
-                end,
-                values,
-                values,
-                organization.pk,
-                wanted,
-                values,
-                values,
-            ],
-        )
+        of_margins = [str(value) for each in only.values() for value in each]
+        query = _written(_DAYS, dimensions, only, values="AND value = ANY(%s)" if only else "")
+        wanted = [dimension.value for dimension in dimensions]
+        margins = [organization.pk, wanted, start, end, *([of_margins] if only else [])]
+        rows = prepared.fetch(query, [*place, *margins, organization.pk, *values])
     return _by_dimension(rows, dimensions)
 
 
 def by_hour(
     organization: Organization,
     *,
-    start: datetime,
-    end: datetime,
+    start: date,
+    end: date,
+    begin: datetime,
     dimensions: Collection[Dimension],
     only: Only | None = None,
 ) -> dict[Dimension, Sums[int]]:
-    """Usage by hour since `start`, before `end`, from the records: for a few days at most."""
-    wanted = [dimension.value for dimension in dimensions]
-    rows = prepared.fetch(_HOURS, [start, organization.pk, start, end, *_values(only or {}), wanted])
+    """Usage of these days by the hour since the moment `begin`, from the records: for a few days at most.
+
+    It adds up to `by_day`. Where days were cut in another zone than the one that they now begin in, some of it lies
+    before the first hour, or after the last.
+    """
+    only = only or {}
+    last = begin + timedelta(days=(end - start).days + 1)
+    rows = prepared.fetch(
+        _written(_HOURS, dimensions, only), [begin, organization.pk, start, end, begin, last, *_values(only)]
+    )
     return _by_dimension(rows, dimensions)
 
 
-def _values(only: Only) -> Iterator[list[str] | list[int] | None]:
-    """The values of each dimension, twice, as `_ONLY` takes them."""
-    for dimension in (Dimension.PRODUCT, Dimension.FEATURE, Dimension.API_KEY, Dimension.FILE_TYPE):
-        values = only.get(dimension)
-        chosen = None if values is None else list(values)
-        if chosen is not None and dimension is Dimension.API_KEY:
-            yield from ([int(value) for value in chosen],) * 2
-        else:
-            yield from (chosen,) * 2
+def _written(
+    query: LiteralString, dimensions: Iterable[Dimension], only: Only, *, values: LiteralString = ""
+) -> LiteralString:
+    """The query with these dimensions and filters and no others: each has a plan, and an index where there is one."""
+    apart = ", ".join(f"('{dimension.value}', {_COLUMNS[dimension]}::text)" for dimension in dimensions)
+    which = " ".join(
+        f"AND {_COLUMNS[dimension]} = ANY(%s::{_TYPES[dimension]}[])" for dimension in _in_order(only)
+    )
+    return query.format(told_apart=f"(VALUES {apart}) AS m (dimension, value)", only=which, values=values)
+
+
+_TYPES: dict[Dimension, LiteralString] = dict.fromkeys(Dimension, "varchar") | {Dimension.API_KEY: "bigint"}
+
+
+def _in_order(only: Only) -> list[Dimension]:
+    return [dimension for dimension in Dimension if dimension in only]
+
+
+def _values(only: Only) -> list[list[str] | list[int]]:
+    """The values asked for, as `_written` takes them."""
+    return [
+        [int(value) for value in only[dimension]] if dimension is Dimension.API_KEY else list(only[dimension])
+        for dimension in _in_order(only)
+    ]
 
 
 def _by_dimension(rows: Iterable[tuple[Any, ...]], dimensions: Iterable[Dimension]) -> dict[Dimension, Any]:
@@ -189,14 +202,17 @@ class JobCount:
     durations: list[int]
 
 
+_JOB_MARGINS = """
+SELECT day, region, status, jobs, durations FROM usage_jobmargin
+WHERE organization_id = %s AND day BETWEEN %s AND %s
+"""
 _DURATIONS = ", ".join(
     f"COALESCE(SUM(durations[{n + 1}]), 0)::bigint" for n in range(len(DailyJobs.DURATION_BUCKETS) + 1)
 )
 _JOBS = f"""
 SELECT day, region, status, SUM(jobs)::bigint, ARRAY[{_DURATIONS}]
 FROM usage_dailyjobs
-WHERE organization_id = %s AND day BETWEEN %s AND %s
-    AND (%s::bigint[] IS NULL OR api_key_id = ANY(%s)) AND (%s::text IS NULL OR type = %s)
+WHERE organization_id = %s AND day BETWEEN %s AND %s {{only}}
 GROUP BY 1, 2, 3
 """
 
@@ -210,8 +226,16 @@ def jobs_by_day(
     type: str | None = None,
 ) -> list[JobCount]:
     """The finished jobs of these days, of all keys or these (by number), of all types or one."""
-    rows = prepared.fetch(_JOBS, [organization.pk, start, end, keys, keys, type, type])
-    return [JobCount(*row) for row in rows]
+    place = (organization.pk, start, end)
+    if keys is None and type is None:
+        return [JobCount(*row) for row in prepared.fetch(_JOB_MARGINS, place)]
+    only: LiteralString = ""
+    values: list[Any] = []
+    if keys is not None:
+        only, values = "AND api_key_id = ANY(%s::bigint[])", [keys]
+    if type is not None:
+        only, values = only + " AND type = %s", [*values, type]
+    return [JobCount(*row) for row in prepared.fetch(_JOBS.format(only=only), [*place, *values])]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Success and durations come from finished jobs, which are kept by key, endpoint, 
 what is kept by it: `Asked.leaves_jobs_whole` and `Asked.leaves_usage_whole` say what it leaves as it is.
 """
 
+import operator
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -132,7 +133,13 @@ class JobTotals:
         self.jobs += count.jobs
         self.completed += count.jobs if count.status == JobStatus.COMPLETED else 0
         self.failed += count.jobs if count.status == JobStatus.FAILED else 0
-        self.durations = [a + b for a, b in zip(self.durations, count.durations, strict=True)]
+        self.durations = list(map(operator.add, self.durations, count.durations))
+
+    def merge(self, other: "JobTotals") -> None:
+        self.jobs += other.jobs
+        self.completed += other.completed
+        self.failed += other.failed
+        self.durations = list(map(operator.add, self.durations, other.durations))
 
     @property
     def success_rate(self) -> float | None:
@@ -235,8 +242,18 @@ def summarize(
 
     places: dict[Dimension, reports.Sums[int]]
     if by_hour:
-        begin, end = period.hours(zone)
-        places = reports.by_hour(organization, start=begin, end=end, dimensions=sorted(wanted), only=only)
+        hours = reports.by_hour(
+            organization,
+            start=period.start,
+            end=period.end,
+            begin=period.hours(zone)[0],
+            dimensions=sorted(wanted),
+            only=only,
+        )
+        places = {
+            dimension: [row for row in rows if 0 <= row[0] < len(spans)] for dimension, rows in hours.items()
+        }
+        found.hours_differ = any(len(places[dimension]) < len(hours[dimension]) for dimension in wanted)
     else:
         places = {
             dimension: [
@@ -257,13 +274,9 @@ def summarize(
     if asked.group.dimension:
         found.groups = _series(places[asked.group.dimension], len(spans))
     found.by_span = [Totals() for _ in spans]
-    shown = Totals()
     for values in found.products.values():
         for total, used in zip(found.by_span, values, strict=True):
             total.add(used)
-            shown.add(used)
-    found.hours_differ = shown != found.totals
-
     _add_jobs(found, organization, asked)
     return found
 
@@ -287,12 +300,13 @@ def _add_jobs(found: Summary, organization: Organization, asked: Asked) -> None:
             continue
         if count.day >= period.start:
             place = (count.day - period.start).days if by_hour else period.place(count.day)
-            found.jobs.add(count)
             found.jobs_by_span[place].add(count)
             if asked.group in (Group.REGION, Group.STATUS):
                 groups[count.region if asked.group is Group.REGION else count.status][place] += count.jobs
         elif period.before_start <= count.day <= period.before_end:
             found.jobs_before.add(count)
+    for each in found.jobs_by_span:
+        found.jobs.merge(each)
     found.job_groups = {
         value: [places[place] for place in range(len(found.job_spans))]
         for value, places in sorted(groups.items(), key=lambda item: (-item[1].total(), item[0]))

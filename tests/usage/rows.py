@@ -9,7 +9,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import ApiKey
-from usage.models import DailyJobs, DailyUsage, Job, PipelineConfig, UsageDay
+from usage.models import DailyJobs, DailyUsage, Job, JobMargin, PipelineConfig, UsageDay
 
 NOON = datetime(2026, 6, 18, 12, 0, tzinfo=UTC)
 
@@ -77,13 +77,13 @@ def daily_usage(key: ApiKey, day: date, **fields: Any) -> DailyUsage:
 def daily_jobs(key: ApiKey, region: str) -> DailyJobs:
     """A job that a key finished in a region."""
     assert key.organization_id is not None
-    return DailyJobs.objects.create(
-        organization_id=key.organization_id,
-        day=NOON.date(),
-        api_key_id=key.pk,
-        type="Parse",
-        region=region,
-        status="Completed",
-        jobs=1,
-        durations=[0],
-    )
+    margin: dict[str, Any] = {
+        "organization_id": key.organization_id,
+        "day": NOON.date(),
+        "region": region,
+        "status": "Completed",
+    }
+    counted: dict[str, Any] = {"jobs": 1, "durations": [0] * (len(DailyJobs.DURATION_BUCKETS) + 1)}
+    if not JobMargin.objects.filter(**margin).update(jobs=F("jobs") + 1):
+        JobMargin.objects.create(**margin, **counted)
+    return DailyJobs.objects.create(**margin, **counted, api_key_id=key.pk, type="Parse")
