@@ -123,15 +123,19 @@ def export(
     return file
 
 
-def link(file: BillingExportFile) -> str:
-    """A link to the file that lasts for six days."""
-    return files.link(file.name, lasting=LINK_LASTS)
-
-
 @dataclass(frozen=True)
 class Links:
+    """Links to a file and its manifest that last for six days."""
+
     file: str
     manifest: str
+
+
+def links(file: BillingExportFile) -> Links:
+    return Links(
+        files.link(file.name, lasting=LINK_LASTS),
+        files.link(manifest_name(file.name), lasting=LINK_LASTS),
+    )
 
 
 def new_links(file: BillingExportFile, *, actor: Actor) -> Links:
@@ -141,7 +145,7 @@ def new_links(file: BillingExportFile, *, actor: Actor) -> Links:
             raise Gone(f"{file} is no longer in the storage.")
         _mend_manifest(file)
     audit.record(audit.Action.BILLING_USAGE_LINKED, actor=actor, target=file)
-    return Links(link(file), files.link(manifest_name(file.name), lasting=LINK_LASTS))
+    return links(file)
 
 
 def manifest(file: BillingExportFile) -> dict[str, Any]:

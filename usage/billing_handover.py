@@ -68,7 +68,9 @@ def _first(folder: Path) -> int:
     path = folder / FIRST
     if not path.exists():
         last = BillingExportFile.objects.order_by("-number").values_list("number", flat=True).first() or 0
-        path.write_text(f"{last + 1}\n")
+        part = path.with_name(f"{FIRST}.part")
+        part.write_text(f"{last + 1}\n")
+        part.replace(path)
     return int(path.read_text())
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 from django.core.files.base import File
 from django.db import OperationalError, connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.http import FileResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -47,9 +47,10 @@ LONGEST = 6 * 3600
 LINK = timedelta(minutes=5)
 # An export that does not come to an end however often it is begun.
 GIVEN_UP = timedelta(days=1)
-# Waiting or under way: of an organization, and of all, for workers have other things to do.
+# Of an organization, waiting or under way, of which one at a time is made.
 UNFINISHED = 5
-AT_ONCE = 1
+# Of all organizations. Below the worker's --concurrency in the Procfile: alerts must not wait for an export to end.
+AT_ONCE = 2
 _LOCK = 7_304_005
 
 
@@ -162,8 +163,7 @@ def delete(*, export: UsageExportFile, actor: Actor) -> None:
             before={"kind": found.kind, "filters": found.filters, "state": found.state},
         )
         found.delete()
-    if found.path:
-        _discard(found.path)
+    _discard(found)
 
 
 def what(export: UsageExportFile) -> Export:
@@ -194,7 +194,7 @@ def answer(export: UsageExportFile) -> HttpResponseBase:
     """Send the file of an export that is there: from the folder, or by a short link to the bucket."""
     file = files.open_in_folder(export.path)
     if file is None:
-        return HttpResponseRedirect(files.link(export.path, lasting=LINK))
+        return HttpResponseRedirect(files.link(export.path, lasting=LINK, saved_as=file_name(export)))
     return FileResponse(
         file,
         as_attachment=True,
@@ -213,8 +213,18 @@ def make_waiting() -> int:
     return taken
 
 
+_LAST_TURN = (
+    UsageExportFile.objects.filter(organization=OuterRef("organization"), finished_at__isnull=False)
+    .order_by("-finished_at")
+    .values("finished_at")[:1]
+)
+
+
 def _claim() -> UsageExportFile | None:
-    """Take a lease on the export that has waited longest, unless enough are under way."""
+    """Take a lease on an export that waits, unless enough are under way.
+
+    Organizations take turns: next comes the one for which nothing was ever made, or not for the longest time.
+    """
     now = timezone.now()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
@@ -222,9 +232,13 @@ def _claim() -> UsageExportFile | None:
         if held.count() >= AT_ONCE:
             return None
         free = UsageExportFile.objects.filter(
-            Q(state=State.WAITING) | Q(state=State.RUNNING, leased_until__lte=now)
+            Q(state=State.WAITING) | Q(state=State.RUNNING, leased_until__lte=now),
+            organization__deleted_at=None,
         ).exclude(organization__in=held.values("organization"))
-        export = free.select_related("organization").order_by("created_at", "id").first()
+        by_turns = free.annotate(last_turn=Subquery(_LAST_TURN)).order_by(
+            F("last_turn").asc(nulls_first=True), "created_at", "id"
+        )
+        export = by_turns.select_related("organization").first()
         if export is None:
             return None
         export.state, export.leased_until, export.rows, export.rows_expected = (
@@ -239,10 +253,11 @@ def _claim() -> UsageExportFile | None:
 
 def _make(export: UsageExportFile) -> None:
     """Write the file of an export that was claimed, and say how that went."""
-    path = f"usage/{export.uid}/{secrets.token_urlsafe(24)}.csv{'.gz' if export.is_gzipped else ''}"
+    path = f"{_folder(export)}/{secrets.token_urlsafe(24)}.csv{'.gz' if export.is_gzipped else ''}"
     stored = ""
     try:
         with _Hold(export) as hold:
+            _discard(export)  # what a worker that died had stored
             source = what(export)
             hold.expect(source.rows().count())
             reading = Reading(source, longest=LONGEST)
@@ -266,8 +281,14 @@ def _make(export: UsageExportFile) -> None:
     except (psycopg.OperationalError, OperationalError):
         # The database went away. The lease runs out, and the export is begun anew.
         logger.warning("export %s lost the database", export.uid, exc_info=True)
+    except Exception:  # one export that cannot be made must not hold up the others
+        logger.exception("export %s could not be made", export.uid)
+        _fail(export, hold, "Something went wrong here. Try again, or ask the support.")
     if stored:
-        _discard(stored)
+        try:
+            files.exports().delete(stored)
+        except files.FAILURES:
+            logger.exception("the file %s of an export could not be deleted", stored)
 
 
 def _finish(export: UsageExportFile, hold: "_Hold", path: str) -> None:
@@ -312,12 +333,27 @@ def _announce(export: UsageExportFile, how: str, body: str) -> None:
     )
 
 
-def _discard(path: str) -> None:
-    """Delete a file; one that cannot be deleted now is left to people."""
+def _folder(export: UsageExportFile) -> str:
+    return f"usage/{export.uid}"
+
+
+def _delete_files(export: UsageExportFile) -> None:
+    """Delete the file of an export, and whatever workers that died left beside it. Raises `files.FAILURES`."""
+    storage, folder = files.exports(), _folder(export)
+    with suppress(FileNotFoundError):
+        for name in storage.listdir(folder)[1]:
+            storage.delete(f"{folder}/{name}")
+        storage.delete(folder)
+
+
+def _discard(export: UsageExportFile) -> bool:
+    """Delete its files if that is possible now; says whether it was."""
     try:
-        files.exports().delete(path)
+        _delete_files(export)
     except files.FAILURES:
-        logger.exception("the file %s of an export could not be deleted", path)
+        logger.exception("the files of export %s could not be deleted", export.uid)
+        return False
+    return True
 
 
 class _Hold:
@@ -422,8 +458,8 @@ def sweep(*, now: datetime) -> int:
     """
     changed = 0
     for export in UsageExportFile.objects.filter(expires_at__lte=now).exclude(path=""):
-        _discard(export.path)
-        changed += UsageExportFile.objects.filter(pk=export.pk).update(path="")
+        if _discard(export):
+            changed += UsageExportFile.objects.filter(pk=export.pk).update(path="")
     changed += UsageExportFile.objects.filter(
         state__in=[State.WAITING, State.RUNNING], created_at__lte=now - GIVEN_UP
     ).update(
@@ -432,20 +468,20 @@ def sweep(*, now: datetime) -> int:
         problem="It did not come to an end within a day. Export fewer days at once.",
         finished_at=now,
     )
-    old = UsageExportFile.objects.filter(created_at__lte=now - LISTED, path="").exclude(
-        state__in=[State.WAITING, State.RUNNING]
-    )
-    changed += old.delete()[0]
+    old = UsageExportFile.objects.filter(created_at__lte=now - LISTED, path="")
+    for export in old.exclude(state__in=[State.WAITING, State.RUNNING]):
+        if _discard(export):
+            changed += UsageExportFile.objects.filter(pk=export.pk).delete()[0]
     _delete_parts()
     return changed
 
 
 def _delete_parts() -> None:
-    """Delete what workers that were killed had begun to write into the folder."""
+    """Delete what processes that were killed had begun to write into the folder, whichever kind of export it was."""
     storage = files.exports()
     if not isinstance(storage, files.Folder):
         return
-    for part in Path(storage.location).glob("usage/*/*.part"):
+    for part in Path(storage.location).rglob("*.part"):
         with suppress(FileNotFoundError):
             if part.stat().st_mtime < time.time() - GIVEN_UP.total_seconds():
                 part.unlink()
@@ -454,6 +490,5 @@ def _delete_parts() -> None:
 def erase(organization: Organization) -> None:
     """Delete all exports of an organization with their files."""
     for export in of(organization):
-        if export.path:
-            files.exports().delete(export.path)
+        _delete_files(export)
         export.delete()

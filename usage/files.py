@@ -4,7 +4,7 @@ import os
 import tempfile
 import time
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlencode
 
@@ -26,9 +26,10 @@ def exports() -> Storage:
     return storages["exports"]
 
 
-def link(name: str, *, lasting: timedelta) -> str:
-    """A link by which whoever holds it can fetch this file, for so long."""
-    url: str = exports().url(name, expire=int(lasting.total_seconds()))  # type: ignore[call-arg]
+def link(name: str, *, lasting: timedelta, saved_as: str = "") -> str:
+    """A link by which whoever holds it can fetch this file, for so long, and save it under its name or this one."""
+    told = {"ResponseContentDisposition": f'attachment; filename="{saved_as or PurePosixPath(name).name}"'}
+    url: str = exports().url(name, told, int(lasting.total_seconds()))  # type: ignore[call-arg]
     return url
 
 
@@ -52,8 +53,8 @@ class Folder(FileSystemStorage):
             _sync(Path(self.location) / folder)
         return name
 
-    def url(self, name: str | None, expire: int = 3600) -> str:
-        """A signed link that lasts for so many seconds."""
+    def url(self, name: str | None, parameters: Any = None, expire: int = 3600) -> str:
+        """A signed link that lasts for so many seconds. Parameters are for buckets: the view says it by itself."""
         until = int(time.time()) + expire
         query = urlencode({"expires": until, "signature": _signature(str(name), str(until))})
         return f"{settings.BASE_URL}{reverse('usage:file', args=[name])}?{query}"

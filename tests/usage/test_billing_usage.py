@@ -34,6 +34,17 @@ def test_usage_is_exported_and_a_link_to_the_file_answered(data_plane: Client) -
     assert rows.keys(fetch(Client(), found["presigned_url"])) == ["a", "b", "c"]
 
 
+def test_the_answer_leads_to_the_manifest_too(data_plane: Client) -> None:
+    queued("a")
+
+    response = ask(data_plane)
+
+    [url] = re.findall(r'^<(.+)>; rel="describedby"$', response["Link"])
+    manifest = json.loads(fetch(Client(), url))
+    assert manifest["records"] == 1
+    assert json.loads(response.content)["presigned_url"].partition("?")[0].endswith(manifest["file"])
+
+
 def test_the_file_has_these_columns(data_plane: Client) -> None:
     queued("a", type="extract", num_pages=7, attributes={"tier": "gold", "n": [1, 2]})
 

@@ -13,11 +13,15 @@ from django.test import Client
 from moto.server import ThreadedMotoServer
 from pytest_django import Settings
 
+from accounts.audit import Actor
+from accounts.models import ApiKey, Organization, User
 from tests.usage import billing_rows as rows
 from tests.usage.billing_rows import answer, ask, manifest_of, queued, waiting
-from usage import billing_export, bucket, files
+from tests.usage.rows import job_row
+from usage import billing_export, bucket, export_files, files
 from usage.bucket import Bucket
 from usage.models import BillingExportFile
+from usage.reports import Filters
 
 BUCKET = "countinghouse-exports"
 
@@ -49,6 +53,28 @@ def s3(server: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
 def fetch(url: str) -> tuple[bytes, Any]:
     with urllib.request.urlopen(url, timeout=10) as response:
         return response.read(), response.headers
+
+
+@pytest.mark.django_db(transaction=True)
+def test_exports_of_the_background_go_round(
+    organization: Organization, organization_key: tuple[ApiKey, str], member: User, s3: Any
+) -> None:
+    job_row(organization_key[0], "one")
+    export = export_files.create(
+        organization=organization, filters=Filters(), is_gzipped=True, actor=Actor(member)
+    )
+
+    export_files.make_waiting()
+
+    export.refresh_from_db()
+    response = export_files.answer(export)
+    content, headers = fetch(response["Location"])
+    assert response.status_code == 302
+    assert gzip.decompress(content).startswith(b"job_id,")
+    assert export.size == len(content)
+    assert headers["Content-Disposition"] == f'attachment; filename="jobs-{organization.uid}.csv.gz"'
+    export_files.delete(export=export, actor=Actor(member))
+    assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
 
 
 @pytest.mark.django_db

@@ -3,6 +3,8 @@
 import csv
 import gzip
 import io
+import os
+import re
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -11,11 +13,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.conf import settings
 from django.core.files.storage import storages
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from accounts import organizations
 from accounts.audit import Actor
 from accounts.models import ApiKey, AuditEntry, Notification, Organization, User
 from tests.usage.rows import job_row
@@ -124,14 +128,75 @@ def test_oldest_is_made_first(organization: Organization, actor: Actor) -> None:
     assert claimed == first
 
 
-def test_one_is_made_at_a_time(
+def test_organization_has_one_made_at_a_time(
     organization: Organization, actor: Actor, other_organization: Organization, outsider: User
 ) -> None:
+    first = asked_for(organization, actor)
     asked_for(organization, actor)
-    asked_for(other_organization, Actor(outsider))
-    export_files._claim()
+    theirs = asked_for(other_organization, Actor(outsider))
 
-    assert export_files._claim() is None
+    claimed = [export_files._claim() for _ in range(3)]
+
+    assert claimed == [first, theirs, None]
+
+
+def test_only_so_many_are_made_at_once_that_a_worker_is_left_for_the_rest(actor: Actor, owner: User) -> None:
+    for number in range(export_files.AT_ONCE + 1):
+        asked_for(organizations.create(name=f"Northwind {number}", owner=owner), actor)
+
+    claimed = [export_files._claim() for _ in range(export_files.AT_ONCE + 1)]
+
+    assert claimed[-1] is None
+    assert all(claimed[:-1])
+    [workers] = re.findall(r"--concurrency (\d+)", (settings.BASE_DIR / "Procfile").read_text())
+    assert int(workers) > export_files.AT_ONCE
+
+
+def test_organizations_take_turns(
+    organization: Organization, actor: Actor, other_organization: Organization, outsider: User
+) -> None:
+    order = []
+    mine = [asked_for(organization, actor) for _ in range(3)]
+    theirs = [asked_for(other_organization, Actor(outsider)) for _ in range(2)]
+
+    while claimed := export_files._claim():
+        order.append(claimed)
+        UsageExportFile.objects.filter(pk=claimed.pk).update(state=State.DONE, finished_at=timezone.now())
+
+    assert order == [mine[0], theirs[0], mine[1], theirs[1], mine[2]]
+
+
+def test_export_of_a_deleted_organization_waits_for_its_return(
+    export: UsageExportFile, organization: Organization, owner: User
+) -> None:
+    organizations.delete(organization=organization, actor=Actor(owner))
+    meanwhile = export_files._claim()
+    organizations.restore(organization=organization, actor=None)
+
+    assert meanwhile is None
+    assert export_files._claim() == export
+
+
+def test_export_that_cannot_be_made_holds_up_no_other(
+    organization: Organization,
+    actor: Actor,
+    other_organization: Organization,
+    outsider: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bad = asked_for(organization, actor)
+    good = asked_for(other_organization, Actor(outsider))
+    what = export_files.what
+
+    def fail(export: UsageExportFile) -> Any:
+        return what(export) if export == good else 1 / 0
+
+    monkeypatch.setattr(export_files, "what", fail)
+
+    export_files.make_waiting()
+
+    states = dict(UsageExportFile.objects.values_list("pk", "state"))
+    assert states == {bad.pk: State.FAILED, good.pk: State.DONE}
 
 
 def test_export_of_a_killed_worker_is_made_anew(export: UsageExportFile, key: ApiKey) -> None:
@@ -159,6 +224,21 @@ def test_worker_thought_dead_cannot_finish_what_another_took_up(
     export.refresh_from_db()
     assert (export.state, export.leased_until, export.path) == (State.RUNNING, theirs, "")
     assert stored(folder) == []
+
+
+def test_what_a_killed_worker_left_goes_when_another_begins(
+    export: UsageExportFile, folder: Path, key: ApiKey
+) -> None:
+    job_row(key)
+    left = folder / "usage" / export.uid
+    left.mkdir(parents=True)
+    (left / "whole.csv").touch()
+    (left / "begun.part").touch()
+
+    export_files.make_waiting()
+
+    export.refresh_from_db()
+    assert stored(folder) == [folder / export.path]
 
 
 def test_cancelled_export_stops_within_its_work(
@@ -259,6 +339,37 @@ def test_expired_file_is_deleted_and_no_longer_sent(
     assert "Expired" in page.get(url).content.decode()
 
 
+def test_file_that_cannot_be_deleted_is_tried_again(
+    export: UsageExportFile, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_files.make_waiting()
+    later = timezone.now() + timedelta(days=8)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("read-only file system")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("usage.files.Folder.delete", refuse)
+        export_files.sweep(now=later)
+    had = len(stored(folder))
+    export_files.sweep(now=later)
+
+    assert had == 1
+    assert stored(folder) == []
+
+
+def test_what_killed_processes_had_begun_to_write_goes_after_a_day(folder: Path) -> None:
+    day_old, new = folder / "usage_for_billing" / "old.part", folder / "usage_for_billing" / "new.part"
+    day_old.parent.mkdir()
+    day_old.touch()
+    new.touch()
+    os.utime(day_old, (0, 0))
+
+    export_files.sweep(now=timezone.now())
+
+    assert stored(folder) == [new]
+
+
 def test_what_never_ends_is_given_up(export: UsageExportFile) -> None:
     export_files.sweep(now=timezone.now() + timedelta(days=1, minutes=1))
 
@@ -281,7 +392,7 @@ def test_deleting_takes_the_file_along(page: Client, url: str, export: UsageExpo
     page.post(f"{url}{export.uid}/delete/")
 
     assert had == 1
-    assert stored(folder) == []
+    assert list((folder / "usage").iterdir()) == []
     assert not UsageExportFile.objects.exists()
 
 

@@ -165,6 +165,9 @@ def test_exports_are_listed_newest_first(client: Client) -> None:
         ("type", {"type": "Parse"}),
         ("product", {"kind": "jobs", "product": "parse"}),
         ("region", {"region": "\0"}),
+        ("region", {"region": "x" * 33}),
+        ("job_id", {"job_id": "x" * 129}),
+        ("gzip", {"gzip": "maybe"}),
     ],
 )
 def test_bad_field_is_named(client: Client, param: str, fields: dict[str, Any]) -> None:

@@ -48,11 +48,11 @@ _EXPORT: dict[str, Any] = {
 class NewExport(DaysQuery):
     kind = serializers.ChoiceField(["jobs", "records"], help_text="The request log, or what was metered.")
     gzip = serializers.BooleanField(default=False)
-    api_key = serializers.CharField(required=False, help_text="Only of the key with this id.")
-    region = serializers.CharField(required=False)
-    file_type = serializers.CharField(required=False)
+    api_key = serializers.CharField(required=False, max_length=64, help_text="Only of the key with this id.")
+    region = serializers.CharField(required=False, max_length=32)
+    file_type = serializers.CharField(required=False, max_length=32)
     job_id = serializers.CharField(
-        required=False, help_text="How the ids of jobs begin; for records, a whole id."
+        required=False, max_length=128, help_text="How the ids of jobs begin; for records, a whole id."
     )
     type = serializers.ChoiceField(JobType.choices, required=False, help_text="Of jobs.")
     status = serializers.ChoiceField(JobStatus.choices, required=False, help_text="Of jobs.")

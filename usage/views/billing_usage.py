@@ -32,7 +32,10 @@ _decode = msgspec.json.Decoder(ExportRequest).decode
 
 @service_key(ServicePermission.BILLING_USAGE_EXPORT)
 def billing_usage(request: HttpRequest) -> HttpResponse:
-    """Export the oldest usage to a file and answer a link to it, or null when there is nothing left."""
+    """Export the oldest usage to a file and answer a link to it, or null when there is nothing left.
+
+    The link to the file's manifest is in the header Link.
+    """
     try:
         asked = _decode(read_body(request, _MAX_BODY) or b"{}")
     except TooLarge:
@@ -62,9 +65,10 @@ def billing_usage(request: HttpRequest) -> HttpResponse:
         )
         response["Retry-After"] = "10"
         return response
+    if file is None:
+        return JsonResponse({"presigned_url": None, "num_records": 0})
+    links = billing_export.links(file)
     return JsonResponse(
-        {
-            "presigned_url": billing_export.link(file) if file else None,
-            "num_records": file.num_records if file else 0,
-        }
+        {"presigned_url": links.file, "num_records": file.num_records},
+        headers={"Link": f'<{links.manifest}>; rel="describedby"'},
     )
