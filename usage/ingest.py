@@ -1,14 +1,14 @@
 """Taking in job reports: one transaction of short statements, sorted, so that nothing counts twice or is lost.
 
-The order of the locks is the same for every writer: idempotency keys, configurations, jobs, records, outbox, totals.
+The order of the locks is the same for every writer: idempotency keys, jobs, configurations, records, outbox, totals.
 """
 
 import hashlib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from operator import add
 from typing import Any
@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from accounts import prepared, time_zones
 from accounts.models import ApiKey
-from usage import corrections, idempotency, partitions, records, statements
+from usage import corrections, idempotency, partitions, records, retention, statements
 from usage.models import STAGE, DailyJobs, JobStatus
 from usage.pricing import MICRO, PriceBook, Rate, charge
 from usage.records import RecordRow
@@ -61,15 +61,17 @@ JOIN usage_job j ON j.organization_id = x.organization_id AND j.job_id = x.job_i
 _JOBS = """
 INSERT INTO usage_job AS j (
     organization_id, job_id, api_key_id, type, status, stage, created_at, duration, num_pages, total_pages, credits,
-    usage_items, region, file_type, source, config_sha256, webhook, metadata, error, report_digest, updated_at)
+    usage_items, region, file_type, source, config_sha256, webhook, metadata, error, report_digest, updated_at,
+    erased, erased_at, erased_under)
 SELECT x.organization_id, x.job_id, x.api_key_id, x.type, x.status, x.stage, x.created_at, x.duration, x.num_pages,
     x.total_pages, CASE WHEN x.status = 'Failed' THEN 0 ELSE x.credits END, x.usage_items, x.region, x.file_type,
-    x.source, x.config_sha256, x.webhook, x.metadata, x.error, x.report_digest, now()
+    x.source, x.config_sha256, x.webhook, x.metadata, x.error, x.report_digest, now(),
+    x.erased, CASE WHEN x.erased IS NOT NULL THEN now() END, x.erased_under
 FROM json_to_recordset(%s::json) AS x (
     organization_id bigint, job_id text, api_key_id bigint, type text, status text, stage smallint,
     created_at timestamptz, duration float8, num_pages integer, total_pages integer, credits numeric,
     usage_items integer, region text, file_type text, source jsonb, config_sha256 text, webhook jsonb, metadata jsonb,
-    error jsonb, report_digest text)
+    error jsonb, report_digest text, erased text[], erased_under integer)
 ON CONFLICT (organization_id, job_id) DO UPDATE SET
     status = excluded.status,
     stage = excluded.stage,
@@ -86,7 +88,11 @@ ON CONFLICT (organization_id, job_id) DO UPDATE SET
     metadata = COALESCE(excluded.metadata, j.metadata),
     error = COALESCE(excluded.error, j.error),
     report_digest = excluded.report_digest,
-    updated_at = excluded.updated_at
+    updated_at = excluded.updated_at,
+    erased = CASE WHEN excluded.erased IS NULL THEN j.erased
+        ELSE ARRAY(SELECT unnest(j.erased) UNION SELECT unnest(excluded.erased)) END,
+    erased_at = COALESCE(excluded.erased_at, j.erased_at),
+    erased_under = COALESCE(excluded.erased_under, j.erased_under)
 WHERE j.stage < 3 AND excluded.stage >= j.stage AND j.report_digest <> excluded.report_digest
 RETURNING organization_id, job_id, status, usage_items, xmax = 0,
     CASE WHEN xmax <> 0 AND stage = 3 THEN row_to_json(j)::text END
@@ -148,6 +154,9 @@ class _Key:
     # Of a deleted organization nobody is told, and once it is being erased, only what was used is kept.
     is_deleted: bool
     is_erased: bool
+    retention_days: int
+    # Details of a job that ended by then are over the moment they come.
+    kept_since: datetime
 
 
 @dataclass
@@ -168,7 +177,7 @@ class _Report:
         self.job: JobKey = (self.key.organization_id, self.report.job_id)
 
 
-class _JobRow(Struct):
+class _JobRow(Struct, omit_defaults=True):
     """A row of `Job`, with the columns of `_JOBS`."""
 
     organization_id: int
@@ -191,6 +200,8 @@ class _JobRow(Struct):
     metadata: dict[str, Any] | None
     error: Any
     report_digest: str
+    erased: list[str] | None = None
+    erased_under: int | None = None
 
 
 _decode_job = msgspec.json.Decoder(_JobRow).decode
@@ -278,6 +289,8 @@ def _without_texts(report: JobReport) -> JobReport:
 def _keys(uids: set[str], now: datetime) -> dict[str, _Key]:
     known = [uid for uid in uids if "\0" not in uid]  # with which the database cannot even be asked
     rows = ApiKey.objects.filter(uid__in=known, organization__isnull=False).values(
+        "organization__retention_days",
+        "organization__entitlement__retention_days",
         "id",
         "uid",
         "organization_id",
@@ -289,41 +302,54 @@ def _keys(uids: set[str], now: datetime) -> dict[str, _Key]:
         deleted_at=F("organization__deleted_at"),
         erase_after=F("organization__erase_after"),
     )
-    return {
-        row["uid"]: _Key(
-            id=row["id"],
-            uid=row["uid"],
-            organization_id=row["organization_id"],
-            organization_uid=row["organization_uid"],
-            zone=time_zones.in_force(row["zone"], row["next_zone"], row["next_zone_at"], now=now),
-            credit_price=row["price"] or Decimal(0),
-            is_deleted=row["deleted_at"] is not None,
-            is_erased=row["erase_after"] is not None and row["erase_after"] <= now,
-        )
-        for row in rows
-    }
+    return {row["uid"]: _key(row, now) for row in rows}
+
+
+def _key(row: Any, now: datetime) -> _Key:
+    days = retention.days_kept(
+        row["organization__entitlement__retention_days"], row["organization__retention_days"]
+    )
+    return _Key(
+        id=row["id"],
+        uid=row["uid"],
+        organization_id=row["organization_id"],
+        organization_uid=row["organization_uid"],
+        zone=time_zones.in_force(row["zone"], row["next_zone"], row["next_zone_at"], now=now),
+        credit_price=row["price"] or Decimal(0),
+        is_deleted=row["deleted_at"] is not None,
+        is_erased=row["erase_after"] is not None and row["erase_after"] <= now,
+        retention_days=days,
+        kept_since=now - timedelta(days=days) if days else datetime.max.replace(tzinfo=UTC),
+    )
 
 
 def _take_in(reports: list[_Report], outcome: Outcome, now: datetime) -> None:
     reports = _claim(reports, outcome)
     if not reports:
         return
-    _save_configs(reports, now)
+    configs = _hash_configs(reports)
     rows = _fold(reports)
     charges = _price(reports, rows)
+    keys = {report.key.organization_id: report.key for report in reports}
+    # What is stored of the jobs, which may be less than what is delivered.
+    kept = {key: _kept(rows[key], keys[key[0]], now) for key in sorted(rows)}
     # Status and number of usage items of the jobs that this batch created or moved on.
     standing: dict[JobKey, tuple[str, int]] = {}
     finished: list[_JobRow] = []
     failed: list[JobKey] = []
-    for organization, job_id, status, usage_items, is_new, job in statements.run(
-        _JOBS, [rows[key] for key in sorted(rows)]
-    ):
+    # Jobs whose details, as far as they are stored, are over with their end (and with how many days of retention).
+    over: list[tuple[int, str, int]] = []
+    for organization, job_id, status, usage_items, is_new, job in statements.run(_JOBS, list(kept.values())):
         key = organization, job_id
         standing[key] = status, usage_items
         if STAGE[status] == _FINAL:
-            finished.append(rows[key] if is_new else _decode_job(job))
+            finished.append(rows[key] if is_new else _merged(_decode_job(job), rows[key]))
+            if kept[key] is not rows[key] and not is_new:
+                over.append((*key, keys[organization].retention_days))
             if status == JobStatus.FAILED and not is_new:
                 failed.append(key)
+    _save_configs([kept[key] for key in standing], configs, now)
+    retention.erase_jobs(over)
     for report in reports:
         if report.new_items or (report.changes_job and report.job in standing):
             outcome.accepted += 1
@@ -334,7 +360,6 @@ def _take_in(reports: list[_Report], outcome: Outcome, now: datetime) -> None:
         for organization, job_id, status, usage_items in statements.run(_LATE, late):
             standing[organization, job_id] = status, usage_items
     corrected = corrections.void_jobs(failed, reason="The job failed.")
-    keys = {report.key.organization_id: report.key for report in reports}
     drafts = _drafts(finished, keys, now)
     with prepared.pipeline():
         outbox.send_many(drafts)
@@ -416,30 +441,74 @@ def _row(report: _Report, stage: int, earlier: _JobRow | None) -> _JobRow:
     return row
 
 
-def _save_configs(reports: list[_Report], now: datetime) -> None:
-    configs: dict[tuple[int, str], tuple[str, datetime]] = {}
+def _hash_configs(reports: list[_Report]) -> dict[JobKey, str]:
+    """The configurations of a batch, by organization and hash, which the reports are told."""
+    configs = {}
     for report in reports:
         if report.report.config is not None:
             encoded = encode(report.report.config)
             report.config_sha256 = hashlib.sha256(encoded).hexdigest()
-            key = report.key.organization_id, report.config_sha256
-            used_at = _ended(report.report, now).replace(minute=0, second=0, microsecond=0)
-            configs[key] = encoded.decode(), max(used_at, configs[key][1]) if key in configs else used_at
-    if configs:
+            configs[report.key.organization_id, report.config_sha256] = encoded.decode()
+    return configs
+
+
+def _save_configs(jobs: Iterable[_JobRow], configs: dict[JobKey, str], now: datetime) -> None:
+    """Keep the configurations of these jobs, which took them: a report that changes nothing brings none back."""
+    used_at: dict[tuple[int, str], datetime] = {}
+    for job in jobs:
+        if job.config_sha256:
+            key = job.organization_id, job.config_sha256
+            hour = _ended(job, now).replace(minute=0, second=0, microsecond=0)
+            used_at[key] = max(used_at.get(key, hour), hour)
+    if used_at:
         statements.run(
             _CONFIGS,
             [
-                {"organization_id": key[0], "sha256": key[1], "text": text, "used_at": used_at}
-                for key, (text, used_at) in sorted(configs.items())
+                {"organization_id": key[0], "sha256": key[1], "text": configs[key], "used_at": used_at[key]}
+                for key in sorted(used_at)
             ],
         )
 
 
-def _ended(report: JobReport, now: datetime) -> datetime:
-    """When the job ended, as far as this report tells; now, where it does not."""
-    if STAGE[report.status] == _FINAL and report.duration is not None:
-        return min(report.created_at + timedelta(seconds=report.duration), now)
+def _ended(job: _JobRow, now: datetime) -> datetime:
+    """When the job ended, as far as is known; now, where it is not."""
+    if job.stage == _FINAL and job.duration is not None:
+        return min(job.created_at + timedelta(seconds=job.duration), now)
     return now
+
+
+def _kept(job: _JobRow, key: _Key, now: datetime) -> _JobRow:
+    """The job as it is stored: without the details that are over already.
+
+    While a job is under way, what its end delivers is kept even under zero data retention.
+    """
+    if job.created_at > key.kept_since:
+        return job
+    if job.stage == _FINAL:
+        if _ended(job, now) > key.kept_since:
+            return job
+        kept = msgspec.structs.replace(
+            job, config_sha256="", source=None, webhook=None, metadata=None, error=None
+        )
+    elif key.retention_days:
+        return job
+    else:
+        kept = msgspec.structs.replace(job, config_sha256="", source=None)
+        if isinstance(job.webhook, DisabledWebhook):
+            kept.metadata = kept.error = None
+    erased = [
+        name for name, column in retention.COLUMNS.items() if getattr(job, column) != getattr(kept, column)
+    ]
+    kept.erased, kept.erased_under = erased or None, key.retention_days if erased else None
+    return kept
+
+
+def _merged(stored: _JobRow, told: _JobRow) -> _JobRow:
+    """The job as it is delivered: what is stored of it, and what was told last and may not be."""
+    for column in ("webhook", "metadata", "error"):
+        if (value := getattr(told, column)) is not None:
+            setattr(stored, column, value)
+    return stored
 
 
 def _price(reports: list[_Report], rows: dict[JobKey, _JobRow]) -> dict[int, tuple[Rate | None, Decimal]]:

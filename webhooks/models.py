@@ -23,6 +23,8 @@ from webhooks import encryption
 SECRET_BYTES = 24
 LONGEST_WAIT = timedelta(minutes=5)
 LONGEST_ERROR = 2_000
+# What stands for a payload that is gone, as a Svix server shows it.
+EXPIRED = '{"expired":true}'
 
 
 def new_secret() -> str:
@@ -79,6 +81,11 @@ class OutboxMessage(models.Model):
                 fields=["organization", "id"],
                 name="outbox_waiting",
                 condition=Q(handed_over_at=None, refused_at=None),
+            ),
+            models.Index(
+                fields=["organization", "created_at"],
+                name="outbox_refused_with_content",
+                condition=Q(refused_at__isnull=False) & ~Q(payload=EXPIRED),
             ),
         ]
 
@@ -195,7 +202,14 @@ class Message(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["organization", "event_id"], name="message_once")]
-        indexes = [models.Index(fields=["organization", "-id"], name="message_of_organization")]
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="message_of_organization"),
+            models.Index(
+                fields=["organization", "created_at"],
+                name="message_with_content",
+                condition=Q(expunged_at=None),
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.uid

@@ -19,7 +19,7 @@ from svix.models import ApplicationIn, MessageIn
 
 from webhooks.embedded import queue
 from webhooks.gateway import get_svix
-from webhooks.models import OutboxMessage
+from webhooks.models import EXPIRED, OutboxMessage
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def hand_over() -> int:
             else:
                 handed_over.append(message.pk)
     OutboxMessage.objects.filter(pk__in=handed_over).update(
-        handed_over_at=timezone.now(), attempts=F("attempts") + 1, last_error=""
+        handed_over_at=timezone.now(), attempts=F("attempts") + 1, last_error="", payload=EXPIRED
     )
     OutboxMessage.objects.filter(pk__in=released).update(next_attempt_at=unreachable_until or timezone.now())
     return len(claimed)
