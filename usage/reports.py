@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, LiteralString, TypeVar
 
@@ -354,12 +354,15 @@ class Filters:
             jobs = jobs.filter(**{along: rest.pop(along)})
         if self.job_id is not None:
             jobs = jobs.filter(job_id__startswith=self.job_id)
-        return _within(jobs, "created_at", self.since, self.until, organization), rest
+        return _within(jobs, self.since, self.until, organization), rest
 
 
 @dataclass(frozen=True)
 class RecordFilters:
-    """Which usage records to list; None lists all. `api_key` is a public id, `job_id` a whole one."""
+    """Which usage records to list; None lists all. `api_key` is a public id, `job_id` a whole one.
+
+    Days are those the records were counted in, also where the organization's zone was another one then.
+    """
 
     api_key: str | None = None
     product: str | None = None
@@ -387,21 +390,34 @@ class RecordFilters:
             rest["api_key_id"] = _key_id(organization, self.api_key)
         if self.job_id is not None:
             records = records.filter(job_id=self.job_id)
-        return _within(records, "timestamp", self.since, self.until, organization), rest
+        # Whichever zone cut a day, it lies within these moments, for which there are partitions and an index.
+        if self.since:
+            records = records.filter(day__gte=self.since)
+            if self.since > date.min:
+                records = records.filter(timestamp__gte=_utc_midnight(self.since) - timedelta(hours=14))
+        if self.until:
+            records = records.filter(day__lte=self.until)
+            if self.until < date.max - timedelta(days=1):
+                records = records.filter(timestamp__lt=_utc_midnight(self.until) + timedelta(hours=24 + 12))
+        return records, rest
 
 
 def _key_id(organization: Organization, uid: str) -> int:
     return organization.api_keys.filter(uid=uid).values_list("id", flat=True).first() or -1
 
 
+def _utc_midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), tzinfo=UTC)
+
+
 def _within(
-    rows: Any, column: str, since: date | None, until: date | None, organization: Organization
-) -> Any:
+    jobs: JobQuerySet, since: date | None, until: date | None, organization: Organization
+) -> JobQuerySet:
     if since:
-        rows = rows.filter(**{f"{column}__gte": midnight(since, organization)})
+        jobs = jobs.filter(created_at__gte=midnight(since, organization))
     if until and until < date.max:
-        rows = rows.filter(**{f"{column}__lt": midnight(until + timedelta(days=1), organization)})
-    return rows
+        jobs = jobs.filter(created_at__lt=midnight(until + timedelta(days=1), organization))
+    return jobs
 
 
 @dataclass(frozen=True)

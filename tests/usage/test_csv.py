@@ -5,7 +5,7 @@ import gzip
 import io
 import tracemalloc
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -325,15 +325,39 @@ def test_export_that_breaks_off_says_so_at_its_end(
     assert text.splitlines()[-1].startswith(b'"INCOMPLETE')
 
 
-def test_days_are_the_organizations(organization: Organization, key: ApiKey) -> None:
-    organization.time_zone = "Pacific/Auckland"
-    record_row(key, "evening", timestamp=NOON.replace(hour=11))
-    record_row(key, "midnight", timestamp=NOON.replace(hour=12))
+def test_days_are_those_the_records_were_counted_in(organization: Organization, key: ApiKey) -> None:
+    # Cut in Auckland, which was the organization's zone then.
+    record_row(key, "evening", timestamp=NOON.replace(hour=11), day=date(2026, 6, 18))
+    record_row(key, "midnight", timestamp=NOON.replace(hour=12), day=date(2026, 6, 19))
+    record_row(key, "next midnight", timestamp=NOON.replace(day=19, hour=12), day=date(2026, 6, 20))
     filters = RecordFilters(since=date(2026, 6, 19), until=date(2026, 6, 19))
 
     found = Export(organization, filters).rows().values_list("idempotency_key", flat=True)
 
     assert list(found) == ["midnight"]
+
+
+@pytest.mark.parametrize(("zone", "hours"), [("Pacific/Kiritimati", -14), ("Pacific/Pago_Pago", 11)])
+def test_days_of_the_outermost_zones_are_whole(
+    organization: Organization, key: ApiKey, zone: str, hours: int
+) -> None:
+    begins = NOON.replace(hour=0) + timedelta(hours=hours)
+    record_row(key, "first", timestamp=begins, day=NOON.date())
+    record_row(key, "last", timestamp=begins + timedelta(hours=24, microseconds=-1), day=NOON.date())
+    filters = RecordFilters(since=NOON.date(), until=NOON.date())
+
+    found = Export(organization, filters).rows().values_list("idempotency_key", flat=True)
+
+    assert list(found) == ["last", "first"]
+
+
+@pytest.mark.parametrize("day", [date.min, date.max])
+def test_ends_of_the_calendar_are_days_too(organization: Organization, key: ApiKey, day: date) -> None:
+    record_row(key)
+
+    found = Export(organization, RecordFilters(since=day, until=day)).rows()
+
+    assert list(found) == []
 
 
 def test_another_organizations_rows_are_not_in_it(
