@@ -74,6 +74,8 @@ class Action(models.TextChoices):
     USAGE_EXPORT_CREATED = "usage_export.created"
     USAGE_EXPORT_CANCELLED = "usage_export.cancelled"
     USAGE_EXPORT_RETRIED = "usage_export.retried"
+    USAGE_RECORD_VOIDED = "usage_record.voided"
+    USAGE_RECORD_AMENDED = "usage_record.amended"
     USAGE_EXPORT_DELETED = "usage_export.deleted"
 
 

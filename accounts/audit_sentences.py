@@ -63,6 +63,8 @@ SENTENCES = {
     Action.USAGE_EXPORT_CREATED: "asked for the usage export {}",
     Action.USAGE_EXPORT_CANCELLED: "cancelled the usage export {}",
     Action.USAGE_EXPORT_RETRIED: "began the usage export {} anew",
+    Action.USAGE_RECORD_VOIDED: "took back the usage record {}",
+    Action.USAGE_RECORD_AMENDED: "corrected the usage record {}",
     Action.USAGE_EXPORT_DELETED: "deleted the usage export {}",
 }
 
@@ -81,6 +83,7 @@ GROUPS = {
 }
 
 
+    "usage_record": "Usage records",
 def sentence(action: str, target: str) -> SafeString:
     """What somebody did, to follow their name. An action that is no longer recorded stands for itself."""
     words = SENTENCES[Action(action)] if action in Action.values else action + " {}"

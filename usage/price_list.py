@@ -11,7 +11,7 @@ from usage.pricing import UNIT_SIZES, Rate, charge
 
 Unit = CreditRate.Unit
 # A unit in words, one and many, and how many an example counts: so many that rounding shows.
-_UNITS = {
+UNITS = {
     Unit.PAGE: ("page", "pages", 12),
     Unit.CELLS_1000: ("1,000 cells", "cells", 12_300),
     Unit.CELLS_5000: ("5,000 cells", "cells", 12_300),
@@ -78,7 +78,7 @@ def _line(feature: Feature, versions: list[CreditRate], at: datetime) -> Line:
 def _price(rate: CreditRate) -> Price:
     return Price(
         credits=rate.credits_per_unit,
-        unit=_UNITS[Unit(rate.unit)][0],
+        unit=UNITS[Unit(rate.unit)][0],
         minimum=rate.minimum_credits,
         batch_factor=rate.batch_factor,
         effective_from=rate.effective_from,
@@ -88,22 +88,23 @@ def _price(rate: CreditRate) -> Price:
 
 def _example(version: CreditRate) -> str:
     """An example in one sentence, charged as usage is: 12,300 cells are 13 times 1,000 begun: 13 × 1 = 13 credits."""
-    one, many, count = _UNITS[Unit(version.unit)]
+    one, many, count = UNITS[Unit(version.unit)]
     rate = Rate.of(version)
     credits = charge(rate, pages=count, quantity=Decimal(count), priority="standard")
     least = charge(rate, pages=1, quantity=Decimal(1), priority="standard")
     size = UNIT_SIZES.get(version.unit, 1)
     units = -(-count // size)
     begun = f" begin {units:,} times {one}" if size > 1 else ""
-    words = f"{count:,} {many}{begun}: {units:,} × {_plain(version.credits_per_unit)}"
+    words = f"{count:,} {many}{begun}: {units:,} × {plain(version.credits_per_unit)}"
     if credits > version.credits_per_unit * units:
-        return f"{words}, but at least {_plain(credits)} credits"
-    words += f" = {_plain(credits)} credits"
+        return f"{words}, but at least {plain(credits)} credits"
+    words += f" = {plain(credits)} credits"
     return (
-        words if least == version.credits_per_unit else f"{words}; a single one: {_plain(least)}, the minimum"
+        words if least == version.credits_per_unit else f"{words}; a single one: {plain(least)}, the minimum"
     )
 
 
-def _plain(value: Decimal) -> str:
+def plain(value: Decimal) -> str:
+    """A number with all its decimals, but without closing zeros."""
     text = f"{value:,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

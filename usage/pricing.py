@@ -60,6 +60,13 @@ class PriceBook:
         return None
 
 
+def units(unit: str, *, pages: int, quantity: Decimal | None) -> Decimal:
+    """How many of a rate's units were begun."""
+    size = UNIT_SIZES.get(unit)
+    used = Decimal(pages) if size is None else (quantity or Decimal(0)) / size
+    return used.to_integral_value(ROUND_CEILING)
+
+
 def charge(rate: Rate | None, *, pages: int, quantity: Decimal | None, priority: str) -> Decimal:
     """Credits for one usage item; 0 without a rate. Cells are charged by the begun 1,000 or 5,000, charts one by one.
 
@@ -67,9 +74,17 @@ def charge(rate: Rate | None, *, pages: int, quantity: Decimal | None, priority:
     """
     if rate is None:
         return Decimal(0)
-    size = UNIT_SIZES.get(rate.unit)
-    begun = Decimal(pages) if size is None else (quantity or Decimal(0)) / size
-    credits = begun.to_integral_value(ROUND_CEILING) * rate.credits_per_unit
+    credits = units(rate.unit, pages=pages, quantity=quantity) * rate.credits_per_unit
     if priority == "batch":
         credits *= rate.batch_factor
     return max(credits, rate.minimum_credits).quantize(MICRO, ROUND_HALF_UP)
+
+
+def credit_price(credits: Decimal, cost: Decimal, *, now: Decimal) -> Decimal:
+    """What a credit cost when a record was written: the price of now, if it makes these credits cost this much.
+
+    Costs are rounded to a millionth, so very few credits do not tell a price of their own.
+    """
+    if (credits * now).quantize(MICRO, ROUND_HALF_UP) == cost:
+        return now
+    return (cost / credits).quantize(MICRO, ROUND_HALF_UP) if credits else now

@@ -17,6 +17,8 @@ from msgspec import Meta, Struct
 
 MAX_JOBS = 10_000
 MAX_AHEAD = timedelta(minutes=5)
+MOST_PAGES = 10_000_000
+MOST_QUANTITY = 1_000_000_000
 # Deeper JSON is nobody's configuration, and more than some reader of it could follow.
 MAX_DEPTH = 100
 
@@ -25,7 +27,7 @@ CORRECTION = "correction:"
 
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
 Word = Annotated[str, Meta(max_length=32)]
-Pages = Annotated[int, Meta(ge=0, le=10_000_000)]
+Pages = Annotated[int, Meta(ge=0, le=MOST_PAGES)]
 Time = Annotated[datetime, Meta(tz=True)]
 Channel = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9\-_.]{1,128}$")]
 
@@ -218,8 +220,8 @@ class Checker:
                     "invalid_report",
                     f"`usage[{index}].idempotency_key` must not begin with `{CORRECTION}`.",
                 )
-            if item.quantity is not None and not _is_quantity(item.quantity):
-                return "invalid_report", f"`usage[{index}].quantity` must be from 0 to 1,000,000,000."
+            if item.quantity is not None and not is_quantity(item.quantity):
+                return "invalid_report", f"`usage[{index}].quantity` must be from 0 to {MOST_QUANTITY:,}."
         return None
 
     def _out_of_range(self, field: str, time: datetime) -> tuple[str, str]:
@@ -246,10 +248,10 @@ def _depth(encoded: bytes) -> int:
     return deepest
 
 
-def _is_quantity(number: Decimal) -> bool:
-    # Not NaN; and with so many decimals it is none that anybody measured, and no column holds it.
+def is_quantity(number: Decimal) -> bool:
+    """Whether a usage item may have it: not NaN, nor with so many decimals that nobody measured it."""
     exponent = number.as_tuple().exponent
-    return isinstance(exponent, int) and exponent > -100 and 0 <= number <= 1_000_000_000
+    return isinstance(exponent, int) and exponent > -100 and 0 <= number <= MOST_QUANTITY
 
 
 def _is_http(url: str) -> bool:

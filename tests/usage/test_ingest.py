@@ -360,7 +360,7 @@ def test_backslashes_before_u0000_are_text(post_jobs: Post, job: Make) -> None:
 def test_a_value_that_only_the_database_refuses_harms_no_other_report(
     post_jobs: Post, job: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reports_in, "_is_quantity", lambda number: True)
+    monkeypatch.setattr(reports_in, "is_quantity", lambda number: True)
 
     answer = post_jobs(job("good-1"), job("bad", usage=[item("k", quantity=1e300)]), job("good-2"))
 

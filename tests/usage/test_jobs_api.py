@@ -223,6 +223,18 @@ def test_job_has_everything_known_of_it(client: Client, key: ApiKey, post_jobs: 
         "quantity": None,
         "priority": "standard",
         "credits": 3.0,
+        "cost": 0.03,
+        "rate": {
+            "product": "parse",
+            "feature": "standard",
+            "credits_per_unit": 1.0,
+            "unit": "page",
+            "minimum_credits": 0.0,
+            "batch_factor": 0.8,
+            "effective_from": "2020-01-01T00:00:00.000000Z",
+        },
+        "corrects": "",
+        "reason": "",
         "timestamp": usage[0]["timestamp"],
         "attributes": None,
     }

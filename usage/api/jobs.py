@@ -16,9 +16,9 @@ from rest_framework.views import APIView
 
 from accounts.api.base import ORG_ID, OrganizationRequest, PageQuery, read_query
 from accounts.permissions import Permission
-from usage import reports
+from usage import charges, reports
 from usage.api.records import DaysQuery
-from usage.models import Job, JobStatus, JobType, UsageRecord
+from usage.models import CreditRate, Job, JobStatus, JobType, UsageRecord
 from usage.reports import Filters
 
 _JOB: dict[str, Any] = {
@@ -74,8 +74,31 @@ class JobLine(serializers.ModelSerializer[Job]):
         return None
 
 
+class Rate(serializers.ModelSerializer[CreditRate]):
+    """A line of the price book. Cells and charts are charged by the `quantity`, begun units whole."""
+
+    class Meta:
+        model = CreditRate
+        fields = [
+            "product",
+            "feature",
+            "credits_per_unit",
+            "unit",
+            "minimum_credits",
+            "batch_factor",
+            "effective_from",
+        ]
+
+
 class UsageItem(serializers.ModelSerializer[UsageRecord]):
-    """A metered fact of a job. A correction is an item with negative numbers."""
+    """A metered fact of a job. A correction is an item of its own, which names the one it corrects.
+
+    One that takes another back has its numbers below 0; one that stands in for another has them as they should be.
+    """
+
+    rate = serializers.SerializerMethodField(
+        help_text="The price that applied; null when there was none. What failed is not charged."
+    )
 
     class Meta:
         model = UsageRecord
@@ -88,9 +111,18 @@ class UsageItem(serializers.ModelSerializer[UsageRecord]):
             "quantity",
             "priority",
             "credits",
+            "cost",
+            "rate",
+            "corrects",
+            "reason",
             "timestamp",
             "attributes",
         ]
+
+    @extend_schema_field(Rate(allow_null=True))
+    def get_rate(self, record: UsageRecord) -> Any:
+        rate = self.context["rates"].get(record.rate_id)
+        return Rate(rate).data if rate else None
 
 
 class JobDetail(JobLine):
@@ -111,7 +143,8 @@ class JobDetail(JobLine):
 
     @extend_schema_field(UsageItem(many=True))
     def get_usage(self, job: Job) -> Any:
-        return UsageItem(reports.records(job), many=True).data
+        records = reports.records(job)
+        return UsageItem(records, many=True, context={"rates": charges.rates(records)}).data
 
 
 class Jobs(APIView):
@@ -184,6 +217,18 @@ class JobById(APIView):
                             "quantity": None,
                             "priority": "standard",
                             "credits": 12.0,
+                            "cost": 0.12,
+                            "rate": {
+                                "product": "parse",
+                                "feature": "standard",
+                                "credits_per_unit": 1.0,
+                                "unit": "page",
+                                "minimum_credits": 0.0,
+                                "batch_factor": 0.8,
+                                "effective_from": "2026-01-01T00:00:00.000000Z",
+                            },
+                            "corrects": "",
+                            "reason": "",
                             "timestamp": "2026-06-18T09:30:03.000000Z",
                             "attributes": None,
                         }

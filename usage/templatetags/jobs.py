@@ -26,11 +26,17 @@ def duration(seconds: float | None) -> str:
 
 @register.filter
 def exact(value: Decimal | None) -> str:
-    """Write a number with all its decimals, but without closing zeros: 0.000125 · 1,204."""
+    """Write a number with all its decimals, but without closing zeros: 0.000125 · 1,204 · −3."""
     if value is None:
         return NOTHING
-    text = f"{value:,f}"
+    text = f"{value:,f}".replace("-", "−")
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+@register.filter
+def exact_dollars(value: Decimal) -> str:
+    """Write an amount of money as `exact` does: $0.000125 · −$3."""
+    return f"−${exact(-value)}" if value < 0 else f"${exact(value)}"
 
 
 @register.filter
