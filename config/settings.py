@@ -449,6 +449,12 @@ CELERY_BEAT_SCHEDULE = {
         "task": "usage.tasks.attach_partitions",
         "schedule": crontab(hour="3", minute="10"),
     },
+    # `usage.retention.EVERY`, of which a page tells.
+    "erase-details": {
+        "task": "usage.tasks.erase_details",
+        "schedule": crontab(minute="*/10"),
+        "options": {"expires": 600},
+    },
     "prune-idempotency-keys": {
         "task": "usage.tasks.prune_idempotency_keys",
         "schedule": crontab(hour="3", minute="40"),

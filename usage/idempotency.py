@@ -2,7 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime
 
+from accounts import prepared
 from usage import statements
 
 _CLAIM = """
@@ -30,6 +32,16 @@ UPDATE usage_idempotencykey k SET digest = x.digest
 FROM json_to_recordset(%s::json) AS x (organization_id bigint, key text, digest text)
 WHERE k.organization_id = x.organization_id AND k.key = x.key
 """
+
+_PRUNE = """
+DELETE FROM usage_idempotencykey k
+USING (
+    SELECT organization_id, key FROM usage_idempotencykey WHERE created_at < %s LIMIT %s
+    FOR UPDATE SKIP LOCKED) old
+WHERE k.organization_id = old.organization_id AND k.key = old.key
+RETURNING k.key
+"""
+BATCH = 10_000
 
 # An organization's key, and the digest of the payload it comes with.
 Key = tuple[int, str]
@@ -69,6 +81,14 @@ def claim(claims_of_reports: Sequence[Sequence[Claim]]) -> list[list[bool] | str
     if unused:
         statements.run(_RELEASE, [{"organization_id": o, "key": k} for o, k in unused])
     return answers
+
+
+def prune(*, before: datetime) -> int:
+    """Forget the keys claimed before then, in short transactions, and return how many there were."""
+    pruned = 0
+    while batch := len(prepared.fetch(_PRUNE, [before, BATCH])):
+        pruned += batch
+    return pruned
 
 
 def _answer(claims: Sequence[Claim], stands: dict[Key, str]) -> list[bool] | str:

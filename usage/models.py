@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import ClassVar, Self
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.utils import timezone
 
@@ -302,6 +303,10 @@ class IdempotencyKey(models.Model):
     digest = models.CharField(max_length=64)
     created_at = models.DateTimeField()
 
+    class Meta:
+        # Rows lie in the order they came, so an index of where which time lies is all that pruning needs.
+        indexes = [BrinIndex(fields=["created_at"], name="idempotency_key_by_age")]
+
 
 class DailyUsage(models.Model):
     """The cube: a day's totals in every combination of dimensions, bumped with each record."""
@@ -573,6 +578,7 @@ class BillingExportKey(models.Model):
     """Whose an idempotency key is in the air-gapped export, which knows no organizations: the first one's to use it.
 
     `digest` is the beginning of the key's SHA-256. Should two keys share one, a key is at worst qualified needlessly.
+    It is never pruned, for whoever reads the files may remember keys for good: about 100 bytes a key.
     """
 
     digest = models.UUIDField(primary_key=True)

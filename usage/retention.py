@@ -31,6 +31,8 @@ COLUMNS = {
 # More is for good, and would lead out of the calendar.
 LONGEST = 36_500  # days
 
+# How often it is looked for what is to be erased, counted from midnight in UTC.
+EVERY = timedelta(minutes=10)
 BATCH = 1_000
 LONGEST_RUN = 240.0  # seconds; what is left is for the next run
 
@@ -120,6 +122,12 @@ def longest(organization: Organization) -> int:
 def retention_days(organization: Organization) -> int:
     """For how many days after a job has ended its details are kept; 0 for not at all."""
     return days_kept(longest(organization), organization.retention_days)
+
+
+def next_run(now: datetime) -> datetime:
+    """When it is next looked for what is to be erased."""
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight + ((now - midnight) // EVERY + 1) * EVERY
 
 
 def erase_due(*, now: datetime) -> int:

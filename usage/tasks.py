@@ -7,8 +7,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from usage import alert_notices, budgets, export_files, firings, margins, partitions
-from usage.models import IdempotencyKey
+from usage import alert_notices, budgets, export_files, firings, idempotency, margins, partitions, retention
 
 
 @shared_task
@@ -22,9 +21,12 @@ def attach_partitions() -> None:
 def prune_idempotency_keys() -> int:
     """Forget keys of reports so old that a repetition would be refused by its timestamp. Returns how many."""
     # A report may come USAGE_ACCEPT_DAYS after its timestamp, and is refused as too old from then on.
-    horizon = timezone.now() - timedelta(days=settings.USAGE_ACCEPT_DAYS + 1)
-    deleted, _ = IdempotencyKey.objects.filter(created_at__lt=horizon).delete()
-    return deleted
+    return idempotency.prune(before=timezone.now() - timedelta(days=settings.USAGE_ACCEPT_DAYS + 1))
+
+
+@shared_task
+def erase_details() -> int:
+    return retention.erase_due(now=timezone.now())
 
 
 @shared_task

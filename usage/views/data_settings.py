@@ -1,9 +1,12 @@
 """How long an organization keeps the details of its jobs."""
 
+from datetime import timedelta
+
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from accounts import organizations
@@ -35,6 +38,7 @@ def data_settings(request: MemberRequest) -> HttpResponse:
         else:
             messages.success(request, "Saved." if changed else "Nothing was changed.")
             return redirect("usage:data_settings", organization_uid=organization.uid)
+    days, now = retention.retention_days(organization), timezone.now()
     return render(
         request,
         "usage/data_settings.html",
@@ -42,7 +46,9 @@ def data_settings(request: MemberRequest) -> HttpResponse:
             "form": form,
             "may_manage": may_manage,
             "longest": most,
-            "days": retention.retention_days(organization),
+            "days": days,
+            "kept_since": now - timedelta(days=days),
+            "next_run": retention.next_run(now),
         },
         status=400 if form.errors else 200,
     )
