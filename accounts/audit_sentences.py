@@ -55,16 +55,19 @@ SENTENCES = {
     Action.CREDIT_RATE_PUBLISHED: "published the credit rate {}",
     Action.BILLING_USAGE_EXPORTED: "exported usage for billing as {}",
     Action.BILLING_USAGE_LINKED: "made a new link to {}",
+    Action.PIPELINE_CREATED: "created the pipeline draft {}",
+    Action.PIPELINE_UPDATED: "changed the pipeline draft {}",
+    Action.PIPELINE_DELETED: "deleted the pipeline draft {}",
     Action.ALERT_CREATED: "created the usage alert {}",
     Action.ALERT_UPDATED: "changed the usage alert {}",
     Action.ALERT_DELETED: "deleted the usage alert {}",
     Action.SPEND_CAP_SET: "set the spend cap of {}",
     Action.SPEND_CAP_REMOVED: "removed the spend cap of {}",
+    Action.USAGE_RECORD_VOIDED: "took back the usage record {}",
+    Action.USAGE_RECORD_AMENDED: "corrected the usage record {}",
     Action.USAGE_EXPORT_CREATED: "asked for the usage export {}",
     Action.USAGE_EXPORT_CANCELLED: "cancelled the usage export {}",
     Action.USAGE_EXPORT_RETRIED: "began the usage export {} anew",
-    Action.USAGE_RECORD_VOIDED: "took back the usage record {}",
-    Action.USAGE_RECORD_AMENDED: "corrected the usage record {}",
     Action.USAGE_EXPORT_DELETED: "deleted the usage export {}",
 }
 
@@ -77,13 +80,14 @@ GROUPS = {
     "organization": "Organization",
     "endpoint": "Webhook endpoints",
     "entitlement": "Plan",
+    "pipeline": "Pipeline drafts",
     "alert": "Usage alerts",
     "spend_cap": "Spend cap",
+    "usage_record": "Usage records",
     "usage_export": "Usage exports",
 }
 
 
-    "usage_record": "Usage records",
 def sentence(action: str, target: str) -> SafeString:
     """What somebody did, to follow their name. An action that is no longer recorded stands for itself."""
     words = SENTENCES[Action(action)] if action in Action.values else action + " {}"

@@ -3,7 +3,7 @@
 from accounts.erasure import BATCH, delete_in_batches
 from accounts.models import Organization
 from usage import export_files
-from usage.models import Job, PipelineConfig, SpendCap, UsageAlert
+from usage.models import Job, PipelineConfig, PipelineDraft, SpendCap, UsageAlert
 
 
 def erase(organization: Organization) -> None:
@@ -16,6 +16,7 @@ def erase(organization: Organization) -> None:
         )
         remaining = newest_first.after(*batch[-1])
     delete_in_batches(PipelineConfig.objects.filter(organization=organization))
+    delete_in_batches(PipelineDraft.objects.filter(organization=organization))
     UsageAlert.objects.filter(organization=organization).delete()
     SpendCap.objects.filter(organization=organization).delete()
     export_files.erase(organization)

@@ -9,6 +9,7 @@ from usage.views import (
     data_settings,
     exports,
     files,
+    pipelines,
     request_log,
     spend_cap,
 )
@@ -28,6 +29,7 @@ urlpatterns = [
     path("billing-usage", billing_usage.billing_usage, name="billing_usage"),
     path("files/<path:name>", files.file, name="file"),
     path("o/<slug:organization_uid>/usage/", dashboard.dashboard, name="dashboard"),
+    path("o/<slug:organization_uid>/usage/keys/<slug:key_uid>/", key_usage.key_usage, name="key_usage"),
     path("o/<slug:organization_uid>/usage/credits/", credits.price_list, name="credits"),
     path("o/<slug:organization_uid>/usage/jobs.csv", exports.csv, {"kind": "jobs"}, name="jobs_csv"),
     path("o/<slug:organization_uid>/usage/records.csv", exports.csv, {"kind": "records"}, name="records_csv"),
@@ -70,6 +72,28 @@ urlpatterns = [
     path("o/<slug:organization_uid>/usage/spend-cap/", spend_cap.spend_cap, name="spend_cap"),
     path("o/<slug:organization_uid>/usage/spend-cap/remove/", spend_cap.remove, name="remove_spend_cap"),
     path("o/<slug:organization_uid>/settings/data/", data_settings.data_settings, name="data_settings"),
+    path("o/<slug:organization_uid>/pipelines/", pipelines.listing, name="pipelines"),
+    path("o/<slug:organization_uid>/pipelines/create/", pipelines.create, name="create_pipeline"),
+    path(
+        "o/<slug:organization_uid>/pipelines/preview/<job_id:job_id>/",
+        pipelines.preview,
+        name="preview_pipeline",
+    ),
+    path("o/<slug:organization_uid>/pipelines/<slug:draft_uid>/", pipelines.detail, name="pipeline"),
+    path("o/<slug:organization_uid>/pipelines/<slug:draft_uid>/save/", pipelines.save, name="save_pipeline"),
+    path(
+        "o/<slug:organization_uid>/pipelines/<slug:draft_uid>/check/", pipelines.check, name="check_pipeline"
+    ),
+    path(
+        "o/<slug:organization_uid>/pipelines/<slug:draft_uid>/delete/",
+        pipelines.delete,
+        name="delete_pipeline",
+    ),
+    path(
+        "o/<slug:organization_uid>/pipelines/<slug:draft_uid>/studio/",
+        pipelines.studio,
+        name="pipeline_in_studio",
+    ),
     path("o/<slug:organization_uid>/jobs/", request_log.listing, name="jobs"),
     path("o/<slug:organization_uid>/jobs/<job_id:job_id>/", request_log.job, name="job"),
 ]

@@ -22,6 +22,7 @@ from usage.api.alerts import AlertById, AlertFirings, Alerts, AlertTest, SpendCa
 from usage.api.export import UsageExport
 from usage.api.exports import ExportById, ExportFile, Exports
 from usage.api.jobs import JobById, Jobs
+from usage.api.pipelines import PipelineById, PipelineByToken, Pipelines
 from usage.api.records import Records
 from usage.api.summary import UsageSummary
 
@@ -62,6 +63,9 @@ urlpatterns = [
     path("v1/usage/exports/<slug:export_uid>/file", ExportFile.as_view(), name="usage-export-file"),
     path("v1/usage/export", UsageExport.as_view(), name="usage-export"),
     path("v1/usage/summary", UsageSummary.as_view(), name="usage-summary"),
+    path("v1/pipelines", Pipelines.as_view(), name="pipelines"),
+    path("v1/pipelines/<slug:draft_uid>", PipelineById.as_view(), name="pipeline"),
+    path("v1/studio/pipelines/<str:token>", PipelineByToken.as_view(), name="pipeline-by-token"),
     path("v1/alerts", Alerts.as_view(), name="alerts"),
     path("v1/alerts/<slug:alert_uid>", AlertById.as_view(), name="alert"),
     path("v1/alerts/<slug:alert_uid>/test", AlertTest.as_view(), name="alert-test"),

@@ -56,6 +56,14 @@ NEEDS: dict[str, Permission | dict[str, Permission]] = {
     f"{O}/usage/alerts/<slug:alert_uid>/delete/": P.ALERTS_MANAGE,
     f"{O}/usage/spend-cap/": {"GET": P.ALERTS_VIEW, "POST": P.SPEND_CAP_MANAGE},
     f"{O}/usage/spend-cap/remove/": P.SPEND_CAP_MANAGE,
+    f"{O}/pipelines/": P.JOBS_VIEW,
+    f"{O}/pipelines/create/": P.PIPELINES_MANAGE,
+    f"{O}/pipelines/preview/<job_id:job_id>/": {"POST": P.PIPELINES_MANAGE},
+    f"{O}/pipelines/<slug:draft_uid>/": P.JOBS_VIEW,
+    f"{O}/pipelines/<slug:draft_uid>/save/": {"POST": P.PIPELINES_MANAGE},
+    f"{O}/pipelines/<slug:draft_uid>/check/": {"POST": P.PIPELINES_MANAGE},
+    f"{O}/pipelines/<slug:draft_uid>/delete/": P.PIPELINES_MANAGE,
+    f"{O}/pipelines/<slug:draft_uid>/studio/": P.JOBS_VIEW,
     f"{O}/jobs/": P.JOBS_VIEW,
     f"{O}/jobs/<job_id:job_id>/": P.JOBS_VIEW,
     f"{V1}/organizations/<slug:organization_uid>": {
@@ -92,6 +100,12 @@ NEEDS: dict[str, Permission | dict[str, Permission]] = {
     f"{V1}/usage/exports/<slug:export_uid>": {"GET": P.EXPORTS_CREATE, "DELETE": P.EXPORTS_CREATE},
     f"{V1}/usage/exports/<slug:export_uid>/file": {"GET": P.EXPORTS_CREATE},
     f"{V1}/usage/summary": {"GET": P.USAGE_VIEW},
+    f"{V1}/pipelines": {"GET": P.JOBS_VIEW, "POST": P.PIPELINES_MANAGE},
+    f"{V1}/pipelines/<slug:draft_uid>": {
+        "GET": P.JOBS_VIEW,
+        "PATCH": P.PIPELINES_MANAGE,
+        "DELETE": P.PIPELINES_MANAGE,
+    },
     f"{V1}/alerts": {"GET": P.ALERTS_VIEW, "POST": P.ALERTS_MANAGE},
     f"{V1}/alerts/<slug:alert_uid>": {
         "GET": P.ALERTS_VIEW,

@@ -17,7 +17,7 @@ from accounts.permissions import Role
 from tests.conftest import person
 from tests.usage.rows import job_row
 from usage import files
-from usage.models import UsageAlert, UsageExportFile
+from usage.models import PipelineDraft, UsageAlert, UsageExportFile
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ def tenant(name: str) -> Tenant:
             "user_uid": somebody.uid,
             "key_uid": key.uid,
             "invitation_uid": invitation.uid,
+            "draft_uid": PipelineDraft.objects.create(organization=organization, name="draft", text="{}").uid,
             "alert_uid": UsageAlert.objects.create(
                 organization=organization, metric="pages", period="monthly", threshold=1000
             ).uid,

@@ -69,6 +69,8 @@ def test_what_is_public_is_so_on_purpose() -> None:
         "unsubscribe/<str:token>/",
         # Links to files of exports, signed, for whoever holds them.
         "files/<path:name>",
+        # Drafts of pipelines for the Studio, by a signed token.
+        "api/v1/studio/pipelines/<str:token>",
     }
 
 

@@ -16,7 +16,7 @@ from accounts.access import MemberRequest, member_page
 from accounts.cursors import Cursor
 from accounts.models import ApiKey
 from accounts.permissions import Permission
-from usage import reports
+from usage import configurations, reports
 from usage.filter_forms import LogForm
 from usage.models import Job, JobStatus, JobType
 from usage.reports import Filters, LogPage
@@ -121,7 +121,9 @@ def job(request: MemberRequest, job_id: str) -> HttpResponse:
     found = reports.job(request.organization, job_id)
     if found is None:
         raise Http404
-    configuration = reports.configurations(request.organization, [found]).get(found.config_sha256, "null")
+    text = reports.configurations(request.organization, [found]).get(found.config_sha256, "")
+    is_large = configurations.is_too_large(text)
+    configuration = json.loads(text) if text and not is_large else None
     records = reports.records(found)
     return render(
         request,
@@ -132,7 +134,10 @@ def job(request: MemberRequest, job_id: str) -> HttpResponse:
             "timeline": _timeline(found),
             "records": records[:RECORDS_SHOWN],
             "records_left_out": max(len(records) - RECORDS_SHOWN, 0),
-            "configuration": _pretty(json.loads(configuration)),
+            "configuration": _pretty(configuration),
+            "configuration_is_large": is_large,
+            "steps": configurations.steps(configuration or {}),
+            "may_preview": configuration is not None and request.may(Permission.PIPELINES_MANAGE),
             "source": _pretty(found.source),
             "error": _pretty(found.error),
             "metadata": _pretty(found.metadata),
