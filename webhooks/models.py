@@ -6,8 +6,9 @@ that a job named.
 """
 
 import base64
+import json
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Self
 
@@ -21,6 +22,7 @@ from accounts.models import Organization, uid_field
 from webhooks import encryption
 
 SECRET_BYTES = 24
+MOST_OLD_SECRETS = 10
 LONGEST_WAIT = timedelta(minutes=5)
 LONGEST_ERROR = 2_000
 # What stands for a payload that is gone, as a Svix server shows it.
@@ -47,6 +49,10 @@ class Signing(models.Model):
     def secret(self) -> str:
         """The secret as its receiver knows it. Nothing else reads `stored_secret`."""
         return encryption.decrypt(self.stored_secret)
+
+    @secret.setter
+    def secret(self, secret: str) -> None:
+        self.stored_secret = encryption.encrypt(secret)
 
 
 class OutboxMessage(models.Model):
@@ -186,6 +192,44 @@ class Endpoint(Signing):
     def receives(self) -> bool:
         return not self.disabled and self.deleted_at is None
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What goes with every message besides the engine's own headers."""
+        return json.loads(encryption.decrypt(self.stored_headers)) if self.stored_headers else {}
+
+    @headers.setter
+    def headers(self, headers: dict[str, str]) -> None:
+        self.stored_headers = encryption.encrypt(json.dumps(headers)) if headers else ""
+
+    def signing_secrets(self, now: datetime) -> list[str]:
+        """The secrets that sign a message sent now: the present one, then those replaced, the newest first."""
+        return [self.secret, *(encryption.decrypt(old["secret"]) for old in reversed(self._in_force(now)))]
+
+    def rotate(self, secret: str | None, *, grace: timedelta, now: datetime) -> bool:
+        """Put another secret in place, a new one if none is given, and let the old ones sign on for a while.
+
+        Without a grace period they all end. Says whether it did: not while too many old ones are in force.
+        """
+        replaced = {"secret": self.stored_secret, "expires_at": (now + grace).isoformat()}
+        old = [*self._in_force(now), replaced] if grace else []
+        if len(old) > MOST_OLD_SECRETS:
+            return False
+        self.old_secrets = old
+        self.secret = secret or new_secret()
+        self.save(update_fields=["stored_secret", "old_secrets", "updated_at"])
+        return True
+
+    def switch(self, *, disabled: bool, now: datetime, reason: str = "") -> None:
+        """Turn it off or on, without saving. Turned on, it starts without a history of failures."""
+        self.disabled = disabled
+        self.disabled_at = now if disabled else None
+        self.disabled_reason = reason
+        if not disabled:
+            self.failing_since = self.exhausted_since = None
+
+    def _in_force(self, now: datetime) -> list[dict[str, str]]:
+        return [old for old in self.old_secrets if datetime.fromisoformat(old["expires_at"]) > now]
+
 
 class Message(models.Model):
     """A notice as the embedded engine took it in. `payload` is the text that each attempt signs and sends."""
@@ -225,6 +269,23 @@ class Status(models.IntegerChoices):
     CANCELED = 4
 
 
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    def send_now(self, message: Message, endpoint: Endpoint, *, is_manual: bool) -> None:
+        """Have a message sent to an endpoint, once more if it was before, whatever the endpoint filters."""
+        due = {"is_manual": is_manual, "next_attempt_at": timezone.now()}
+        self.update_or_create(
+            message=message,
+            endpoint=endpoint,
+            defaults=due,
+            create_defaults=due
+            | {
+                "organization_id": message.organization_id,
+                "lane": endpoint.pk,
+                "created_at": message.created_at,
+            },
+        )
+
+
 class Delivery(models.Model):
     """The queue: one row for each receiver of a message, due at `next_attempt_at`, finished when it is empty.
 
@@ -244,6 +305,8 @@ class Delivery(models.Model):
     # Asked for by somebody: tried once, and not again if it fails.
     is_manual = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(default=timezone.now)
+
+    objects = DeliveryQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "deliveries"

@@ -71,7 +71,7 @@ def test_05_another_applications_endpoint_is_not_found(
         {"url": "https://example.com/a b"},
         {"url": "https://example.com/\x00"},
         {"description": "\x00"},
-        {"throttle_rate": 1},
+        {"throttle_rate": 0},
     ],
 )
 def test_06_07_09_what_is_wrong_with_an_endpoint_is_a_422(

@@ -4,7 +4,7 @@ from svix.models import ApplicationIn, ApplicationOut
 
 from accounts.erasure import delete_in_batches
 from accounts.models import Organization
-from webhooks.embedded.calls import Answer, Call, conflict, invalid, not_found
+from webhooks.embedded.calls import Answer, Call, bad_request, conflict, invalid, not_found
 from webhooks.models import Application, Attempt, Delivery, Endpoint, Message
 
 
@@ -12,7 +12,7 @@ def create(call: Call) -> Answer:
     """An application is an organization, so its uid must be one's; `get_if_exists` answers the one there is."""
     wanted = ApplicationIn.model_validate_json(call.body)
     application, created = open_for(wanted)
-    if not created and call.query.get("get_if_exists") != "true":
+    if not created and not call.flag("get_if_exists", default=False):
         raise conflict("An application with this uid already exists")
     return Answer(201 if created else 200, _out(application))
 
@@ -26,6 +26,12 @@ def delete(call: Call) -> Answer:
     return Answer(204)
 
 
+def open_portal(call: Call) -> Answer:
+    """There is none: what it would show is shown by the project's own pages."""
+    find(call)
+    raise bad_request("no_portal", "The embedded engine has no portal")
+
+
 def erase(organization: Organization) -> None:
     """Delete an organization's application with all that was ever sent for it."""
     for model in (Attempt, Delivery, Message, Endpoint, Application):
@@ -34,11 +40,13 @@ def erase(organization: Organization) -> None:
 
 def open_for(wanted: ApplicationIn) -> tuple[Application, bool]:
     """Return the application of the organization with this uid, and whether it was made just now."""
-    organization = Organization.objects.filter(uid=wanted.uid or "").first()
+    organization = None
+    if wanted.uid and "\0" not in wanted.uid:
+        organization = Organization.objects.filter(uid=wanted.uid).first()
     if organization is None:
         raise invalid("uid", "No organization has this id")
     application, created = Application.objects.get_or_create(
-        organization=organization, defaults={"name": wanted.name[:120]}
+        organization=organization, defaults={"name": wanted.name.replace("\0", "")[:120]}
     )
     application.organization = organization
     return application, created
