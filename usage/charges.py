@@ -98,7 +98,7 @@ def _sum(record: UsageRecord, rate: CreditRate, credits: Decimal) -> str:
         words += f" × {plain(rate.batch_factor)} for batch priority"
     if exact < rate.minimum_credits:
         return (
-            f"{words} = {plain(exact)}, less than the minimum of {_count(credits)} a record, which applies."
+            f"{words} = {_count(exact)}, less than the minimum of {_count(credits)} a record, which applies."
         )
     return f"{words} {'=' if exact == credits else '≈'} {_count(credits)}."
 

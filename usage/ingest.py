@@ -613,9 +613,15 @@ def _drafts(finished: list[_JobRow], keys: dict[int, _Key], now: datetime) -> li
                 timestamp=now,
                 channels=(job.webhook.channels or None) if isinstance(job.webhook, SvixWebhook) else None,
                 url=url,
+                uid=end_message(job.organization_id, job.job_id),
             )
         )
     return drafts
+
+
+def end_message(organization_id: int, job_id: str) -> str:
+    """The uid of the message that tells of a job's end, which comes but once."""
+    return outbox.uid_about("job", organization_id, job_id)
 
 
 _EVENTS: dict[str, str] = {JobStatus.COMPLETED: "job.completed", JobStatus.FAILED: "job.failed"}

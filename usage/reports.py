@@ -13,7 +13,16 @@ from django.utils import timezone
 from accounts import prepared
 from accounts.cursors import Cursor
 from accounts.models import ApiKey, Organization
-from usage.models import DailyJobs, Job, JobQuerySet, JobStatus, PipelineConfig, UsageDay, UsageRecord
+from usage.models import (
+    DailyJobs,
+    IdempotencyKey,
+    Job,
+    JobQuerySet,
+    JobStatus,
+    PipelineConfig,
+    UsageDay,
+    UsageRecord,
+)
 
 # What the totals of a key say when the key itself is gone: keys go with their owner, facts stay.
 DELETED_KEY = "deleted"
@@ -569,3 +578,14 @@ def records(job: Job) -> list[UsageRecord]:
     """What was metered for a job, corrections included, in the order it came."""
     found = UsageRecord.objects.filter(organization_id=job.organization_id, job_id=job.job_id)
     return list(found.order_by("timestamp", "id"))
+
+
+def arrivals(records: Collection[UsageRecord]) -> dict[str, datetime]:
+    """When each of these records of one organization came, by its idempotency key, as long as that is remembered."""
+    if not records:
+        return {}
+    (organization,) = {record.organization_id for record in records}
+    kept = IdempotencyKey.objects.filter(
+        organization_id=organization, key__in=[record.idempotency_key for record in records]
+    )
+    return dict(kept.values_list("key", "created_at"))

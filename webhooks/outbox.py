@@ -4,6 +4,7 @@ A message is written only where somebody may want it: for organizations that hav
 jobs that name a URL of their own.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +28,7 @@ FROM json_to_recordset(%s::json) AS draft (
     position int, organization_id bigint, event_type text, payload text, channels text[], url text, uid text
 )
 ORDER BY position
+ON CONFLICT (uid) DO NOTHING
 """
 _encode = msgspec.json.Encoder().encode
 
@@ -36,7 +38,7 @@ class Draft:
     """A message to be, about what happened at `timestamp`.
 
     With a `url` it goes there alone; otherwise to the endpoints that match its type and channels. Whoever wants to
-    ask for it later chooses its `uid`.
+    ask for it later chooses its `uid`, for which there is one message only.
     """
 
     organization_id: int
@@ -46,6 +48,12 @@ class Draft:
     channels: list[str] | None = None
     url: str | None = None
     uid: str | None = None
+
+
+def uid_about(*subject: str | int) -> str:
+    """The uid of the one message about a subject, by which it is found again without being written down."""
+    named = "\0".join(map(str, subject)).encode()
+    return "evt_" + hashlib.blake2b(named, digest_size=16).hexdigest()
 
 
 def subscribed(organization_ids: Iterable[int]) -> set[int]:

@@ -100,7 +100,11 @@ def test_a_correction_while_the_job_fails_takes_back_once(
                 answers.append([])
         return answers
 
-    answers = at_once(correct, lambda: [report(failed) for failed in failing])
+    def fail() -> None:
+        for failed in failing:
+            report(failed)
+
+    answers = at_once(correct, fail)
 
     assert not [answer for answer in answers if isinstance(answer, Exception)]
     assert UsageRecord.objects.aggregate(sum=Sum("credits"))["sum"] == 0

@@ -206,8 +206,8 @@ def test_job_shows_what_it_was_charged_and_what_was_taken_back(
 
     response = page.get(f"{url}job-1/")
 
-    assert [record.credits for record in response.context["records"]] == [3, -3]
-    assert "Correction: The job failed." in response.content.decode()
+    assert [charge.record.credits for charge in response.context["charges"]] == [3, -3]
+    assert "The job failed." in response.content.decode()
 
 
 def test_unfinished_job_has_a_page_too(page: Client, url: str, key: ApiKey) -> None:

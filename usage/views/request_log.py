@@ -1,9 +1,10 @@
 """The request log, and the page of a job."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,10 +17,11 @@ from accounts.access import MemberRequest, member_page
 from accounts.cursors import Cursor
 from accounts.models import ApiKey
 from accounts.permissions import Permission
-from usage import configurations, reports
+from usage import charges, configurations, ingest, reports
 from usage.filter_forms import LogForm
-from usage.models import Job, JobStatus, JobType
+from usage.models import Job, JobStatus, JobType, UsageRecord
 from usage.reports import Filters, LogPage
+from webhooks import attempts
 
 PAGE = 50
 RECORDS_SHOWN = 200
@@ -114,6 +116,7 @@ class Moment:
     state: str = ""
 
 
+    credits: Decimal | None = None
 @member_page(Permission.JOBS_VIEW)
 @require_safe
 def job(request: MemberRequest, job_id: str) -> HttpResponse:
@@ -127,12 +130,13 @@ def job(request: MemberRequest, job_id: str) -> HttpResponse:
     records = reports.records(found)
     return render(
         request,
+    shown = records[:RECORDS_SHOWN]
         "usage/job.html",
         {
             "job": found,
             "api_key": reports.key_of(found),
-            "timeline": _timeline(found),
-            "records": records[:RECORDS_SHOWN],
+            "timeline": _timeline(found, shown),
+            "charges": charges.explained(found, shown),
             "records_left_out": max(len(records) - RECORDS_SHOWN, 0),
             "configuration": _pretty(configuration),
             "configuration_is_large": is_large,
@@ -143,6 +147,10 @@ def job(request: MemberRequest, job_id: str) -> HttpResponse:
             "metadata": _pretty(found.metadata),
         },
     )
+            "may_see_webhooks": request.may(Permission.WEBHOOKS_VIEW),
+            "sent": attempts.sent(request.organization, ingest.end_message(request.organization.pk, job_id))
+            if request.may(Permission.WEBHOOKS_VIEW)
+            else None,
 
 
 def _pretty(value: Any) -> str:
@@ -152,7 +160,8 @@ def _pretty(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _timeline(job: Job) -> list[Moment]:
+def _timeline(job: Job, records: Sequence[UsageRecord]) -> list[Moment]:
+    """What happened to a job, as far as it is known: usage that came after its last report, and corrections, too."""
     moments = [Moment(job.created_at, "Requested")]
     if job.is_terminal and job.duration is not None:
         ended = job.created_at + timedelta(seconds=job.duration)
@@ -160,4 +169,14 @@ def _timeline(job: Job) -> list[Moment]:
     reported = (
         "Last report received" if job.is_terminal else f"Reported as {job.get_status_display().lower()}"
     )
-    return [*moments, Moment(job.updated_at, reported)]
+    came = reports.arrivals(records)
+    later: dict[tuple[datetime, str], Decimal] = {}
+    for record in records:
+        at = came.get(record.idempotency_key)
+        if at is None or (at <= job.updated_at and not record.corrects):
+            continue
+        text = f"Usage corrected: {record.reason}" if record.corrects else "Late usage received"
+        later[at, text] = later.get((at, text), Decimal(0)) + record.credits
+    changes = [Moment(at, text, credits=credits) for (at, text), credits in later.items()]
+    known = sorted([Moment(job.updated_at, reported), *changes], key=lambda moment: moment.time)
+    return [*moments, *known]
