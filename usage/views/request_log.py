@@ -114,9 +114,9 @@ class Moment:
     time: datetime
     text: str
     state: str = ""
-
-
     credits: Decimal | None = None
+
+
 @member_page(Permission.JOBS_VIEW)
 @require_safe
 def job(request: MemberRequest, job_id: str) -> HttpResponse:
@@ -128,9 +128,9 @@ def job(request: MemberRequest, job_id: str) -> HttpResponse:
     is_large = configurations.is_too_large(text)
     configuration = json.loads(text) if text and not is_large else None
     records = reports.records(found)
+    shown = records[:RECORDS_SHOWN]
     return render(
         request,
-    shown = records[:RECORDS_SHOWN]
         "usage/job.html",
         {
             "job": found,
@@ -145,12 +145,12 @@ def job(request: MemberRequest, job_id: str) -> HttpResponse:
             "source": _pretty(found.source),
             "error": _pretty(found.error),
             "metadata": _pretty(found.metadata),
-        },
-    )
             "may_see_webhooks": request.may(Permission.WEBHOOKS_VIEW),
             "sent": attempts.sent(request.organization, ingest.end_message(request.organization.pk, job_id))
             if request.may(Permission.WEBHOOKS_VIEW)
             else None,
+        },
+    )
 
 
 def _pretty(value: Any) -> str:
