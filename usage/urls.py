@@ -29,7 +29,6 @@ urlpatterns = [
     path("billing-usage", billing_usage.billing_usage, name="billing_usage"),
     path("files/<path:name>", files.file, name="file"),
     path("o/<slug:organization_uid>/usage/", dashboard.dashboard, name="dashboard"),
-    path("o/<slug:organization_uid>/usage/keys/<slug:key_uid>/", key_usage.key_usage, name="key_usage"),
     path("o/<slug:organization_uid>/usage/credits/", credits.price_list, name="credits"),
     path("o/<slug:organization_uid>/usage/jobs.csv", exports.csv, {"kind": "jobs"}, name="jobs_csv"),
     path("o/<slug:organization_uid>/usage/records.csv", exports.csv, {"kind": "records"}, name="records_csv"),
