@@ -38,6 +38,7 @@ NEEDS: dict[str, Permission | dict[str, Permission]] = {
     f"{O}/api-keys/<slug:key_uid>/revoke/": P.API_KEYS_MANAGE,
     f"{O}/usage/": P.USAGE_VIEW,
     f"{O}/usage/credits/": P.USAGE_VIEW,
+    f"{O}/usage/keys/<slug:key_uid>/": P.USAGE_VIEW,
     f"{O}/usage/jobs.csv": P.EXPORTS_CREATE,
     f"{O}/usage/records.csv": P.EXPORTS_CREATE,
     f"{O}/usage/exports/": P.EXPORTS_CREATE,
