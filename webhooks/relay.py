@@ -9,7 +9,6 @@ import logging
 import time
 from itertools import groupby
 
-import httpx
 from django.db import DataError, IntegrityError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
@@ -18,7 +17,7 @@ from svix.exceptions import HttpError, HTTPValidationError
 from svix.models import ApplicationIn, MessageIn
 
 from webhooks.embedded import queue
-from webhooks.gateway import get_svix
+from webhooks.gateway import Unreachable, get_svix
 from webhooks.models import EXPIRED, OutboxMessage
 
 logger = logging.getLogger(__name__)
@@ -56,12 +55,11 @@ def hand_over() -> int:
             except Refused as error:
                 message.refuse(str(error))
                 logger.error("Message %s is refused: %s", message, error)
-            except (HttpError, httpx.HTTPError, ValueError, IntegrityError) as error:
-                # ValueError: an answer that is not JSON, or not of the form that the SDK knows.
+            except (HttpError, IntegrityError) as error:
                 message.postpone(str(error))
                 is_blocked = True
                 logger.warning("Message %s waits: %s", message, error)
-                if isinstance(error, httpx.RequestError):
+                if isinstance(error, Unreachable):
                     unreachable_until = message.next_attempt_at
             else:
                 handed_over.append(message.pk)

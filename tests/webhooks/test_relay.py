@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 from django.test import override_settings
 from django.utils import timezone
@@ -136,29 +135,6 @@ def test_while_the_engine_is_away_everything_waits_and_nothing_is_lost(
     deliver()
 
     assert {json.loads(arrival.body)["data"]["job_id"] for arrival in receiver.arrivals} == {"a", "b"}
-
-
-def test_an_answer_that_is_not_json_is_a_failure_like_others(
-    endpoint: NewEndpoint, send: Send, engine: Any
-) -> None:
-    send()
-    engine(lambda message: json.JSONDecodeError("Expecting value", "<html>", 0))
-
-    relay.hand_over()
-
-    assert OutboxMessage.objects.filter(handed_over_at=None).get().attempts == 1
-
-
-@pytest.mark.parametrize("error", [httpx.ConnectTimeout("slow"), httpx.RemoteProtocolError("cut")])
-def test_the_network_may_fail_in_any_way(
-    error: Exception, endpoint: NewEndpoint, send: Send, engine: Any
-) -> None:
-    send()
-    engine(lambda message: error)
-
-    relay.hand_over()
-
-    assert OutboxMessage.objects.filter(handed_over_at=None).get().attempts == 1
 
 
 def test_a_row_whose_worker_died_falls_due_again(endpoint: NewEndpoint, send: Send) -> None:
