@@ -31,10 +31,15 @@ def missing(folder: Path) -> list[BillingExportFile]:
 def export(
     folder: Path, *, count: int, on_rows: Callable[[int], object]
 ) -> Iterator[tuple[BillingExportFile, Path]]:
-    """Export and delete until nothing is left, and fetch each file. Raises what exporting and fetching do."""
+    """Export and delete until nothing is left, and fetch each file. Raises what exporting and fetching do.
+
+    A file that is not full took all there was: where usage never ceases, another one would always follow.
+    """
     _first(folder)
     while file := billing_export.export(count=count, delete=True, on_rows=on_rows):
         yield file, fetch(folder, file)
+        if file.num_records < count:
+            break
 
 
 def fetch(folder: Path, file: BillingExportFile) -> Path:

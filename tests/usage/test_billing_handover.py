@@ -46,6 +46,22 @@ def test_everything_is_exported_and_deleted(folder: Path) -> None:
     assert "5 records in 3 files" in out
 
 
+def test_usage_that_never_ceases_lets_it_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queued("a", "b", "c")
+    fetch = billing_handover.fetch
+
+    def more_comes(folder: Path, file: BillingExportFile) -> Path:
+        queued(f"new {file.number}", timestamp=rows.NOON.replace(year=2027))
+        return fetch(folder, file)
+
+    monkeypatch.setattr(billing_handover, "fetch", more_comes)
+
+    export(folder)
+
+    assert keys_in(folder) == [["a", "b"], ["c", "new 1"], ["new 2"]]
+    assert waiting() == ["new 3"]
+
+
 def test_each_file_comes_with_its_manifest(folder: Path) -> None:
     queued("a", "b", "c")
 
