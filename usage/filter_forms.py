@@ -64,6 +64,7 @@ class ExportForm(_Days):
     region = forms.CharField(required=False, max_length=32)
     type = _choice("Endpoint", "All endpoints", JobType.choices)
     status = _choice("Status", "Any status", JobStatus.choices)
+    environment = _choice("Environment", "All environments", ApiKey.Environment.choices)
     product = _choice("Product", "All products", Product.choices)
     feature = _choice("Feature", "All features", Feature.choices)
     job_id = forms.CharField(label="Job ID", required=False, max_length=128)
@@ -83,5 +84,5 @@ class ExportForm(_Days):
     def filters(self) -> Filters | RecordFilters:
         shared = self.chosen("since", "until", "api_key", "region", "file_type", "job_id")
         if self.cleaned_data["kind"] == "jobs":
-            return Filters(**shared, **self.chosen("type", "status"))
+            return Filters(**shared, **self.chosen("type", "status", "environment"))
         return RecordFilters(**shared, **self.chosen("product", "feature"))

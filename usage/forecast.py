@@ -1,17 +1,18 @@
 """What a month will come to, if it goes on as it went lately."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
 from django.utils import timezone
 
 from accounts.models import Organization
-from usage import reports
+from usage import alert_periods, reports, spending
+from usage.alert_periods import Kind, Period
 
 # Whole weeks, so that working days and weekends count as often as they come.
 DAYS = 28
+CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True)
@@ -31,34 +32,31 @@ class Forecast:
 
 
 def of_month(organization: Organization, *, now: datetime | None = None) -> Forecast | None:
-    """The forecast of the month it is in the organization's zone; None without a full day to go by."""
+    """The forecast of the month it is in the organization's zone; None without a full day to go by.
+
+    What was spent is what caps and alerts go by.
+    """
     now = now or timezone.now()
-    zone = organization.zone_at(now)
-    today = now.astimezone(zone).date()
-    first = today.replace(day=1)
-    following = (first + timedelta(days=31)).replace(day=1)
-    rows = reports.day_totals(organization, start=min(first, today - timedelta(days=DAYS)), end=today)
-    lately = [row for row in rows if today - timedelta(days=DAYS) <= row[0] < today]
-    if not lately:
+    month = alert_periods.current(organization, Kind.MONTHLY, now=now)
+    today = now.astimezone(organization.zone_at(now)).date()
+    earliest = today - timedelta(days=DAYS)
+    credits = dict(reports.credits_by_day(organization, start=min(month.start, earliest), end=month.last))
+    used = [day for day in credits if earliest <= day < today]
+    if not used:
         return None
-    days = (today - lately[0][0]).days
-    end = datetime.combine(following, time(), tzinfo=zone)
-    left = Decimal((end - now).total_seconds()) / 86_400 / days
-    credits, cost = _sum(row for row in rows if row[0] >= first)
-    lately_credits, lately_cost = _sum(lately)
+    lately = Period(min(used), today, now)
+    days = (lately.next - lately.start).days
+    left = Decimal((month.end - now).total_seconds()) / 86_400 / days
+    credits_so_far, credits_lately = (
+        sum((credits[day] for day in credits if period.start <= day < period.next), Decimal(0))
+        for period in (month, lately)
+    )
+    cost_so_far, cost_lately = (spending.spend(organization, period) for period in (month, lately))
     return Forecast(
-        month=first,
-        credits_so_far=credits,
-        cost_so_far=cost,
-        credits=(credits + lately_credits * left).quantize(Decimal("0.01"), ROUND_HALF_UP),
-        cost=(cost + lately_cost * left).quantize(Decimal("0.01"), ROUND_HALF_UP),
+        month=month.start,
+        credits_so_far=credits_so_far,
+        cost_so_far=cost_so_far,
+        credits=(credits_so_far + credits_lately * left).quantize(CENT, ROUND_HALF_UP),
+        cost=(cost_so_far + cost_lately * left).quantize(CENT, ROUND_HALF_UP),
         days=days,
     )
-
-
-def _sum(rows: Iterable[tuple[date, Decimal, Decimal]]) -> tuple[Decimal, Decimal]:
-    credits, cost = Decimal(0), Decimal(0)
-    for _, of_credits, of_cost in rows:
-        credits += of_credits
-        cost += of_cost
-    return credits, cost

@@ -194,10 +194,10 @@ def _by_dimension(rows: Iterable[tuple[Any, ...]], dimensions: Iterable[Dimensio
     return {Dimension(dimension): rows for dimension, rows in found.items()}
 
 
-def day_totals(organization: Organization, *, start: date, end: date) -> list[tuple[date, Decimal, Decimal]]:
-    """Credits and cost of each day with usage, oldest first."""
+def credits_by_day(organization: Organization, *, start: date, end: date) -> list[tuple[date, Decimal]]:
+    """The credits of each day with usage, in no order."""
     days = UsageDay.objects.filter(organization_id=organization.pk, day__range=(start, end))
-    return list(days.order_by("day").values_list("day", "credits", "cost"))
+    return list(days.values_list("day", "credits"))
 
 
 @dataclass(frozen=True)
@@ -343,6 +343,7 @@ class Filters:
     since: date | None = None
     until: date | None = None
     job_id: str | None = None
+    environment: str | None = None
 
     def apply(self, jobs: JobQuerySet, organization: Organization) -> JobQuerySet:
         found, rest = self.split(jobs, organization)
@@ -357,6 +358,9 @@ class Filters:
         }
         if self.api_key is not None:
             rest["api_key_id"] = _key_id(organization, self.api_key)
+        if self.environment is not None:
+            of_it = organization.api_keys.filter(environment=self.environment)
+            rest["api_key_id__in"] = list(of_it.values_list("id", flat=True))
         # Each of these has an index of its own; two of them together have none.
         along = "status" if self.status not in {None, JobStatus.COMPLETED} else "api_key_id"
         if along in rest:
@@ -451,7 +455,7 @@ def log(
     newer_than: Cursor | None = None,
 ) -> LogPage:
     """A page of the request log. Any page costs the same: it is found by its place, not by counting up to it."""
-    jobs, rest = (filters or Filters()).split(Job.objects.filter(organization=organization), organization)
+    jobs, rest = (filters or Filters()).split(_lines(organization), organization)
     if newer_than:
         # From the place forth, the line of the place left out; what then lies behind begins with that line.
         here = Cursor(newer_than.created_at, newer_than.id + 1)
@@ -463,13 +467,18 @@ def log(
     return LogPage(found.rows, found.ends, newer if older_than else None, found.looked_until)
 
 
+def _lines(organization: Organization) -> JobQuerySet:
+    """Jobs without what can be long and no list shows."""
+    return Job.objects.filter(organization=organization).defer("webhook", "metadata", "error")
+
+
 def _place(jobs: list[Job]) -> Cursor | None:
     return Cursor(jobs[0].created_at, jobs[0].pk) if jobs else None
 
 
 def search(organization: Organization, *, filters: Filters, limit: int) -> LogPage:
     """The newest jobs whose ids begin with `filters.job_id`, among the first thousand that do."""
-    jobs = Job.objects.filter(organization=organization)
+    jobs = _lines(organization)
     begin_so = Filters(job_id=filters.job_id).apply(jobs, organization)
     ids = list(begin_so.order_by().values_list("pk", flat=True)[:SEARCHED])
     rest = replace(filters, job_id=None)

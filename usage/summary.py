@@ -40,6 +40,18 @@ class Group(models.TextChoices):
 # The endpoint of each product: their names differ only in how they are written.
 TYPE_OF: dict[str, str] = {type.lower(): type for type in JobType.values}
 LONGEST = 64
+PARAMETERS = (
+    "period",
+    "from",
+    "to",
+    "by",
+    "group",
+    "api_key",
+    "environment",
+    "product",
+    "file_type",
+    "region",
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +96,8 @@ def read(query: Mapping[str, str], *, keys: Sequence[ApiKey], today: date) -> As
     Raises ValidationError with a message for the first parameter that makes no sense. A file type or region that
     never occurred is none of these: nothing was used with it.
     """
-    for name, value in query.items():
+    for name in PARAMETERS:
+        value = query.get(name, "")
         if "\0" in value or len(value) > LONGEST:
             raise ValidationError({name: f"At most {LONGEST} characters, and no NUL."})
     period = periods.read(query, today=today)

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from accounts import keys, prepared
 from accounts.audit import Actor
 from accounts.models import ApiKey, Organization, User
 from tests.usage.rows import NOON, daily_jobs, daily_usage, job_row
 from usage import reports
+from usage.models import DailyJobs, JobMargin
 
 
 @pytest.fixture
@@ -86,16 +88,34 @@ def test_periods_are_seven_ten_and_thirty_days(
         ({"region": "\0"}, "region"),
     ],
 )
-def test_senseless_parameters_are_named_and_the_last_days_shown(
+def test_senseless_parameters_are_named_and_left_out(
     page: Client, organization: Organization, key: ApiKey, query: dict[str, str], field: str
 ) -> None:
-    daily_usage(key, reports.today(organization), requests=5)
+    daily_usage(key, reports.today(organization))
 
     response = page.get(url(organization), query)
 
     assert response.status_code == 400
     assert response.context["problem"].startswith(f"{field}: ")
-    assert response.context["found"].totals.requests == 5
+
+
+def test_the_rest_of_what_is_asked_for_is_shown(
+    page: Client, organization: Organization, key: ApiKey
+) -> None:
+    daily_usage(key, reports.today(organization), file_type="pdf", requests=5)
+    daily_usage(key, reports.today(organization), file_type="docx", requests=3)
+
+    context = page.get(url(organization), {"period": "7", "by": "hour", "file_type": "docx"}).context
+
+    assert context["problem"] == "by: By the hour, at most 2 days can be shown; these are 7."
+    assert (context["asked"].period.days, context["asked"].period.by) == (7, "day")
+    assert context["found"].totals.requests == 3
+
+
+def test_parameters_of_others_are_passed_over(page: Client, organization: Organization, key: ApiKey) -> None:
+    daily_usage(key, reports.today(organization))
+
+    assert not shown(page, organization, utm_campaign="x" * 200, gclid="\0")["problem"]
 
 
 def test_what_the_page_itself_asks_for_is_answered_also_when_it_is_refused(
@@ -166,6 +186,60 @@ def test_bars_open_the_log_of_their_day_and_endpoint(
     assert column.url == log
     assert [link.url for link in column.links] == [f"{log}&type=Extract"]
     assert page.get(column.links[0].url).status_code == 200
+
+
+def test_environment_narrows_the_log_as_well(
+    page: Client, organization: Organization, key: ApiKey, owner: User
+) -> None:
+    staging, _ = keys.create_organization_key(
+        organization=organization, name="s", environment="staging", actor=Actor(owner)
+    )
+    now = timezone.now()
+    for each in (key, staging):
+        daily_usage(each, reports.today(organization))
+        job_row(each, f"of-{each.environment}", created_at=now)
+
+    context = shown(page, organization, environment="staging")
+    log = page.get(chart(context, "requests").columns[-1].url)
+
+    assert [entry.job.job_id for entry in context["entries"]] == ["of-staging"]
+    assert [entry.job.job_id for entry in log.context["entries"]] == ["of-staging"]
+
+
+def test_bar_of_an_hour_opens_the_log_where_the_hour_ends(
+    page: Client, organization: Organization, key: ApiKey
+) -> None:
+    daily_usage(key, NOON.date())
+    job_row(key, "of-the-hour", created_at=NOON + timedelta(minutes=59))
+    job_row(key, "of-the-next", created_at=NOON + timedelta(hours=1))
+    days = {"from": NOON.date(), "to": NOON.date()}
+
+    column = chart(shown(page, organization, by="hour", **days), "requests").columns[12]
+
+    log = page.get(column.url).context
+    assert [entry.job.job_id for entry in log["entries"]] == ["of-the-hour"]
+
+
+def test_duration_is_compared_with_the_period_before(
+    page: Client, organization: Organization, key: ApiKey
+) -> None:
+    longest = len(DailyJobs.DURATION_BUCKETS)
+    for day, bucket in ((NOON.date(), 4), (NOON.date() - timedelta(days=1), 2)):
+        durations = [0] * (longest + 1)
+        durations[bucket] = 10
+        JobMargin.objects.create(
+            organization_id=organization.pk,
+            day=day,
+            region="eu",
+            status="Completed",
+            jobs=10,
+            durations=durations,
+        )
+
+    context = shown(page, organization, **{"from": NOON.date(), "to": NOON.date()})
+
+    # 0.875 seconds, and 0.375 before.
+    assert context["changes"]["p50"] == "133 % longer than before"
 
 
 @pytest.mark.parametrize(

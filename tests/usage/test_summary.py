@@ -118,6 +118,16 @@ def assert_all_agree(organization: Organization, rng: random.Random) -> None:
         expected = summed(UsageRecord, dimension.value, start, end, organization, file_type=value)
         assert {(day, value): vars(used) for day, value, used in found} == expected
 
+    assert counted(reports.jobs_by_day(organization, start=start, end=end)) == counted(
+        reports.jobs_by_day(
+            organization, start=start, end=end, keys=[key.pk for key in reports.keys(organization)]
+        )
+    )
+
+
+def counted(jobs: list[reports.JobCount]) -> list[tuple[Any, ...]]:
+    return sorted((*vars(count).values(),) for count in jobs)
+
 
 def summed(
     model: Any, column: str, start: date, end: date, organization: Organization, **filters: Any
@@ -148,6 +158,27 @@ def test_hours_add_up_to_their_days(
 
     assert measures(found.by_span) == found.totals
     assert found.totals.requests > 0
+    assert not found.hours_differ
+
+
+def test_usage_that_comes_between_two_questions_is_no_change_of_zone(
+    post_jobs: Callable[..., Json],
+    job: Callable[..., Json],
+    organization: Organization,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    by_hour = reports.by_hour
+
+    def late(*args: Any, **kwargs: Any) -> Any:
+        post_jobs(job())
+        return by_hour(*args, **kwargs)
+
+    monkeypatch.setattr(reports, "by_hour", late)
+    today = reports.today(organization)
+
+    _, found = asked_for(organization, by="hour", **{"from": today - timedelta(days=1), "to": today})
+
+    assert measures(found.by_span).requests == 1
     assert not found.hours_differ
 
 

@@ -1,6 +1,7 @@
 """The usage of a period, in numbers and charts."""
 
 from collections.abc import Sequence
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
@@ -14,6 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from accounts.access import MemberRequest, member_page
+from accounts.cursors import Cursor
 from accounts.models import ApiKey
 from accounts.permissions import Permission
 from usage import charts, forecast, periods, reports, summary
@@ -32,19 +34,13 @@ KINDS = {Granularity.HOUR: "Hour", Granularity.DAY: "Day", Granularity.MONTH: "M
 @member_page(Permission.USAGE_VIEW)
 @require_safe
 def dashboard(request: MemberRequest) -> HttpResponse:
-    """The usage that the address asks for. What makes no sense is told, and the last 30 days are shown instead."""
+    """The usage that the address asks for. What makes no sense is told, and left out of what is shown instead."""
     organization = request.organization
     may_view_jobs = request.may(Permission.JOBS_VIEW)
     now = timezone.now()
     today = reports.today(organization, now=now)
     keys = reports.keys(organization)
-    problem = ""
-    try:
-        asked = summary.read(request.GET.dict(), keys=keys, today=today)
-    except ValidationError as error:
-        [(name, [problem]), *_] = error.message_dict.items()
-        problem = f"{name}: {problem}"
-        asked = summary.read({}, keys=keys, today=today)
+    asked, problem = _read(request.GET.dict(), keys, today)
     found = summary.summarize(organization, asked, keys=keys, with_choices=True, now=now)
     latest = (
         reports.log(organization, limit=LATEST, filters=reports.Filters(**_of_log(asked))).jobs
@@ -78,6 +74,20 @@ def dashboard(request: MemberRequest) -> HttpResponse:
     # htmx shows an answer only if it is a good one.
     status = 400 if problem and not request.headers.get("HX-Request") else 200
     return render(request, "usage/dashboard.html", context, status=status)
+
+
+def _read(query: dict[str, str], keys: Sequence[ApiKey], today: date) -> tuple[Asked, str]:
+    """What is asked for, and what is wrong with it: what can be shown instead is without that."""
+    problem = ""
+    while True:
+        try:
+            return summary.read(query, keys=keys, today=today), problem
+        except ValidationError as error:
+            [(name, [message]), *_] = error.message_dict.items()
+            problem = problem or f"{name}: {message}"
+            # A day of a range says nothing without the other.
+            gone = {"period", "from", "to"} if name in {"period", "from", "to"} else {name}
+            query = {name: value for name, value in query.items() if name not in gone}
 
 
 def _choices(found: Summary) -> dict[str, Any]:
@@ -207,7 +217,9 @@ def _slots(spans: Sequence[Span], asked: Asked, log: str) -> list[Slot]:
     for span in spans:
         url = f"{log}{'&' if '?' in log else '?'}since={span.first}&until={span.last}" if log else ""
         if span.begin:
-            slots.append(charts.hour(span.begin, url))
+            # The log narrows to days; it begins where the hour ends.
+            place = Cursor(span.begin + timedelta(hours=1), 0)
+            slots.append(charts.hour(span.begin, url and f"{url}&older_than={place}"))
         elif asked.period.by is Granularity.MONTH:
             slots.append(charts.month(span.first, span.last, url))
         else:
@@ -258,9 +270,10 @@ def _label(group: Group, value: str, keys: Sequence[ApiKey]) -> str:
 
 # ── Addresses ────────────────────────────────────────────────────────────────────────────────────────────────
 def _of_log(asked: Asked) -> dict[str, Any]:
-    """The filters of the request log that match these; it knows nothing of environments."""
+    """The filters of the request log that match these."""
     chosen = {
         "api_key": asked.api_key.uid if asked.api_key else "",
+        "environment": asked.environment,
         "type": TYPE_OF[asked.product] if asked.product else "",
         "file_type": asked.file_type,
         "region": asked.region,
@@ -324,7 +337,7 @@ def _changes(found: Summary) -> dict[str, str]:
 
 
 def _job_changes(now: JobTotals, before: JobTotals) -> dict[str, str]:
-    changes = {"p50": _change(now.p50 or 0, before.p50 or 0), "success_rate": ""}
+    changes = {"p50": _change(now.p50 or 0, before.p50 or 0, "longer", "shorter"), "success_rate": ""}
     if now.success_rate is not None and before.success_rate is not None:
         points = round(now.success_rate - before.success_rate, 1)
         direction = "more" if points > 0 else "less"
@@ -332,7 +345,7 @@ def _job_changes(now: JobTotals, before: JobTotals) -> dict[str, str]:
     return changes
 
 
-def _change(now: Any, before: Any) -> str:
+def _change(now: Any, before: Any, more: str = "more", less: str = "less") -> str:
     if before <= 0:
         return "none before" if now > 0 else ""
     percent = round((float(now) - float(before)) * 100 / float(before))
@@ -340,4 +353,4 @@ def _change(now: Any, before: Any) -> str:
         return "over ten times as much as before"
     if percent == 0:
         return "as before"
-    return f"{abs(percent)} % {'more' if percent > 0 else 'less'} than before"
+    return f"{abs(percent)} % {more if percent > 0 else less} than before"

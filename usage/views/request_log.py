@@ -54,6 +54,7 @@ def listing(request: MemberRequest) -> HttpResponse:
         region=_chosen(request.GET, "region", regions),
         type=_chosen(request.GET, "type", JobType.values),
         status=_chosen(request.GET, "status", JobStatus.values),
+        environment=_chosen(request.GET, "environment", ApiKey.Environment.values),
         **form.chosen("since", "until", "file_type", "job_id"),
     )
     older_than = cursors.in_address(request.GET)
@@ -80,6 +81,7 @@ def listing(request: MemberRequest) -> HttpResponse:
             "regions": regions,
             "types": JobType.choices,
             "statuses": JobStatus.choices,
+            "environments": ApiKey.Environment.choices,
             "filters": filters,
             "is_filtered": filters != Filters(),
             "is_narrow": any(form.chosen("since", "until", "file_type", "day").values()) or form.errors,
