@@ -9,6 +9,9 @@ from cryptography.fernet import Fernet
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import Error, Tags, register
+from django.core.exceptions import ImproperlyConfigured
+
+from usage import pipeline_schema
 
 # What stands in for each of these when it is not set, and the way out.
 ENVIRONMENT = [
@@ -192,6 +195,22 @@ def no_half_of_a_bucket(app_configs: Sequence[AppConfig] | None, **kwargs: Any) 
             id="countinghouse.E017",
         )
     ]
+
+
+@register
+def no_unreadable_schemas(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
+    """With such a file every page of a draft would fail."""
+    try:
+        pipeline_schema.load(settings.PIPELINE_SCHEMA)
+    except ImproperlyConfigured as error:
+        return [
+            Error(
+                str(error),
+                hint="Set PIPELINE_SCHEMA to a file such as config/demo/pipeline_schema.json, or to nothing.",
+                id="countinghouse.E020",
+            )
+        ]
+    return []
 
 
 @register(Tags.security)

@@ -39,8 +39,17 @@ def read(text: str) -> dict[str, Any]:
         raise ValidationError(TOO_DEEP) from error
     if not isinstance(config, dict):
         raise ValidationError(f"A configuration is a JSON object, {{…}}, and this is {_KINDS[type(config)]}.")
-    _check(config)
+    check(config)
     return config
+
+
+def write(config: dict[str, Any]) -> str:
+    """The text of this configuration, laid out for people unless that makes it too large. Raises as `read` does."""
+    check(config)
+    laid_out = pretty(config)
+    text = json.dumps(config, ensure_ascii=False) if is_too_large(laid_out) else laid_out
+    read(text)
+    return text
 
 
 def is_too_large(text: str) -> bool:
@@ -87,7 +96,7 @@ def _short(text: str) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def _check(config: Any) -> None:
+def check(config: Any) -> None:
     """Refuse what no database keeps or nobody could follow; level by level, so that no depth is too much for it."""
     level, depth = [config], 0
     while level:
@@ -190,7 +199,9 @@ def _label(key: str) -> str:
 
 def _plain(value: Any) -> str:
     match value:
-        case None | [] | {}:
+        case None:
+            return "none"
+        case list() | dict() if not value:
             return "none"
         case bool():
             return "yes" if value else "no"

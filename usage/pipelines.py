@@ -101,11 +101,9 @@ def create_from_job(
     if text is None:
         raise NoConfiguration
     try:
-        laid_out = configurations.pretty(configurations.read(text))
+        laid_out = configurations.write(configurations.read(text))
     except ValidationError as error:
         raise ValidationError({"job_id": error.messages}) from error
-    if configurations.is_too_large(laid_out):
-        laid_out = text
     seen = "".join(character for character in job.job_id if character.isprintable())
     fields = _clean({"name": name or f"{job.type} from {seen}"[:LONGEST_NAME]})
     return _create(

@@ -104,13 +104,12 @@ class ConfigField(serializers.Field[str, Any, Any, Any]):
 
     def to_internal_value(self, data: Any) -> str:
         try:
-            text = data if isinstance(data, str) else configurations.pretty(data)
-            configurations.read(text)
-        except RecursionError as error:
-            raise serializers.ValidationError(configurations.TOO_DEEP) from error
+            if not isinstance(data, str):
+                return configurations.write(data)
+            configurations.read(data)
         except ValidationError as error:
             raise serializers.ValidationError(error.messages) from error
-        return text
+        return data
 
 
 class DraftChange(serializers.Serializer[Any]):
