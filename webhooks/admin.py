@@ -178,6 +178,7 @@ class FoundById(BigTableAdmin[M]):
     list_select_related: ClassVar[Any] = ("organization",)
     search_fields = ("=uid",)
     search_help_text = "An id, or an organization's (org_…)"
+    order_of_organization: ClassVar[tuple[str, ...]] = ("-pk",)  # as far as there is an index for it
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[M], search_term: str
@@ -186,7 +187,8 @@ class FoundById(BigTableAdmin[M]):
             return queryset, False
         if search_term.startswith("org_"):
             found = Organization.objects.filter(uid=search_term).values_list("pk", flat=True)
-            return queryset.filter(organization_id__in=list(found)), False
+            of_organization = queryset.filter(organization_id__in=list(found))
+            return of_organization.order_by(*self.order_of_organization), False
         return queryset.filter(uid=search_term.strip()), False
 
 
@@ -256,6 +258,7 @@ class AttemptsOfMessage(ReadOnlyInline[Attempt, Message]):
 @admin.register(Message)
 class MessageAdmin(FoundById[Message]):
     list_display = ("uid", "organization", "event_type", "created_at")
+    order_of_organization = ("-created_at", "-pk")
     fieldsets = (
         (None, {"fields": ("uid", "organization", "event_type", "event_id", "channels", "created_at")}),
         ("Content", {"fields": ("content",)}),

@@ -248,7 +248,8 @@ class Message(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["organization", "event_id"], name="message_once")]
         indexes = [
-            models.Index(fields=["organization", "-id"], name="message_of_organization"),
+            models.Index(fields=["organization", "-created_at", "-id"], name="message_of_organization"),
+            models.Index(fields=["organization", "event_type", "-created_at", "-id"], name="message_of_type"),
             models.Index(
                 fields=["organization", "created_at"],
                 name="message_with_content",
@@ -324,7 +325,12 @@ class Delivery(models.Model):
                 name="delivery_due",
                 condition=Q(next_attempt_at__isnull=False),
             ),
-            models.Index(fields=["organization", "endpoint", "-id"], name="delivery_of_endpoint"),
+            models.Index(fields=["endpoint", "-created_at", "-id"], name="delivery_of_endpoint"),
+            models.Index(
+                fields=["endpoint", "-created_at", "-id"],
+                name="delivery_unsuccessful",
+                condition=Q(status__in=(Status.FAIL, Status.CANCELED)),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -363,8 +369,14 @@ class Attempt(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["organization", "-id"], name="attempt_of_organization"),
-            models.Index(fields=["organization", "endpoint", "-id"], name="attempt_of_endpoint"),
-            models.Index(fields=["endpoint", "timestamp"], name="attempt_of_endpoint_by_time"),
+            models.Index(
+                fields=["endpoint", "-timestamp", "-id"], name="attempt_of_endpoint", include=["status"]
+            ),
+            models.Index(
+                fields=["endpoint", "-timestamp", "-id"],
+                name="attempt_unsuccessful",
+                condition=Q(status=Status.FAIL),
+            ),
         ]
 
     def __str__(self) -> str:

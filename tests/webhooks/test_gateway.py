@@ -72,9 +72,10 @@ def _answering(*answers: httpx.Response | Exception) -> GuardedSvix:
     left = list(answers)
 
     def answer(request: httpx.Request) -> httpx.Response:
-        if isinstance(left[0], Exception):
-            raise left.pop(0)
-        return left.pop(0)
+        given = left.pop(0)
+        if isinstance(given, Exception):
+            raise given
+        return given
 
     client = GuardedSvix("token", svix.SvixOptions(server_url="http://svix.example", retry_schedule=[]))
     client._httpx_client = httpx.Client(transport=httpx.MockTransport(answer))

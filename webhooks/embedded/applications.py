@@ -34,7 +34,9 @@ def open_portal(call: Call) -> Answer:
 
 def erase(organization: Organization) -> None:
     """Delete an organization's application with all that was ever sent for it."""
-    for model in (Attempt, Delivery, Message, Endpoint, Application):
+    delete_in_batches(Attempt.objects.filter(organization=organization))
+    delete_in_batches(Delivery.objects.filter(message__organization=organization))
+    for model in (Message, Endpoint, Application):
         delete_in_batches(model._default_manager.filter(organization=organization))
 
 
