@@ -54,7 +54,7 @@ class JobLine(serializers.ModelSerializer[Job]):
     """A job as the list shows it."""
 
     raw_config = serializers.SerializerMethodField(
-        help_text="The configuration as a JSON string; empty when none was reported, or it was left out."
+        help_text="The configuration as a JSON string; empty when none was reported, it was left out, or erased."
     )
     source = serializers.JSONField(  # type: ignore[assignment]
         help_text="What was processed, as it was reported."
@@ -131,10 +131,29 @@ class JobDetail(JobLine):
     api_key_id = serializers.SerializerMethodField(help_text="Null when the key is gone with its owner.")
     metadata = serializers.JSONField(help_text="As it was reported.")
     error = serializers.JSONField(help_text="Why the job failed, as it was reported.")
+    erased = serializers.SerializerMethodField(
+        help_text="What of its configuration, source, webhook, metadata and error was erased under the organization's "
+        "data retention, or never stored."
+    )
+    erased_at = serializers.DateTimeField(help_text="When it was; null where nothing was.")
     usage = serializers.SerializerMethodField(help_text="What was metered, in the order it came.")
 
     class Meta(JobLine.Meta):
-        fields = [*JobLine.Meta.fields, "api_key_id", "region", "credits", "metadata", "error", "usage"]
+        fields = [
+            *JobLine.Meta.fields,
+            "api_key_id",
+            "region",
+            "credits",
+            "metadata",
+            "error",
+            "erased",
+            "erased_at",
+            "usage",
+        ]
+
+    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(Job.DETAILS)))
+    def get_erased(self, job: Job) -> list[str]:
+        return job.erased or []
 
     @extend_schema_field(serializers.CharField(allow_null=True))
     def get_api_key_id(self, job: Job) -> str | None:
@@ -207,6 +226,8 @@ class JobById(APIView):
                     "credits": 12.0,
                     "metadata": {"customer": "4711"},
                     "error": None,
+                    "erased": [],
+                    "erased_at": None,
                     "usage": [
                         {
                             "idempotency_key": "0b7c0a52:1",
