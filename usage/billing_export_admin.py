@@ -1,5 +1,6 @@
 """The files of the air-gapped billing export, for the staff: what was made, and a new link to each."""
 
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -22,9 +23,9 @@ class BillingExportFileAdmin(ReadOnlyAdmin[BillingExportFile]):
     list_display = (
         "number",
         "file",
-        "num_records",
-        "first_timestamp",
-        "last_timestamp",
+        "records",
+        "usage_from",
+        "usage_to",
         "size_in_words",
         "rows_are",
         "created_at",
@@ -34,8 +35,8 @@ class BillingExportFileAdmin(ReadOnlyAdmin[BillingExportFile]):
     search_fields = ("=number", "name", "=sha256")
     search_help_text = "A number, a part of the name, or a SHA-256"
     fieldsets = (
-        (None, {"fields": ("number", "name", "num_records", "rows_are", "created_at")}),
-        ("Usage from … to", {"fields": ("first_timestamp", "last_timestamp")}),
+        (None, {"fields": ("number", "name", "records", "rows_are", "created_at")}),
+        ("Usage", {"fields": ("usage_from", "usage_to")}),
         ("Content", {"fields": ("size_in_words", "sha256")}),
     )
     actions_detail = ("new_link",)
@@ -43,6 +44,18 @@ class BillingExportFileAdmin(ReadOnlyAdmin[BillingExportFile]):
     @admin.display(description="file")
     def file(self, file: BillingExportFile) -> str:
         return PurePosixPath(file.name).name
+
+    @admin.display(description="records", ordering="num_records")
+    def records(self, file: BillingExportFile) -> str:
+        return f"{file.num_records:,}"
+
+    @admin.display(description="usage from", ordering="first_timestamp")
+    def usage_from(self, file: BillingExportFile) -> datetime:
+        return file.first_timestamp
+
+    @admin.display(description="usage to", ordering="last_timestamp")
+    def usage_to(self, file: BillingExportFile) -> datetime:
+        return file.last_timestamp
 
     @admin.display(description="size", ordering="size")
     def size_in_words(self, file: BillingExportFile) -> str:
