@@ -24,9 +24,10 @@ INSERT INTO accounts_organization (
 SELECT n, 'org_' || n, 'Organization ' || n, '', 'UTC', '', '', false, now(), 1, now()
 FROM generate_series(1, %(organizations)s) n;
 INSERT INTO usage_usagealert (
-    uid, organization_id, name, metric, threshold, period, product, is_enabled, created_at)
+    uid, organization_id, name, metric, threshold, period, product, is_enabled, created_at,
+    in_force_from)
 SELECT 'alr_' || n || '_' || a, n, '', (array['pages', 'credits', 'cost'])[a], (array[990, 6500, 2000])[a],
-       (array['daily', 'weekly', 'monthly'])[a], '', true, now() - interval '60 days'
+       (array['daily', 'weekly', 'monthly'])[a], '', true, now(), current_date - 60
 FROM generate_series(1, %(organizations)s) n, generate_series(1, 3) a;
 INSERT INTO usage_usageday (organization_id, day, requests, pages, credits, cost, changed_at)
 SELECT n, %(today)s - d, 100, (random() * 1000)::int, (random() * 1000)::int, (random() * 100)::int,

@@ -1,7 +1,9 @@
 """The days, weeks and months that alerts and caps count in: an organization's own, cut in its time zone."""
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import LiteralString
 from zoneinfo import ZoneInfo
 
 from django.utils import timezone
@@ -46,31 +48,30 @@ def current(organization: Organization, kind: str, *, now: datetime | None = Non
     return Period(start, following, _midnight(following, zone))
 
 
-def table(*, now: datetime, with_previous: bool = False) -> list[dict[str, str]]:
-    """The periods it is in each time zone, and those before them: what a statement over organizations joins.
-
-    `zone`, `kind`, the days `start` and `next`, and the moment `ends_at`.
-    """
-    zones_by_day: dict[date, list[str]] = {}
-    for name in time_zones.names():
-        zones_by_day.setdefault(now.astimezone(ZoneInfo(name)).date(), []).append(name)
+def days(*, now: datetime) -> str:
+    """The day it is in each time zone, and the moment at which its month ends: JSON that `DAYS` reads."""
     rows = []
-    for today, names in zones_by_day.items():
-        for kind in Kind.values:
-            this = bounds(kind, today)
-            before = [bounds(kind, this[0] - DAY)] if with_previous else []
-            rows += [
-                {
-                    "zone": name,
-                    "kind": kind,
-                    "start": start.isoformat(),
-                    "next": following.isoformat(),
-                    "ends_at": _midnight(following, ZoneInfo(name)).isoformat(),
-                }
-                for start, following in (this, *before)
-                for name in names
-            ]
-    return rows
+    for name in time_zones.names():
+        zone = ZoneInfo(name)
+        today = now.astimezone(zone).date()
+        month_end = _midnight(bounds(Kind.MONTHLY, today)[1], zone)
+        rows.append({"zone": name, "today": today.isoformat(), "month_end": month_end.isoformat()})
+    return json.dumps(rows)
+
+
+# Joined with organizations `o`: the day it is in theirs.
+DAYS: LiteralString = """json_to_recordset(%(days)s::json) AS z (zone text, today date, month_end timestamptz)
+    ON z.zone = CASE WHEN o.next_time_zone_at <= %(now)s THEN o.next_time_zone ELSE o.time_zone END"""
+
+
+def periods_of(day: LiteralString) -> LiteralString:
+    """In SQL, the periods that a day lies in, as `bounds` gives them: (kind, start, next)."""
+    return f"""(VALUES
+        ('daily', {day}, {day} + 1),
+        ('weekly', date_trunc('week', {day}::timestamp)::date, date_trunc('week', {day}::timestamp)::date + 7),
+        ('monthly', date_trunc('month', {day}::timestamp)::date,
+            (date_trunc('month', {day}::timestamp) + interval '1 month')::date)
+    ) AS p (kind, start, next)"""
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:

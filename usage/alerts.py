@@ -1,14 +1,17 @@
 """The life of usage alerts: made, several at once, changed, switched, deleted. Each change is audited.
 
-An alert that is made or changed counts from the period it is in: if that is over the threshold already, it fires.
+An alert that is made or changed counts from the period it is in: if that is over the threshold already, it fires. Of
+periods that were over by then it tells nobody, whatever is reported late.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import date
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import Actor
@@ -22,6 +25,9 @@ MOST_AT_ONCE = 10
 LARGEST = Decimal(10**12)  # threshold, exclusive
 LARGEST_PERCENTAGE = 1000
 LONGEST_NAME = 120
+
+# What makes two alerts the same.
+RULE = ("metric", "threshold", "period", "api_key", "product")
 
 # The finest threshold of each metric.
 STEPS: dict[str, Decimal] = {
@@ -38,6 +44,14 @@ _WRONG_STEP = {
 
 class TooMany(Exception):
     """The organization has as many alerts as one may have."""
+
+
+class Duplicate(Exception):
+    """The organization has an alert, `alert`, with the same rule."""
+
+    def __init__(self, alert: UsageAlert) -> None:
+        super().__init__(alert)
+        self.alert = alert
 
 
 # ── What an alert may be given ───────────────────────────────────────────────────────────────────────────────
@@ -130,7 +144,10 @@ def create(
     product: str = "",
     is_enabled: bool = True,
 ) -> list[UsageAlert]:
-    """Make an alert for each of the thresholds. Raises `TooMany`, and ValidationError with a message a field."""
+    """Make an alert for each of the thresholds.
+
+    Raises `Duplicate`, `TooMany`, and ValidationError with a message a field.
+    """
     rule = {
         "name": name,
         "metric": metric,
@@ -145,8 +162,12 @@ def create(
         raise TooMany
     made = []
     for fields in wanted:
+        _refuse_duplicate(organization, fields)
         alert = UsageAlert.objects.create(
-            organization=organization, created_by=actor.answerable if actor else None, **fields
+            organization=organization,
+            created_by=actor.answerable if actor else None,
+            in_force_from=_today(organization),
+            **fields,
         )
         audit.record(
             audit.Action.ALERT_CREATED,
@@ -162,7 +183,10 @@ def create(
 
 @transaction.atomic
 def update(*, alert: UsageAlert, changes: Mapping[str, Any], actor: Actor | None) -> bool:
-    """Change what is named by `changes`, and say whether anything was. Raises ValidationError as `create`."""
+    """Change what is named by `changes`, and say whether anything was.
+
+    Raises `Duplicate`, and ValidationError as `create`.
+    """
     _lock(alert.organization)
     alert.refresh_from_db()
     before = {name: getattr(alert, name) for name in _CLEAN}
@@ -170,9 +194,12 @@ def update(*, alert: UsageAlert, changes: Mapping[str, Any], actor: Actor | None
     changed = [name for name in _CLEAN if after[name] != before[name]]
     if not changed:
         return False
+    _refuse_duplicate(alert.organization, after, but=alert)
     for name in changed:
         setattr(alert, name, after[name])
-    alert.save(update_fields=changed)
+    if after["is_enabled"] and {"is_enabled", *RULE} & set(changed):
+        alert.in_force_from = _today(alert.organization)
+    alert.save(update_fields=[*changed, "in_force_from"])
     audit.record(
         audit.Action.ALERT_UPDATED,
         actor=actor,
@@ -201,6 +228,19 @@ def delete(*, alert: UsageAlert, actor: Actor | None) -> bool:
     )
     kept.delete()
     return True
+
+
+def _refuse_duplicate(
+    organization: Organization, fields: Mapping[str, Any], *, but: UsageAlert | None = None
+) -> None:
+    same = UsageAlert.objects.filter(organization=organization, **{name: fields[name] for name in RULE})
+    for alert in same.select_related("api_key"):
+        if alert != but:
+            raise Duplicate(alert)
+
+
+def _today(organization: Organization) -> date:
+    return timezone.now().astimezone(organization.zone).date()
 
 
 def _lock(organization: Organization) -> None:

@@ -4,11 +4,10 @@ One statement over all organizations that changed inserts the firings. The uniqu
 it may run in several processes at once and over the same changes again. Telling is a second step: `alert_notices`.
 """
 
-import json
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, LiteralString
 
 from django.db import connection
 from django.db.models.functions import Greatest
@@ -22,25 +21,27 @@ from usage.models import AlertMark
 # record changes a day that is not yet anybody's today.
 OVERLAP = timedelta(minutes=10)
 
-# The periods that alerts are looked at in: `wanted` (organization_id, kind, start, next, ends_at).
-_PERIODS = """
-SELECT o.id AS organization_id, p.kind, p.start, p.next, p.ends_at
-FROM accounts_organization o
-JOIN json_to_recordset(%(periods)s::json) AS p (zone text, kind text, start date, next date, ends_at timestamptz)
-    ON p.zone = CASE WHEN o.next_time_zone_at <= %(now)s THEN o.next_time_zone ELSE o.time_zone END
-WHERE o.deleted_at IS NULL"""
-_OF_ALL = f"WITH wanted AS MATERIALIZED ({_PERIODS})"
-_OF_ONE = f"WITH wanted AS MATERIALIZED ({_PERIODS} AND o.id = %(organization)s)"
-_OF_CHANGED = f"""
+# The periods that alerts are looked at in: `wanted` (organization_id, kind, start, next).
+_OF_ALL: LiteralString = f"""
+WITH wanted AS MATERIALIZED (
+    SELECT o.id AS organization_id, p.* FROM accounts_organization o JOIN {alert_periods.DAYS}
+    CROSS JOIN LATERAL {alert_periods.periods_of("z.today")}
+    WHERE o.deleted_at IS NULL)
+"""
+_OF_ONE: LiteralString = _OF_ALL.replace("WHERE", "WHERE o.id = %(organization)s AND")
+# Of what changed, whichever period that lies in: late usage may be of one that was over long ago.
+_OF_CHANGED: LiteralString = f"""
 WITH changed AS MATERIALIZED (SELECT organization_id, day FROM usage_usageday WHERE changed_at >= %(since)s),
 wanted AS MATERIALIZED (
-    SELECT DISTINCT periods.* FROM ({_PERIODS}) periods
-    JOIN changed c ON c.organization_id = periods.organization_id AND c.day >= periods.start AND c.day < periods.next)
+    SELECT DISTINCT o.id AS organization_id, p.* FROM changed c
+    JOIN accounts_organization o ON o.id = c.organization_id JOIN {alert_periods.DAYS}
+    CROSS JOIN LATERAL {alert_periods.periods_of("c.day")}
+    WHERE o.deleted_at IS NULL AND p.start <= z.today)
 """
 
 # What each alert has counted in its period, by an index for each: its cost follows from how many are looked at.
 # OFFSET 0: so that PostgreSQL adds up once, not once for each mention.
-_MEASURED = """
+_MEASURED: LiteralString = """
 SELECT a.id AS alert_id, a.organization_id, a.metric, a.period, w.start, a.threshold,
        COALESCE(k.uid, a.product) AS scope, used.value
 FROM wanted w
@@ -62,12 +63,12 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) used
 """
-# Nobody is told of a period that was over when the alert was made.
-_DUE = "WHERE a.is_enabled AND a.created_at < w.ends_at"
+# Nobody is told of a period that was over before the alert was made, changed or turned on.
+_DUE: LiteralString = "WHERE a.is_enabled AND a.in_force_from < w.next"
 
 
 # In the order of the alerts, so that two who insert the same never wait for each other both.
-_FIRE = """
+_FIRE: LiteralString = """
 INSERT INTO usage_triggeredalert (
     uid, alert_id, organization_id, metric, period, period_start, scope, value, threshold, fired_at, notified)
 SELECT 'trg_' || replace(gen_random_uuid()::text, '-', ''), alert_id, organization_id, metric, period, start, scope,
@@ -76,15 +77,15 @@ FROM measured WHERE value >= threshold
 ORDER BY alert_id, start
 ON CONFLICT DO NOTHING RETURNING id
 """
-_FIRE_CHANGED = f"{_OF_CHANGED}, measured AS MATERIALIZED ({_MEASURED} {_DUE}) {_FIRE}"
-_FIRE_OF_ONE = f"{_OF_ONE}, measured AS MATERIALIZED ({_MEASURED} {_DUE}) {_FIRE}"
-_FIRE_ALL = f"{_OF_ALL}, measured AS MATERIALIZED ({_MEASURED} {_DUE}) {_FIRE}"
+_FIRE_CHANGED: LiteralString = f"{_OF_CHANGED}, measured AS MATERIALIZED ({_MEASURED} {_DUE}) {_FIRE}"
+_FIRE_OF_ONE: LiteralString = f"{_OF_ONE}, measured AS MATERIALIZED ({_MEASURED} {_DUE}) {_FIRE}"
+_FIRE_ALL: LiteralString = f"{_OF_ALL}, measured AS MATERIALIZED ({_MEASURED} {_DUE}) {_FIRE}"
 
 # A change becomes visible when its transaction ends, and carries a time since its beginning: all that was changed
-# before the oldest open transaction began can be seen now. Asked before anything is looked at.
-_ALL_SEEN_UNTIL = """
+# before the oldest transaction that has written anything began can be seen now. Asked before anything is looked at.
+_ALL_SEEN_UNTIL: LiteralString = """
 SELECT LEAST(clock_timestamp(), MIN(xact_start)) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid()
+WHERE datname = current_database() AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()
 """
 
 
@@ -105,13 +106,12 @@ def evaluate(*, now: datetime | None = None) -> int:
         fired = evaluate_all(now=now)
         AlertMark.objects.get_or_create(pk=1, defaults={"looked_until": seen_until})
         return fired
-    fired = _fire(
-        _FIRE_CHANGED,
-        now=now,
-        periods=_periods(now, with_previous=True),
-        since=mark.looked_until - OVERLAP,
-    )
-    spending.settle_changed(since=mark.looked_until - OVERLAP, now=now)
+    # A clock that was put back leaves the mark ahead of what changes now.
+    since = min(mark.looked_until, seen_until) - OVERLAP
+    try:
+        fired = _fire(_FIRE_CHANGED, now=now, since=since)
+    finally:
+        spending.settle_changed(since=since, now=now)
     AlertMark.objects.filter(pk=1).update(looked_until=Greatest("looked_until", seen_until))
     return fired
 
@@ -119,25 +119,22 @@ def evaluate(*, now: datetime | None = None) -> int:
 def evaluate_all(*, now: datetime | None = None) -> int:
     """Fire and settle whatever is due in the current periods, changed or not. Returns how many firings are new."""
     now = now or timezone.now()
-    fired = _fire(_FIRE_ALL, now=now, periods=_periods(now))
-    spending.settle_changed(since=None, now=now)
-    return fired
+    try:
+        return _fire(_FIRE_ALL, now=now)
+    finally:
+        spending.settle_changed(since=None, now=now)
 
 
 def evaluate_organization(organization: Organization, *, now: datetime | None = None) -> int:
     """The same for one organization, whose alerts have just been changed."""
     now = now or timezone.now()
-    return _fire(_FIRE_OF_ONE, now=now, periods=_periods(now), organization=organization.pk)
+    return _fire(_FIRE_OF_ONE, now=now, organization=organization.pk)
 
 
-def _fire(query: str, **values: Any) -> int:
+def _fire(query: LiteralString, *, now: datetime, **values: Any) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(query, values)
+        cursor.execute(query, {**values, "now": now, "days": alert_periods.days(now=now)})
         return len(cursor.fetchall())
-
-
-def _periods(now: datetime, *, with_previous: bool = False) -> str:
-    return json.dumps(alert_periods.table(now=now, with_previous=with_previous))
 
 
 @dataclass(frozen=True)
@@ -151,7 +148,11 @@ class Standing:
 def standings(organization: Organization, *, now: datetime | None = None) -> dict[int, Standing]:
     """What each alert of the organization, enabled or not, has counted in its current period; by the alerts' ids."""
     now = now or timezone.now()
-    values: dict[str, Any] = {"now": now, "organization": organization.pk, "periods": _periods(now)}
+    values: dict[str, Any] = {
+        "now": now,
+        "organization": organization.pk,
+        "days": alert_periods.days(now=now),
+    }
     with connection.cursor() as cursor:
         cursor.execute(_OF_ONE + _MEASURED, values)
         return {row[0]: Standing(row[4], row[7]) for row in cursor.fetchall()}

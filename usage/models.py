@@ -6,7 +6,7 @@ foreign key constraint: it would look up and lock the organization for every row
 totals' composite keys are made by SQL in the first migration.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import ClassVar, Self
 
@@ -475,10 +475,17 @@ class UsageAlert(models.Model):
     is_enabled = models.BooleanField(default=True)
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # The organization's day since which it is as it is, and on: nobody is told of what was over before.
+    in_force_from = models.DateField(default=date.today, editable=False)
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=models.Q(threshold__gt=0), name="usage_alert_above_nothing")
+            models.CheckConstraint(condition=models.Q(threshold__gt=0), name="usage_alert_above_nothing"),
+            models.UniqueConstraint(
+                fields=["organization", "metric", "threshold", "period", "api_key", "product"],
+                nulls_distinct=False,
+                name="usage_alert_once",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -5,7 +5,6 @@ usage that reaches the cap, and at once when the cap itself changes. It is the e
 notice when that comes.
 """
 
-import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,21 +33,20 @@ LARGEST = Decimal(10**12)  # dollars, exclusive
 CENT = Decimal("0.01")
 
 # The caps whose mark is not as it must be. What is found here is looked at again, one by one, by `settle`.
-_UNSETTLED: LiteralString = """
+_UNSETTLED: LiteralString = f"""
 WITH changed AS MATERIALIZED (SELECT organization_id FROM usage_usageday WHERE changed_at >= %(since)s::timestamptz)
 SELECT c.organization_id
 FROM usage_spendcap c
 JOIN usage_entitlement e ON e.organization_id = c.organization_id
 JOIN accounts_organization o ON o.id = c.organization_id AND o.deleted_at IS NULL
-JOIN json_to_recordset(%(periods)s::json) AS p (zone text, kind text, start date, next date, ends_at timestamptz)
-    ON p.kind = 'monthly'
-    AND p.zone = CASE WHEN o.next_time_zone_at <= %(now)s THEN o.next_time_zone ELSE o.time_zone END
+JOIN {alert_periods.DAYS}
+JOIN LATERAL {alert_periods.periods_of("z.today")} ON p.kind = 'monthly'
 WHERE (%(since)s::timestamptz IS NULL OR e.spend_cap_reached_until > %(now)s
         OR c.organization_id IN (SELECT organization_id FROM changed))
     AND CASE WHEN c.amount <= (
             SELECT COALESCE(SUM(d.cost), 0) FROM usage_usageday d
             WHERE d.organization_id = c.organization_id AND d.day >= p.start AND d.day < p.next)
-        THEN p.ends_at END
+        THEN z.month_end END
         IS DISTINCT FROM CASE WHEN e.spend_cap_reached_until > %(now)s THEN e.spend_cap_reached_until END
 ORDER BY c.organization_id
 """
@@ -170,7 +168,7 @@ def settle_changed(*, since: datetime | None, now: datetime) -> int:
     Looks at those whose usage changed since then, or at all.
     """
     values: dict[str, Any] = {
-        "periods": json.dumps(alert_periods.table(now=now)),
+        "days": alert_periods.days(now=now),
         "now": now,
         "since": since,
     }

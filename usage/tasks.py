@@ -42,15 +42,21 @@ def fold_margins() -> int:
 @shared_task
 def evaluate_alerts() -> int:
     """Fire what is due of alerts and caps where something changed, and tell of what nobody was told of."""
-    firings.evaluate()
-    return alert_notices.tell()
+    try:
+        firings.evaluate()
+    finally:
+        told = alert_notices.tell()
+    return told
 
 
 @shared_task
 def sweep_alerts() -> int:
     """The same for all organizations, whether anything is known to have changed or not."""
-    firings.evaluate_all()
-    return alert_notices.tell()
+    try:
+        firings.evaluate_all()
+    finally:
+        told = alert_notices.tell()
+    return told
 
 
 @shared_task

@@ -163,6 +163,29 @@ def test_an_organization_has_so_many_alerts_at_most(api: Client, monkeypatch: py
     assert UsageAlert.objects.count() == 1
 
 
+def test_the_same_alert_is_not_made_twice(api: Client) -> None:
+    made = post(api, RULE).json()
+
+    answer = post(api, RULE | {"name": "another name", "percentages": [50, 100]})
+
+    assert answer.status_code == 409
+    assert (
+        answer.json()["error"]["message"] == f"There is an alert at 100 pages a month already: {made['id']}."
+    )
+    assert UsageAlert.objects.count() == 1
+    assert post(api, RULE | {"product": "parse"}).status_code == 201
+
+
+def test_an_alert_is_not_changed_into_another(api: Client) -> None:
+    first, second = post(api, RULE | {"percentages": [50, 100]}).json()["data"]
+
+    answer = patch(api, first["id"], {"threshold": 100})
+
+    assert answer.status_code == 409
+    assert second["id"] in answer.json()["error"]["message"]
+    assert patch(api, first["id"], {"name": "half"}).status_code == 200
+
+
 def test_a_change_is_answered_and_audited(api: Client) -> None:
     made = post(api, RULE).json()
 

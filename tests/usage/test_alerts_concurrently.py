@@ -4,16 +4,18 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from accounts.models import ApiKey, Notification, Organization
 from tests.usage.rows import daily_usage
 from usage import alert_notices, alerts, firings
-from usage.models import AlertMark, TriggeredAlert, UsageDay
+from usage.models import AlertMark, TriggeredAlert, UsageAlert, UsageDay
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -107,14 +109,59 @@ def test_a_change_that_is_committed_long_after_it_was_made_still_fires(
     assert firings.evaluate() == 1
 
 
-def test_as_many_alerts_at_once_as_an_organization_may_have(organization: Organization) -> None:
-    watched(organization, alerts.MOST - 1)
-
+def test_the_same_alert_is_made_once(organization: Organization) -> None:
     def create() -> int:
         try:
             watched(organization, 1)
+        except alerts.Duplicate:
+            return 0
+        return 1
+
+    assert sum(at_once(create)) == UsageAlert.objects.count() == 1
+
+
+def test_as_many_alerts_at_once_as_an_organization_may_have(organization: Organization) -> None:
+    watched(organization, alerts.MOST - 1)
+    thresholds = count(1000)
+
+    def create() -> int:
+        try:
+            alerts.create(
+                organization=organization,
+                metric="pages",
+                period="monthly",
+                thresholds=[Decimal(next(thresholds))],
+                actor=None,
+            )
         except alerts.TooMany:
             return 0
         return 1
 
     assert sum(at_once(create)) == 1
+
+
+def test_an_open_transaction_that_wrote_nothing_keeps_nobody_waiting(
+    organization: Organization, organization_key: tuple[ApiKey, str]
+) -> None:
+    firings.evaluate()
+    opened, looked = threading.Event(), threading.Event()
+
+    def read() -> None:
+        try:
+            with transaction.atomic():
+                Organization.objects.count()
+                opened.set()
+                looked.wait(timeout=30)
+        finally:
+            connection.close()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert opened.wait(timeout=30)
+    opened_at = timezone.now()
+
+    firings.evaluate()
+
+    looked.set()
+    reader.join(timeout=30)
+    assert AlertMark.objects.get().looked_until > opened_at

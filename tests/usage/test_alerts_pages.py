@@ -86,6 +86,21 @@ def test_a_form_makes_several_at_once(client: Client, pages: str, member: User) 
     assert {alert.created_by for alert in UsageAlert.objects.all()} == {member}
 
 
+def test_the_same_alert_is_not_made_twice(
+    client: Client, pages: str, member: User, alert: UsageAlert
+) -> None:
+    client.force_login(member)
+    said = "There is an alert at 10,000 pages a month already"
+    form = FORM | {"threshold": "20000", "percentages": ["50", "80"]}
+
+    answer = client.post(f"{pages}create/", form)
+
+    assert (answer.status_code, said in answer.content.decode()) == (400, True)
+    assert UsageAlert.objects.get() == alert
+    alerts.update(alert=alert, changes={"is_enabled": False}, actor=None)
+    assert f"{said}, turned off." in client.post(f"{pages}create/", form).content.decode()
+
+
 def test_an_alert_of_a_key_and_one_of_a_product(
     client: Client, pages: str, member: User, organization_key: tuple[ApiKey, str]
 ) -> None:

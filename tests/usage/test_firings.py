@@ -14,8 +14,8 @@ from accounts import keys
 from accounts.models import ApiKey, Organization, User
 from tests.usage.conftest import item
 from tests.usage.rows import daily_usage
-from usage import alerts, firings, ingest, reports_in
-from usage.models import TriggeredAlert, UsageAlert, UsageDay
+from usage import alerts, firings, ingest, reports_in, spending, tasks
+from usage.models import AlertMark, TriggeredAlert, UsageAlert, UsageDay
 
 # A Thursday. What the database says it is does not matter here.
 NOW = datetime(2026, 6, 18, 12, tzinfo=UTC)
@@ -139,7 +139,6 @@ def test_a_month_has_its_own_days_only(alert: Callable[..., UsageAlert], use: Us
 
 def test_february_has_its_leap_day(alert: Callable[..., UsageAlert], use: Use) -> None:
     alert(period="monthly")
-    UsageAlert.objects.update(created_at=datetime(2028, 2, 1, tzinfo=UTC))
     use(date(2028, 2, 29), 100)
 
     assert firings.evaluate(now=datetime(2028, 2, 29, 23, 59, tzinfo=UTC)) == 1
@@ -207,7 +206,7 @@ def test_a_deleted_organization_has_none(
 
 
 def made_before(made: UsageAlert, days: int) -> None:
-    UsageAlert.objects.filter(pk=made.pk).update(created_at=NOW - timedelta(days=days))
+    UsageAlert.objects.filter(pk=made.pk).update(in_force_from=TODAY - timedelta(days=days))
 
 
 def test_late_usage_fires_for_the_period_it_belongs_to(alert: Callable[..., UsageAlert], use: Use) -> None:
@@ -230,8 +229,64 @@ def test_late_usage_fires_for_last_week_and_last_month(alert: Callable[..., Usag
     use(date(2026, 6, 14))
     use(date(2026, 5, 31))
 
-    assert firings.evaluate(now=NOW) == 3
-    assert fired() == [(date(2026, 5, 1), 100), (date(2026, 6, 1), 100), (date(2026, 6, 8), 100)]
+    assert firings.evaluate(now=NOW) == 4
+    assert [start.isoformat() for start, _ in fired()] == [
+        "2026-05-01",
+        "2026-05-25",
+        "2026-06-01",
+        "2026-06-08",
+    ]
+
+
+def test_usage_that_is_very_late_fires_for_its_period_too(alert: Callable[..., UsageAlert], use: Use) -> None:
+    made_before(alert(), 400)
+    made_before(alert(period="monthly"), 400)
+    firings.evaluate(now=NOW)
+
+    use(date(2025, 12, 31))
+
+    assert firings.evaluate(now=NOW) == 2
+    assert fired() == [(date(2025, 12, 1), 100), (date(2025, 12, 31), 100)]
+
+
+def test_days_that_nobody_looked_at_fire_when_somebody_does_again(
+    alert: Callable[..., UsageAlert], use: Use
+) -> None:
+    made_before(alert(), 10)
+    firings.evaluate(now=NOW)
+    for days in range(3):
+        use(TODAY + timedelta(days=days))
+
+    assert firings.evaluate(now=NOW + timedelta(days=5)) == 3
+
+
+@pytest.mark.parametrize(
+    "changes", [{"threshold": Decimal(50)}, {"product": "parse"}, {"is_enabled": True}], ids=str
+)
+def test_a_changed_alert_tells_nothing_of_what_was_over_before(
+    alert: Callable[..., UsageAlert], use: Use, changes: dict[str, Any]
+) -> None:
+    made = alert(is_enabled="is_enabled" not in changes)
+    made_before(made, 10)
+    firings.evaluate(now=NOW)
+    alerts.update(alert=made, changes=changes, actor=None)
+
+    use(TODAY - timedelta(days=1))
+
+    assert firings.evaluate(now=NOW) == 0
+
+
+def test_a_new_name_changes_nothing_of_what_an_alert_tells(
+    alert: Callable[..., UsageAlert], use: Use
+) -> None:
+    made = alert()
+    made_before(made, 10)
+    firings.evaluate(now=NOW)
+    alerts.update(alert=made, changes={"name": "pilot"}, actor=None)
+
+    use(TODAY - timedelta(days=1))
+
+    assert firings.evaluate(now=NOW) == 1
 
 
 def test_nobody_is_told_of_a_period_that_was_over_when_the_alert_was_made(
@@ -275,7 +330,7 @@ def test_days_are_the_organizations(
 ) -> None:
     moment = datetime.fromisoformat(now)
     alert()
-    UsageAlert.objects.update(created_at=moment)
+    UsageAlert.objects.update(in_force_from=date.fromisoformat(day))
     Organization.objects.update(time_zone=zone)
     use(date.fromisoformat(day))
 
@@ -364,6 +419,49 @@ def test_unchanged_days_are_not_looked_at_again_but_by_the_sweep(
     assert firings.evaluate(now=NOW) == 0
 
     assert firings.evaluate_all(now=NOW) == 1
+
+
+def test_a_clock_that_is_put_back_hides_nothing(alert: Callable[..., UsageAlert], use: Use) -> None:
+    alert()
+    firings.evaluate(now=NOW)
+    AlertMark.objects.update(looked_until=datetime(2199, 1, 1, tzinfo=UTC))
+
+    use(TODAY)
+
+    assert firings.evaluate(now=NOW) == 1
+
+
+def test_caps_are_settled_though_alerts_cannot_be_looked_at(
+    organization: Organization, key: ApiKey, use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spending.set_cap(organization=organization, amount=Decimal(1), actor=None)
+    firings.evaluate(now=NOW)
+    use(TODAY, cost=Decimal(1))
+
+    def stumble(*_: Any, **__: Any) -> int:
+        raise ValueError("no answer")
+
+    monkeypatch.setattr(firings, "_fire", stumble)
+
+    with pytest.raises(ValueError, match="no answer"):
+        firings.evaluate(now=NOW)
+    assert spending.cap_of(organization, now=NOW).is_reached
+
+
+def test_what_fired_is_told_though_no_more_can_be_looked_at(
+    alert: Callable[..., UsageAlert], use: Use, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(TODAY)
+    alert()
+
+    def stumble() -> int:
+        raise ValueError("no answer")
+
+    monkeypatch.setattr(firings, "evaluate", stumble)
+
+    with pytest.raises(ValueError, match="no answer"):
+        tasks.evaluate_alerts()
+    assert TriggeredAlert.objects.get().told_at is not None
 
 
 def test_questions_do_not_grow_with_alerts(

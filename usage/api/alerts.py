@@ -238,7 +238,8 @@ class Alerts(APIView):
         summary="Create usage alerts",
         description="Answers the alert; with `percentages`, `data` with one for each of them. An alert looks at the "
         "whole organization, at one key or at one product. If its current period has reached the threshold already, "
-        f"it fires. 409 when the organization would have more than {alerts.MOST} alerts.",
+        "it fires. 409 when there is an alert with the same rule already, or when the organization would have more "
+        f"than {alerts.MOST} alerts.",
         tags=["alerts"],
         parameters=[ORG_ID],
         request=NewAlert,
@@ -281,6 +282,8 @@ class Alerts(APIView):
             )
         except alerts.TooMany as error:
             raise Conflict(f"An organization has at most {alerts.MOST} alerts.") from error
+        except alerts.Duplicate as error:
+            raise _is_there(error.alert) from error
         except ValidationError as error:
             raise _renamed(error) from error
         lines = AlertLine(alert_history.states(request.organization, made), many=True).data
@@ -324,6 +327,8 @@ class AlertById(APIView):
             alerts.update(
                 alert=alert, changes=_fields(request, asked.validated_data), actor=actor_of(request)
             )
+        except alerts.Duplicate as error:
+            raise _is_there(error.alert) from error
         except ValidationError as error:
             raise _renamed(error) from error
         except UsageAlert.DoesNotExist:
@@ -407,6 +412,10 @@ def _answer(request: OrganizationRequest, alert: UsageAlert) -> Response:
     if not states:
         raise Http404
     return Response(AlertLine(states[0]).data)
+
+
+def _is_there(alert: UsageAlert) -> Conflict:
+    return Conflict(f"There is an alert at {alert_history.rule(alert)} already: {alert.uid}.")
 
 
 def _renamed(error: ValidationError) -> ValidationError:

@@ -54,6 +54,8 @@ def create(request: MemberRequest) -> HttpResponse:
             )
         except alerts.TooMany:
             form.add_error(None, f"An organization has at most {alerts.MOST} alerts: delete one first.")
+        except alerts.Duplicate as error:
+            form.add_error("threshold", _is_there(error.alert))
         except ValidationError as error:
             form.refuse(error)
         else:
@@ -99,6 +101,8 @@ def edit(request: MemberRequest, alert_uid: str) -> HttpResponse:
             changed = alerts.update(alert=alert, changes=form.values(), actor=actor_of(request))
         except ValidationError as error:
             form.refuse(error)
+        except alerts.Duplicate as error:
+            form.add_error("threshold", _is_there(error.alert))
         except UsageAlert.DoesNotExist:
             raise Http404 from None
         else:
@@ -162,6 +166,11 @@ def delete(request: MemberRequest, alert_uid: str) -> HttpResponse:
     alerts.delete(alert=alert, actor=actor_of(request))
     messages.success(request, "The alert is deleted.")
     return redirect("usage:alerts", request.organization.uid)
+
+
+def _is_there(alert: UsageAlert) -> str:
+    state = "" if alert.is_enabled else ", turned off"
+    return f"There is an alert at {alert_history.rule(alert)} already{state}."
 
 
 def _find(request: MemberRequest, alert_uid: str) -> UsageAlert:
