@@ -3,8 +3,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import BooleanField, F, Func, QuerySet
+from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils import timezone
@@ -23,28 +22,16 @@ from accounts.admin_base import (
 from accounts.models import ApiKey, Organization
 from usage import alert_admin as alert_admin  # it registers alerts, firings and caps
 from usage import billing_export_admin as billing_export_admin  # it registers the files of the billing export
-from usage.models import CreditRate, Entitlement, Job, JobStatus, PipelineConfig, UsageRecord
+from usage import reports
+from usage.models import CreditRate, Entitlement, Job, JobStatus, PipelineConfig
+from usage.record_admin import links_to, of_each_organization  # it registers usage records
 
+_RECORDS_SHOWN = 200
 STATUS_COLORS = {
     JobStatus.COMPLETED.label: "success",
     JobStatus.FAILED.label: "danger",
     JobStatus.CANCELLED.label: "warning",
 }
-
-
-def of_each_organization() -> Func:
-    """True of every row, said so that PostgreSQL probes an index once for each organization.
-
-    All indexes of usage start with the organization, and before PostgreSQL 18 none would serve a job id alone.
-    """
-    ids = ArraySubquery(Organization.objects.values("pk"))
-    return Func(
-        F("organization_id"),
-        ids,
-        template="%(expressions)s)",
-        arg_joiner=" = ANY(",
-        output_field=BooleanField(),
-    )
 
 
 @admin.register(Entitlement)
@@ -197,6 +184,7 @@ class JobAdmin(BigTableAdmin[Job]):
     fieldsets = (
         (None, {"fields": ("job_id", "organization", "api_key", "type", "colored_status", "error_sent")}),
         ("Work", {"fields": ("num_pages", "total_pages", "charged", "duration", "region", "source")}),
+        ("Metered", {"fields": ("records",)}),
         ("Times", {"fields": ("created_at", "updated_at")}),
         ("Sent with it", {"fields": ("configuration", "webhook_settings", "metadata_sent")}),
     )
@@ -208,6 +196,10 @@ class JobAdmin(BigTableAdmin[Job]):
     @admin.display(description="credits")
     def charged(self, job: Job) -> str:
         return plain_number(job.credits)
+
+    @admin.display(description="usage records")
+    def records(self, job: Job) -> str:
+        return links_to(reports.records(job)[:_RECORDS_SHOWN]) or "–"
 
     @admin.display(description="error")
     def error_sent(self, job: Job) -> str:
@@ -238,59 +230,6 @@ class JobAdmin(BigTableAdmin[Job]):
                 return queryset.none(), False
             found = queryset.filter(organization=key.organization, api_key=key)
             return found.newest_first(), False  # type: ignore[attr-defined]
-        if search_term:
-            queryset = queryset.filter(of_each_organization(), job_id=search_term.strip())
-        return queryset, False
-
-
-@admin.register(UsageRecord)
-class UsageRecordAdmin(BigTableAdmin[UsageRecord]):
-    list_display = (
-        "timestamp",
-        "organization",
-        "job_id",
-        "product",
-        "feature",
-        "pages",
-        "charged",
-        "list_cost",
-        "flagged",
-    )
-    list_filter = ("unrated", "product", "feature")
-    list_select_related = ("organization", "api_key")
-    search_fields = ("=job_id",)
-    search_help_text = "A job's id, or all records of an organization (org_…)"
-    fieldsets = (
-        (None, {"fields": ("idempotency_key", "job_id", "organization", "api_key", "timestamp", "day")}),
-        ("Used", {"fields": ("product", "feature", "file_type", "pages", "quantity", "requests")}),
-        ("Charged", {"fields": ("charged", "list_cost", "rate_id", "unrated", "priority", "region")}),
-        ("Correction", {"fields": ("corrects", "reason")}),
-        ("Sent with it", {"fields": ("attributes_sent",)}),
-    )
-
-    @admin.display(description="credits")
-    def charged(self, record: UsageRecord) -> str:
-        return plain_number(record.credits)
-
-    @admin.display(description="list cost")
-    def list_cost(self, record: UsageRecord) -> str:
-        return f"${plain_number(record.cost)}"
-
-    @display(description="flag", label={"unrated": "warning"})  # type: ignore[untyped-decorator]
-    def flagged(self, record: UsageRecord) -> str:
-        return "unrated" if record.unrated else ""
-
-    @admin.display(description="attributes")
-    def attributes_sent(self, record: UsageRecord) -> str:
-        return json_block(record.attributes)
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[UsageRecord], search_term: str
-    ) -> tuple[QuerySet[UsageRecord], bool]:
-        """One kind of term a search, so that each has its index."""
-        if search_term.startswith("org_"):
-            found = queryset.filter(organization__uid=search_term)
-            return found.order_by("-timestamp", "-id"), False
         if search_term:
             queryset = queryset.filter(of_each_organization(), job_id=search_term.strip())
         return queryset, False

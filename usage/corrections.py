@@ -117,7 +117,7 @@ def correct(
     """
     reason = _clean_reason(reason)
     with transaction.atomic():
-        job = _job(record, lock=True)
+        job = job_of(record, lock=True)
         rows = follows(record=record, amendment=amendment, reason=reason, job=job)
         if not void([_row(record)], reason=reason):
             raise AlreadyCorrected
@@ -136,7 +136,7 @@ def follows(
     """
     if is_void(record):
         raise TakesBack
-    job = job or _job(record)
+    job = job or job_of(record)
     has_failed = job is not None and job.status == JobStatus.FAILED
     # What a failed job did is not billed by pages either, so there are none to be given back.
     billed_pages = 0 if has_failed else None
@@ -208,7 +208,7 @@ def _row(record: UsageRecord) -> RecordRow:
     )
 
 
-def _job(record: UsageRecord, *, lock: bool = False) -> Job | None:
+def job_of(record: UsageRecord, *, lock: bool = False) -> Job | None:
     jobs = Job.objects.filter(organization_id=record.organization_id, job_id=record.job_id)
     return (jobs.select_for_update(no_key=True) if lock else jobs).first()
 
