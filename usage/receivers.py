@@ -1,6 +1,7 @@
 """What usage says to what happens in accounts.
 
-Nobody keeps job details for longer than the plan allows. A key's new budget counts from the moment it is given.
+Nobody keeps job details for longer than the plan allows. A key's new budget counts from the moment it is given. What
+somebody made for an organization stays when they delete their account, but not that it was them.
 """
 
 from typing import Any
@@ -9,8 +10,9 @@ from django.core.exceptions import ValidationError
 from django.dispatch import receiver
 
 from accounts import audit
-from accounts.models import ApiKey, AuditEntry, Organization
+from accounts.models import ApiKey, AuditEntry, Organization, User
 from usage import budgets, retention
+from usage.models import PipelineDraft, UsageAlert, UsageExportFile
 
 
 @receiver(audit.recorded, sender=AuditEntry)
@@ -28,3 +30,11 @@ def settle_budget(entry: AuditEntry, target: object, **_: Any) -> None:
     if changes_key and isinstance(target, ApiKey) and "monthly_credit_budget" in entry.after:
         budgets.settle(ApiKey.objects.filter(pk=target.pk))
         target.refresh_from_db(fields=["budget_reached_until"])
+
+
+@receiver(audit.recorded, sender=AuditEntry)
+def forget_who_made_it(entry: AuditEntry, target: object, **_: Any) -> None:
+    if entry.action == audit.Action.USER_DELETED and isinstance(target, User):
+        PipelineDraft.objects.filter(created_by=target).update(created_by=None)
+        UsageAlert.objects.filter(created_by=target).update(created_by=None)
+        UsageExportFile.objects.filter(created_by=target).update(created_by=None)

@@ -26,7 +26,16 @@ from accounts.models import (
 from accounts.permissions import Role
 from config import erasure
 from config.tasks import erase_organizations
-from usage.models import DailyUsage, Entitlement, Job, PipelineConfig, UsageDay, UsageRecord
+from usage import pipelines
+from usage.models import (
+    DailyUsage,
+    Entitlement,
+    Job,
+    PipelineConfig,
+    PipelineDraft,
+    UsageDay,
+    UsageRecord,
+)
 from webhooks import endpoints
 from webhooks.embedded import queue
 from webhooks.models import Application, Delivery, Endpoint, Message, OutboxMessage
@@ -68,6 +77,9 @@ def filled(
         "config": {"prompt": "secret-config"},
         "metadata": {"customer": "Olivia"},
     }
+    pipelines.create(
+        organization=organization, name="Northwind's", text='{"prompt": "secret-config"}', actor=actor
+    )
     post_jobs(
         job("ok", **report),
         job("bad", status="Failed", error={"message": "Olivia's file"}, usage=[], **report),
@@ -132,7 +144,7 @@ def test_names_and_contents_are_gone(filled: Organization) -> None:
     assert (filled.name, filled.billing_email) == (filled.uid, "")
     assert not Membership.objects.exists()
     assert not Notification.objects.filter(title__contains="Northwind").exists()
-    for model in (Application, Endpoint, Message, Delivery, OutboxMessage, PipelineConfig):
+    for model in (Application, Endpoint, Message, Delivery, OutboxMessage, PipelineConfig, PipelineDraft):
         assert not model._default_manager.exists()
 
 

@@ -9,6 +9,8 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
+from accounts import personal_data
+from accounts.audit import Actor
 from accounts.models import ApiKey, AuditEntry, Organization, User
 from tests.usage.rows import job_row
 from usage import configurations, pipelines
@@ -440,3 +442,16 @@ def test_the_link_to_the_studio_carries_a_token(
     assert answer["Location"].startswith(address + ("&" if "?" in address else "?") + "draft=pip_")
     token = answer["Location"].rpartition("draft=")[2]
     assert pipelines.of_token(token) == draft
+
+
+def test_a_draft_outlives_the_account_of_its_maker(
+    browse: Callable[..., str], pages: str, organization: Organization, member: User, owner: User
+) -> None:
+    draft = pipelines.create(organization=organization, name="kept", text="{}", actor=Actor(member))
+
+    personal_data.delete_account(user=member, actor=None)
+
+    draft.refresh_from_db()
+    assert draft.created_by is None
+    assert "kept" in browse(owner, pages)
+    assert "kept" in browse(owner, f"{pages}{draft.uid}/")
