@@ -8,12 +8,27 @@ from contextlib import contextmanager
 from typing import Any, LiteralString
 
 import psycopg
-from django.db import connection
+from django.db import OperationalError, connection
 
 
 def fetch(query: LiteralString, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Run a query in the transaction that is open, if one is. A broken connection is noticed as Django's own is."""
+    """Run a query in the transaction that is open, if one is.
+
+    Outside one, a connection that was lost since its last use is made anew and the query sent again; so there it must
+    be one that only reads.
+    """
     connection.ensure_connection()
+    try:
+        return _fetch(query, values)
+    except OperationalError:
+        if connection.in_atomic_block or connection.is_usable():
+            raise
+    connection.close()
+    connection.ensure_connection()
+    return _fetch(query, values)
+
+
+def _fetch(query: LiteralString, values: Sequence[Any]) -> list[tuple[Any, ...]]:
     with connection.wrap_database_errors:
         cursor = psycopg.Cursor(connection.connection)
         cursor.execute(query, values, prepare=True)
