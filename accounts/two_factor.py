@@ -237,9 +237,8 @@ def remove(*, device: TOTPDevice, actor: Actor | None) -> None:
 
 
 def _bump_access(user: User) -> None:
-    """Where a second factor is required, having one opens the doors of a person and of their personal keys."""
-    requiring = Organization.objects.of(user).filter(two_factor_required_from__isnull=False)
-    for organization in requiring.order_by("pk"):
+    """Where a second factor is or will be required, having one opens the doors of a person and their personal keys."""
+    for organization in Organization.objects.of(user).order_by("pk"):
         organization.bump_access()
 
 
