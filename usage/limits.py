@@ -40,7 +40,8 @@ local now = clock[1] * 1000000 + clock[2]
 local found, allowed = {}, 1
 for i, key in ipairs(KEYS) do
     local interval, limit, wanted = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
-    local due = math.max(tonumber(redis.call('GET', key) or 0), now)
+    -- Never more than a minute ahead, also when Redis's clock was set back.
+    local due = math.min(math.max(tonumber(redis.call('GET', key) or 0), now), now + limit * interval)
     local room = math.max(0, math.floor((limit * interval - (due - now)) / interval))
     if wanted > 0 and room < 1 then allowed = 0 end
     found[i] = {interval, due, room, math.min(wanted, room)}

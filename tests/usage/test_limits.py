@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -172,6 +173,18 @@ def test_a_closed_limit_takes_nothing_from_the_other() -> None:
     [open_one, closed] = limits.take_all([("organization", 10), ("key", 0)])
 
     assert (open_one.allowed, open_one.remaining, closed.allowed) == (True, 10, False)
+
+
+def test_a_clock_of_redis_that_was_set_back_shuts_nobody_out_for_longer_than_a_minute(
+    clean_redis: redis.Redis,
+) -> None:
+    in_an_hour = (int(time.time()) + 3_600) * 1_000_000
+    clean_redis.set("limit:ahead", in_an_hour)
+
+    taken = limits.take("ahead", limit=100)
+
+    assert not taken.allowed
+    assert taken.reset <= time.time() + 61
 
 
 @pytest.mark.usefixtures("redis_down")
