@@ -19,7 +19,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Generic, TypeVar
 
-from django.db import Error, close_old_connections
+from django.db import Error
 
 from accounts import authentication, prepared, secrets
 
@@ -36,13 +36,13 @@ _MOST_SERVICE_KEYS = 100
 # organization's key, is still a member. A key is found by its secret, or by the one before its rotation. The last
 # column: from when a personal key's owner lacks the second factor that the organization requires.
 _QUERY = """
-SELECT k.id, k.uid, k.kind, k.environment, k.scopes, k.allowed_ips, k.requests_per_minute, k.budget_reached_until,
+SELECT k.id, k.uid, k.environment, k.scopes, k.allowed_ips, k.requests_per_minute, k.budget_reached_until,
        k.expires_at, k.disabled_at, k.revoked_at,
        CASE WHEN k.secret_hash <> %s THEN k.previous_expires_at END,
        o.id, o.uid, o.deleted_at, o.access_version,
-       e.plan, e.may_call, e.reason, e.requests_per_minute, e.credits_ceiling - e.credits_used, e.overage_allowed,
+       e.plan, e.may_call, e.requests_per_minute, e.credits_ceiling - e.credits_used, e.overage_allowed,
        e.spend_cap_reached_until, COALESCE(u.is_active AND u.deleted_at IS NULL, true),
-       m.id IS NOT NULL OR k.created_by_id IS NULL,
+       m.id IS NOT NULL OR COALESCE(k.user_id, k.created_by_id) IS NULL,
        CASE WHEN k.user_id IS NOT NULL AND NOT EXISTS (
            SELECT FROM otp_totp_totpdevice d WHERE d.user_id = k.user_id AND d.confirmed
        ) THEN o.two_factor_required_from END
@@ -71,7 +71,6 @@ class Found:
 
     pk: int
     uid: str
-    kind: str
     environment: str
     scopes: list[str]
     allowed_ips: list[str]
@@ -87,7 +86,6 @@ class Found:
     access_version: int
     plan: str
     may_call: bool
-    reason: str
     requests_per_minute: int
     credits: Decimal | None
     overage_allowed: bool
@@ -135,15 +133,6 @@ def find(plaintext: str) -> Found | None:
         _keys[digest] = _Kept(found, clock, clock, clock)
     counted["read"] += 1
     return found
-
-
-def find_outside_a_request(plaintext: str) -> Found | None:
-    """The same where Django does not look after the connection. None also where the database does not answer."""
-    close_old_connections()
-    try:
-        return find(plaintext)
-    except Error:
-        return None  # a connection that broke is closed the next time
 
 
 def recall(plaintext: str, *, clock: float) -> Found | None:
@@ -195,22 +184,21 @@ def forget() -> None:
 
 
 def _look(clock: float) -> None:
-    for digest, kept in list(_keys.items()):
+    for digest, kept in _keys.copy().items():
         if clock - kept.asked_at > KEPT_UNASKED or clock - kept.found_at > KEPT:
             _keys.pop(digest, None)
-    asked = list(_keys.items())
+    asked = _keys.copy()
     if not asked:
         return
     counted["looks"] += 1
-    close_old_connections()  # as Django does before each request: a connection that broke is made anew
     try:
-        rows = prepared.fetch(_LOOK, [list({kept.what.organization_pk for _, kept in asked})])
+        rows = prepared.fetch(_LOOK, [list({kept.what.organization_pk for kept in asked.values()})])
     except Error as error:
         counted["failed_looks"] += 1
         logger.warning("Changes of keys cannot be read (%d): %s", counted["failed_looks"], error)
         return
     states = {pk: (version, credits) for pk, version, credits in rows}
-    for digest, kept in asked:
+    for digest, kept in asked.items():
         version, credits = states.get(kept.what.organization_pk, (None, None))
         if version == kept.what.access_version:
             kept.what.credits = credits

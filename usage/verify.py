@@ -24,16 +24,17 @@ NOT_FOUND: dict[str, Any] = {
 
 def verify(plaintext: str, *, cost: Decimal, ip: str | None, now: datetime) -> dict[str, Any]:
     """The answer to the data plane, as JSON values, by what the database says now."""
-    found = known_keys.find(plaintext)
-    return NOT_FOUND if found is None else answer(found, cost=cost, ip=ip, now=now)
+    return answer(known_keys.find(plaintext), cost=cost, ip=ip, now=now)
 
 
-def answer(found: Found, *, cost: Decimal, ip: str | None, now: datetime) -> dict[str, Any]:
+def answer(found: Found | None, *, cost: Decimal, ip: str | None, now: datetime) -> dict[str, Any]:
     """The answer about a key, as JSON values. `cost` (credits) is checked, not reserved; `ip` is the caller's.
 
     Takes one request from the limits of the organization and of the key when all else is well, and tells of the one
     that is nearer its end.
     """
+    if found is None:
+        return NOT_FOUND
     last_used.note(found.pk)
     credits = found.credits  # once: a look may change them meanwhile
     code = _refusal(found, credits, cost, ip, now)

@@ -29,9 +29,8 @@ def knowing_nothing() -> None:
 
 
 @pytest.fixture(autouse=True)
-def inside_the_tests_transaction(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def inside_the_tests_transaction() -> Iterator[None]:
     """Connections stay open: the test's own holds what it has not committed."""
-    monkeypatch.setattr(known_keys, "close_old_connections", lambda: None)
     request_started.disconnect(close_old_connections)
     yield
     request_started.connect(close_old_connections)
@@ -197,7 +196,6 @@ def test_what_is_unusual_is_left_to_django(server: Server, question: str, enviro
         ('{"key": "KEY", "product": "paint"}', "400 Bad Request"),
         ('{"key": "KEY", "ip": "here"}', "400 Bad Request"),
         (json.dumps({"key": "k" * 17_000}), "413 Request Entity Too Large"),
-        ('{"key": "unknown"}', "200 OK"),
     ],
 )
 def test_django_still_reads_the_whole_body_of_what_it_is_left(
@@ -212,6 +210,17 @@ def test_django_still_reads_the_whole_body_of_what_it_is_left(
     assert answer == server.ask_django(body)
     assert answer[0] == status
     assert server.handed_on == 2
+
+
+@pytest.mark.parametrize("key", ["", "unknown", "sk_live_imported_later", "é\0", "ch_production_" + "0" * 38])
+def test_an_unknown_key_is_answered_ahead_of_django_as_by_it(server: Server, question: str, key: str) -> None:
+    server.ask(question)
+
+    answer = server.ask(json.dumps({"key": key}))
+
+    assert json.loads(answer[2])["code"] == "NOT_FOUND"
+    assert answer == server.ask_django(json.dumps({"key": key}))
+    assert server.handed_on == 1
 
 
 def test_a_compressed_question_is_understood(server: Server, question: str) -> None:
@@ -248,6 +257,15 @@ def test_a_call_without_https_is_sent_there_whatever_is_known(
     assert [answer[0] for answer in secure] == ["200 OK"] * 2
     assert secure[1][1]["Strict-Transport-Security"] == "max-age=60"
     assert plain == ["301 Moved Permanently"] * 3
+
+
+def test_a_body_is_not_waited_for_without_a_service_key(server: Server, question: str) -> None:
+    server.ask(question)
+    body = BytesIO(question.encode())
+
+    answer = server.ask(question, **{"HTTP_AUTHORIZATION": "Bearer x", "wsgi.input": body})
+
+    assert (answer[0], body.tell()) == ("401 Unauthorized", 0)
 
 
 def test_a_service_key_without_the_scope_is_refused(server: Server, question: str) -> None:

@@ -27,12 +27,6 @@ def knowing_nothing() -> None:
     known_keys.forget()
 
 
-@pytest.fixture(autouse=True)
-def inside_the_tests_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections stay open: the test's own holds what it has not committed."""
-    monkeypatch.setattr(known_keys, "close_old_connections", lambda: None)
-
-
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The queries sent from here on."""

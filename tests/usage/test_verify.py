@@ -127,6 +127,15 @@ def test_the_personal_key_of_somebody_removed_is_forbidden(
     assert verify(secret)["code"] == "FORBIDDEN"
 
 
+def test_a_personal_key_needs_its_owner_to_be_a_member_whoever_made_it(
+    verify: Verify, personal_key: tuple[ApiKey, str]
+) -> None:
+    ApiKey.objects.update(created_by=None)
+    Membership.objects.all().delete()
+
+    assert verify(personal_key[1])["code"] == "FORBIDDEN"
+
+
 def test_the_key_of_a_maker_who_left_is_forbidden(
     verify: Verify, admin: User, organization: Organization
 ) -> None:
@@ -411,6 +420,7 @@ def test_with_redis_down_calls_go_unlimited_and_are_counted(
         ('{"key": "k", "cost": 1e999}', "cost"),
         ('{"key": "k", "product": "paint"}', "product"),
         ('{"key": "k", "ip": "here"}', "ip"),
+        (f'{{"key": "k", "ip": "fe80::1%{"z" * 100}"}}', "ip"),
     ],
 )
 def test_a_malformed_question_is_a_400_naming_the_field(

@@ -3,11 +3,13 @@
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from decimal import Decimal
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from django.conf import settings
 from django.db import connection
 from django.test import Client
@@ -66,8 +69,8 @@ class Asker:
 
 
 @pytest.fixture(scope="module")
-def ports(django_db_setup: None) -> Iterator[list[int]]:
-    """Web servers as the Procfile starts them, on this run's database."""
+def servers(django_db_setup: None) -> Iterator[dict[int, subprocess.Popen[bytes]]]:
+    """Web servers as the Procfile starts them, on this run's database, by their ports."""
     database, _ = os.environ["DATABASE_URL"].rsplit("/", 1)
     environment = os.environ | {
         "DATABASE_URL": f"{database}/{connection.settings_dict['NAME']}",
@@ -79,22 +82,23 @@ def ports(django_db_setup: None) -> Iterator[list[int]]:
     for _ in range(SERVERS):
         with socket.create_server(("127.0.0.1", 0)) as probe:
             ports.append(probe.getsockname()[1])
-    servers = [
-        subprocess.Popen(
+    servers = {
+        port: subprocess.Popen(
             [*granian, "--port", str(port), "config.wsgi:application"],
             cwd=settings.BASE_DIR,
             env=environment,
+            process_group=0,
         )
         for port in ports
-    ]
+    }
     try:
-        for port in ports:
+        for port in servers:
             _wait(port)
-        yield ports
+        yield servers
     finally:
-        for server in servers:
+        for server in servers.values():
             server.terminate()
-        for server in servers:
+        for server in servers.values():
             server.wait()
 
 
@@ -112,9 +116,11 @@ def _wait(port: int) -> None:
 
 
 @pytest.fixture
-def asker(ports: list[int], service_key: Key, organization: Organization) -> Iterator[Asker]:
+def asker(
+    servers: dict[int, subprocess.Popen[bytes]], service_key: Key, organization: Organization
+) -> Iterator[Asker]:
     Entitlement.objects.update(requests_per_minute=1_000_000)
-    asker = Asker(ports, service_key[1])
+    asker = Asker(list(servers), service_key[1])
     yield asker
     asker.close()
 
@@ -211,6 +217,32 @@ def test_a_key_expires_although_every_process_knows_it(asker: Asker, organizatio
     assert asker.ask(secret) == ["EXPIRED"] * SERVERS
 
 
+def test_a_rotated_keys_grace_ends_although_every_process_knows_it(
+    asker: Asker, organization_key: Key
+) -> None:
+    key, old = organization_key
+    keys.rotate(key=key, grace=timedelta(seconds=2), actor=None)
+    before = asker.ask(old)
+    while timezone.now() <= key.previous_expires_at:  # type: ignore[operator]
+        asker.ask(old)
+
+    assert before == ["VALID"] * SERVERS
+    assert asker.ask(old) == ["EXPIRED"] * SERVERS
+
+
+def test_the_day_of_the_second_factor_comes_although_every_process_knows_the_key(
+    asker: Asker, personal_key: Key, organization: Organization
+) -> None:
+    day = timezone.now() + timedelta(seconds=2)
+    two_factor.require(organization=organization, from_=day, actor=None)
+    before = asker.ask(personal_key[1])
+    while timezone.now() <= day:
+        asker.ask(personal_key[1])
+
+    assert before == ["VALID"] * SERVERS
+    assert asker.ask(personal_key[1]) == ["FORBIDDEN"] * SERVERS
+
+
 def test_the_second_factor_that_is_required_shuts_personal_keys_out_within_a_second(
     asker: Asker, personal_key: Key, organization: Organization
 ) -> None:
@@ -284,3 +316,86 @@ def test_a_changed_service_key_is_refused_within_a_second(
 
     assert before == [["VALID"] * SERVERS] * 3
     assert asker.ask(organization_key[1]) == [status] * SERVERS
+
+
+def test_a_process_that_slept_through_a_change_does_not_answer_as_before(
+    asker: Asker, servers: dict[int, subprocess.Popen[bytes]], organization_key: Key
+) -> None:
+    key, secret = organization_key
+    before = [asker.ask(secret) for _ in range(3)]
+    for server in servers.values():
+        os.killpg(server.pid, signal.SIGSTOP)
+
+    keys.revoke(key=key, actor=None)
+    time.sleep(CONTRACT)
+    for server in servers.values():
+        os.killpg(server.pid, signal.SIGCONT)
+
+    assert before == [["VALID"] * SERVERS] * 3
+    assert asker.ask(secret) == ["REVOKED"] * SERVERS
+
+
+def test_no_call_is_lost_when_the_database_drops_its_connections(
+    servers: dict[int, subprocess.Popen[bytes]], service_key: Key, organization: Organization
+) -> None:
+    secrets = [
+        keys.create_organization_key(organization=organization, name=f"{number}", actor=None)[1]
+        for number in range(200)
+    ]
+    Entitlement.objects.update(requests_per_minute=1_000_000)
+
+    def ask(some: list[str]) -> set[str]:
+        with closing(Asker(list(servers), service_key[1])) as asker:
+            return {code for secret in some for code in asker.ask(secret)}
+
+    def ask_at_once() -> set[str]:
+        """Each key once, so that all threads of the servers need the database."""
+        with ThreadPoolExecutor(8) as pool:
+            return set().union(*pool.map(ask, [secrets[number::8] for number in range(8)]))
+
+    before = ask_at_once()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    time.sleep(CONTRACT)
+
+    assert before == {"VALID"}
+    assert ask_at_once() == {"VALID"}
+
+
+def test_a_redis_that_began_anew_is_asked_again(
+    asker: Asker, organization_key: Key, clean_redis: redis.Redis
+) -> None:
+    Entitlement.objects.update(requests_per_minute=10)
+    before = asker.ask(organization_key[1])
+
+    mine = clean_redis.client_info()
+    clean_redis.flushdb()
+    clean_redis.script_flush()
+    for client in clean_redis.client_list():
+        if client["db"] == mine["db"] and client["id"] != mine["id"]:
+            clean_redis.client_kill_filter(_id=client["id"])
+    time.sleep(CONTRACT)
+
+    assert before == ["VALID"] * SERVERS
+    assert asker.ask(organization_key[1]) == ["VALID"] * SERVERS
+    assert clean_redis.keys("limit:*")
+
+
+def test_a_question_that_comes_in_pieces_is_read_whole(
+    servers: dict[int, subprocess.Popen[bytes]], service_key: Key, organization_key: Key
+) -> None:
+    body = json.dumps({"key": organization_key[1]}).encode()
+    head = f"POST {fast_path.PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {service_key[1]}\r\n"
+    head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    answers = []
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", min(servers)), timeout=30) as plain:
+            for piece in (head.encode(), body[:9], body[9:]):
+                plain.sendall(piece)
+                time.sleep(0.1)
+            answers.append(b"".join(iter(lambda: plain.recv(65_536), b"")))
+
+    assert [b'"code":"VALID"' in answer for answer in answers] == [True] * 3
