@@ -13,9 +13,9 @@ from functools import partial
 from typing import Self
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.ids import new_uid
@@ -274,7 +274,10 @@ class Status(models.IntegerChoices):
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def send_now(self, message: Message, endpoint: Endpoint, *, is_manual: bool) -> None:
         """Have a message sent to an endpoint, once more if it was before, whatever the endpoint filters."""
-        due = {"is_manual": is_manual, "next_attempt_at": Now()}  # by the clock that the queue goes by
+        due = {
+            "is_manual": is_manual,
+            "next_attempt_at": TransactionNow(),
+        }  # by the clock that the queue goes by
         self.update_or_create(
             message=message,
             endpoint=endpoint,
