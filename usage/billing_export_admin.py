@@ -37,7 +37,7 @@ class BillingExportFileAdmin(ReadOnlyAdmin[BillingExportFile]):
     fieldsets = (
         (None, {"fields": ("number", "name", "records", "rows_are", "created_at")}),
         ("Usage", {"fields": ("usage_from", "usage_to")}),
-        ("Content", {"fields": ("size_in_words", "sha256")}),
+        ("Content", {"fields": ("size_in_words", "digest")}),
     )
     actions_detail = ("new_link",)
 
@@ -60,6 +60,10 @@ class BillingExportFileAdmin(ReadOnlyAdmin[BillingExportFile]):
     @admin.display(description="size", ordering="size")
     def size_in_words(self, file: BillingExportFile) -> str:
         return filesizeformat(file.size)
+
+    @admin.display(description="SHA-256")
+    def digest(self, file: BillingExportFile) -> str:
+        return format_html('<span class="break-all">{}</span>', file.sha256)
 
     @display(  # type: ignore[untyped-decorator]
         description="rows", label={"deleted": "success", "still queued": "info"}
@@ -92,8 +96,8 @@ class BillingExportFileAdmin(ReadOnlyAdmin[BillingExportFile]):
             messages.success(
                 request,
                 format_html(
-                    '<a href="{}">Download the file</a>, and <a href="{}">its manifest</a>. '
-                    "Both links work for six days.",
+                    'Download or copy the link to <a class="underline" href="{}">the file</a> and to '
+                    '<a class="underline" href="{}">its manifest</a>. Both work for six days.',
                     links.file,
                     links.manifest,
                 ),
