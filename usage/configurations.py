@@ -14,7 +14,7 @@ LARGEST = 256 * 1024  # bytes
 LONGEST_NUMBER = 300  # digits
 TOO_DEEP = f"It is nested more than {MAX_DEPTH} deep."
 # A description is for reading: what lies deeper stands there as JSON, and what comes after so many lines is left out.
-DEEPEST_TOLD = 5
+DEEPEST_TOLD = 6
 MOST_TOLD = 300
 
 
@@ -145,13 +145,18 @@ class Setting:
 def steps(config: Any) -> list[Setting]:
     """What this configuration says, in plain words and in its order: a step for each of its sections.
 
-    It reads any JSON. What is too much to read is left to the JSON itself, and the last line says so.
+    Where all of it is a list of objects, as of a pipeline, these are the steps. It reads any JSON. What is too much to
+    read is left to the JSON itself, and the last line says so.
     """
     teller = _Teller()
-    if isinstance(config, dict):
-        told = teller.sections(config.items(), depth=1)
-    else:
-        told = teller.sections([("configuration", config)], depth=1)
+    match config:
+        case dict() if len(config) == 1 and _are_objects(*config.values()):
+            [listed] = config.values()
+            told = teller.sections(_named(listed, "Step"), depth=1)
+        case dict():
+            told = teller.sections(config.items(), depth=1)
+        case _:
+            told = teller.sections([("configuration", config)], depth=1)
     if teller.left_out:
         told.append(Setting("And more", "see the JSON"))
     return told
@@ -177,19 +182,27 @@ class _Teller:
             if isinstance(value, dict) and value:
                 return Setting(label, inside=self.sections(value.items(), depth=depth + 1))
             if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
-                return Setting(label, inside=self._items(value, depth + 1))
+                return Setting(label, inside=self.sections(_numbered(value), depth=depth + 1))
         return Setting(label, _plain(value))
 
-    def _items(self, values: list[Any], depth: int) -> list[Setting]:
-        """A list, numbered. Of an object that has one key alone, that key is its name."""
-        named = []
-        for number, value in enumerate(values, 1):
-            if isinstance(value, dict) and len(value) == 1:
-                [(key, inner)] = value.items()
-                named.append((f"{number}. {_label(key)}", inner))
-            else:
-                named.append((f"{number}.", value))
-        return self.sections(named, depth=depth)
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+
+
+def _numbered(values: list[Any]) -> Iterator[tuple[str, Any]]:
+    for number, (name, value) in enumerate(_named(values), 1):
+        yield f"{number}. {name}".strip(), value
+
+
+def _named(values: list[Any], default: str = "") -> Iterator[tuple[str, Any]]:
+    """The items of a list. Of an object that has one key alone, that key is the name."""
+    for value in values:
+        if isinstance(value, dict) and len(value) == 1:
+            [(key, inner)] = value.items()
+            yield _label(key), inner
+        else:
+            yield default, value
 
 
 def _label(key: str) -> str:

@@ -104,11 +104,16 @@ def create_from_job(
         laid_out = configurations.write(configurations.read(text))
     except ValidationError as error:
         raise ValidationError({"job_id": error.messages}) from error
-    seen = "".join(character for character in job.job_id if character.isprintable())
-    fields = _clean({"name": name or f"{job.type} from {seen}"[:LONGEST_NAME]})
+    fields = _clean({"name": name or f"{job.type} from {_short(job.job_id)}"})
     return _create(
         organization, actor, type=job.type, text=laid_out, original=laid_out, job_id=job.job_id, **fields
     )
+
+
+def _short(job_id: str) -> str:
+    """As much of a job's id as a name needs, without what cannot be seen."""
+    seen = "".join(character for character in job_id if character.isprintable())
+    return seen if len(seen) <= 24 else f"{seen[:12]}…"
 
 
 @transaction.atomic

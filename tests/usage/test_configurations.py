@@ -41,6 +41,16 @@ def test_each_section_is_a_step_with_its_settings_indented() -> None:
     ]
 
 
+def test_the_steps_of_a_pipeline_are_the_steps() -> None:
+    assert told(steps({"steps": [{"parse": {"ocr": "auto"}}, {"a": 1, "b": 2}]})) == [
+        "Parse",
+        "  Ocr: auto",
+        "Step",
+        "  A: 1",
+        "  B: 2",
+    ]
+
+
 def test_the_items_of_a_list_are_numbered_and_named_by_their_only_key() -> None:
     config = {"steps": [{"parse": {"ocr": "auto"}}, {"extract": {"schema": {}}}, {"a": 1, "b": 2}, "x"]}
 
@@ -68,7 +78,7 @@ def test_what_lies_deep_is_left_as_json() -> None:
     lines = told(steps(config))
 
     assert len(lines) == configurations.DEEPEST_TOLD
-    assert lines[-1].startswith('        A: {"a": {"a"')
+    assert lines[-1].startswith('          A: {"a": {"a"')
 
 
 def test_what_is_too_much_is_left_out_and_said_so() -> None:

@@ -194,6 +194,7 @@ def _page(
             "may_manage": request.may(Permission.PIPELINES_MANAGE),
             "is_check": is_check and not form.errors,
             "is_conflict": is_conflict,
+            "is_as_saved": form.is_bound and not is_typed,
             "type_is_known": pipeline_schema.is_known(type),
             "remarks": pipeline_schema.remarks(config, type=type),
             "steps": configurations.steps(config),
