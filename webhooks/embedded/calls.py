@@ -68,6 +68,14 @@ class Call:
             raise invalid("channel", f"1 to 128 {_FORM}", where="query")
         return channel
 
+    def iterator(self) -> tuple[str, bool]:
+        """The name that a page leads on from, empty for the first, and whether it leads back."""
+        text = self.query.get("iterator", "")
+        name = text.removeprefix("-")
+        if text:
+            check_name("iterator", name, where="query")
+        return name, name != text
+
     def limit(self) -> int:
         text = self.query.get("limit", str(PAGE))
         if not text.isdecimal() or not 1 <= int(text[:9]) <= LONGEST_PAGE:
@@ -179,11 +187,11 @@ def page(
         rows = rows.filter(**{f"{moment}__lt": before})
     if after:
         rows = rows.filter(**{f"{moment}__gt": after})
-    iterator = call.query.get("iterator", "")
-    is_backwards = iterator.startswith("-") or bool(after and not before and not iterator)
+    iterator, is_backwards = call.iterator()
+    is_backwards = is_backwards or bool(after and not before and not iterator)
     grows = ascending != is_backwards
     if iterator:
-        found = among.filter(**{name: iterator.removeprefix("-")}).values_list(moment, "pk").first()
+        found = among.filter(**{name: iterator}).values_list(moment, "pk").first()
         if found:
             side = "gt" if grows else "lt"
             rows = rows.filter(**{f"{moment}__{side}e": found[0]}).filter(

@@ -22,9 +22,9 @@ def list_(call: Call) -> Answer:
         custom = custom.filter(is_archived=False)
     everything = [*map(_of_catalogue, EVENT_TYPES), *map(_out, custom)]
     everything.sort(key=lambda event_type: event_type.name)
-    limit, iterator = call.limit(), call.query.get("iterator", "")
-    if iterator.startswith("-"):
-        found = [one for one in everything if one.name < iterator[1:]]
+    limit, (iterator, is_backwards) = call.limit(), call.iterator()
+    if is_backwards:
+        found = [one for one in everything if one.name < iterator]
         data = found[-limit:]
     else:
         found = [one for one in everything if one.name > iterator]
