@@ -88,10 +88,7 @@ class Cap:
 def cap_of(organization: Organization, *, now: datetime | None = None) -> Cap:
     now = now or timezone.now()
     month = alert_periods.current(organization, Kind.MONTHLY, now=now)
-    entitlement = (
-        Entitlement.objects.filter(organization=organization).only("spend_cap_reached_until").first()
-    )
-    until = entitlement.spend_cap_reached_until if entitlement else None
+    until = marked_until(organization.pk)
     cap = SpendCap.objects.filter(organization=organization).first()
     return Cap(
         amount=cap.amount if cap else None,
@@ -99,6 +96,12 @@ def cap_of(organization: Organization, *, now: datetime | None = None) -> Cap:
         month=month,
         reached_until=until if until and until > now else None,
     )
+
+
+def marked_until(organization_pk: int) -> datetime | None:
+    """Until when keys are, or were, refused for the organization's cap, as verify reads it."""
+    marks = Entitlement.objects.filter(organization=organization_pk)
+    return marks.values_list("spend_cap_reached_until", flat=True).first()
 
 
 @transaction.atomic

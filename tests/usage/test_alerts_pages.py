@@ -70,7 +70,7 @@ def test_the_list_says_how_far_each_has_come(
     page = browse(viewer, pages)
 
     assert "10,000 pages a month" in page
-    assert '7,299 pages this month<span class="muted">, 72&nbsp;%</span>' in page
+    assert '<span>7,299 pages this month</span> <span class="muted">72&nbsp;%</span>' in page
     assert 'value="72"' in page
 
 

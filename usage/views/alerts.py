@@ -13,7 +13,6 @@ from accounts.permissions import Permission
 from usage import alert_history, alert_notices, alerts
 from usage.alert_forms import AlertForm, NewAlertForm
 from usage.models import UsageAlert
-from usage.spending import cap_of
 
 PAGE = 25
 
@@ -32,7 +31,6 @@ def listing(request: MemberRequest) -> HttpResponse:
         "usage/alerts.html",
         {
             "states": alert_history.states(request.organization, found) if found else [],
-            "cap": cap_of(request.organization),
             "may_manage": request.may(Permission.ALERTS_MANAGE),
         },
     )
