@@ -167,7 +167,7 @@ def _small_charts(asked: Asked, found: Summary) -> list[tuple[str, str, Chart]]:
     return [
         (
             "cost",
-            "Cost at list price",
+            "Cost at list price in dollars",
             charts.lines(
                 slots, [Series("Cost", costs)], write=_dollars, footer=[_dollars(sum(costs))], kind=kind
             ),
