@@ -257,6 +257,18 @@ def test_the_scope_alone_is_enough(db: None) -> None:
     assert answer(Client(headers={"Authorization": f"Bearer {secret}"}))["num_records"] == 0
 
 
+def test_a_key_that_a_process_still_knows_exports_nothing_once_it_is_revoked(
+    data_plane: Client, service_key: tuple[ApiKey, str]
+) -> None:
+    queued("a", "b")
+    answer(data_plane, count=1, delete=True)
+
+    keys.revoke(key=service_key[0], actor=None)
+
+    assert ask(data_plane, {"delete": True}).status_code == 401
+    assert waiting() == ["b"]
+
+
 def test_a_customers_key_may_not(organization_key: tuple[ApiKey, str]) -> None:
     response = ask(Client(headers={"Authorization": f"Bearer {organization_key[1]}"}))
 

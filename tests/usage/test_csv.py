@@ -311,8 +311,15 @@ def test_busy_process_says_so(page: Client, url: str) -> None:
     assert rows(page.get(f"{url}/jobs.csv")) == []
 
 
+@pytest.mark.parametrize("path", ["/o/{uid}/usage/jobs.csv?", "/api/v1/usage/records?orgId={uid}&format=csv"])
+@pytest.mark.parametrize(("gzip_file", "accepts"), [("", "identity"), ("", "gzip"), ("&gzip=1", "identity")])
 def test_export_that_breaks_off_says_so_at_its_end(
-    page: Client, url: str, key: ApiKey, monkeypatch: pytest.MonkeyPatch
+    page: Client,
+    organization: Organization,
+    path: str,
+    gzip_file: str,
+    accepts: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(self: Reading, header: bytes) -> Iterator[bytes]:
         yield header
@@ -320,8 +327,11 @@ def test_export_that_breaks_off_says_so_at_its_end(
 
     monkeypatch.setattr(Reading, "_read", broken)
 
-    text = body(page.get(f"{url}/jobs.csv"))
+    response = page.get(path.format(uid=organization.uid) + gzip_file, headers={"Accept-Encoding": accepts})
 
+    text = body(response)
+    if gzip_file or accepts == "gzip":
+        text = gzip.decompress(text)
     assert text.splitlines()[-1].startswith(b'"INCOMPLETE')
 
 

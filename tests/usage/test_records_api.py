@@ -163,6 +163,7 @@ def test_exports_are_listed_newest_first(client: Client) -> None:
         ("since", {"since": "June"}),
         ("since", {"since": "2026-06-02", "until": "2026-06-01"}),
         ("type", {"type": "Parse"}),
+        ("environment", {"environment": "staging"}),
         ("product", {"kind": "jobs", "product": "parse"}),
         ("region", {"region": "\0"}),
         ("region", {"region": "x" * 33}),

@@ -21,6 +21,7 @@ from accounts.api.base import (
     page_schema,
     read_query,
 )
+from accounts.models import ApiKey
 from accounts.permissions import Permission
 from usage import export_files
 from usage.api.records import DaysQuery
@@ -56,12 +57,13 @@ class NewExport(DaysQuery):
     )
     type = serializers.ChoiceField(JobType.choices, required=False, help_text="Of jobs.")
     status = serializers.ChoiceField(JobStatus.choices, required=False, help_text="Of jobs.")
+    environment = serializers.ChoiceField(ApiKey.Environment.choices, required=False, help_text="Of jobs.")
     product = serializers.ChoiceField(Product.choices, required=False, help_text="Of records.")
     feature = serializers.ChoiceField(Feature.choices, required=False, help_text="Of records.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         kind = attrs.get("kind")
-        for name in ("product", "feature") if kind == "jobs" else ("type", "status"):
+        for name in ("product", "feature") if kind == "jobs" else ("type", "status", "environment"):
             if name in attrs:
                 raise serializers.ValidationError({name: f"Exports of {kind} cannot be narrowed by it."})
         return super().validate(attrs)
