@@ -102,12 +102,11 @@ WHERE u.organization_id = %s AND u.day BETWEEN %s AND %s {{only}}
 GROUP BY 1, 2, 3
 """
 
-# Whichever zone cut a day, it lies within these moments, by which partitions and places of the index are chosen.
 _HOURS = f"""
 SELECT m.dimension, floor(extract(epoch FROM u.timestamp - %s) / 3600)::int, m.value, {_SUMS}
 FROM usage_usagerecord u CROSS JOIN LATERAL {{told_apart}}
 WHERE u.organization_id = %s AND u.day BETWEEN %s AND %s
-    AND u.timestamp >= %s::timestamptz - interval '1 day' AND u.timestamp < %s::timestamptz + interval '1 day' {{only}}
+    AND u.timestamp >= %s AND u.timestamp < %s {{only}}
 GROUP BY 1, 2, 3
 """
 
@@ -154,10 +153,10 @@ def by_hour(
     before the first hour, or after the last.
     """
     only = only or {}
-    last = begin + timedelta(days=(end - start).days + 1)
-    rows = prepared.fetch(
-        _written(_HOURS, dimensions, only), [begin, organization.pk, start, end, begin, last, *_values(only)]
-    )
+    # Whichever zone cut a day, it lies within these moments, for which there are partitions and an index.
+    moments = _utc_midnight(start) - timedelta(hours=14), _utc_midnight(end) + timedelta(hours=24 + 12)
+    place = (organization.pk, start, end, *moments)
+    rows = prepared.fetch(_written(_HOURS, dimensions, only), [begin, *place, *_values(only)])
     return _by_dimension(rows, dimensions)
 
 
@@ -333,6 +332,7 @@ class Filters:
     """Which jobs of the request log to list; None lists all.
 
     `api_key` is a public id, `job_id` how an id begins; days are the organization's, and the last one counts as well.
+    Those before a change of zone are cut as they would be now, for jobs carry no day of their own.
     """
 
     api_key: str | None = None
@@ -453,16 +453,20 @@ def log(
     filters: Filters | None = None,
     older_than: Cursor | None = None,
     newer_than: Cursor | None = None,
+    look_back: int | None = None,
 ) -> LogPage:
-    """A page of the request log. Any page costs the same: it is found by its place, not by counting up to it."""
+    """A page of the request log. Any page costs the same: it is found by its place, not by counting up to it.
+
+    `look_back` is how many lines to look through, where not `LOOK_BACK`.
+    """
     jobs, rest = (filters or Filters()).split(_lines(organization), organization)
     if newer_than:
         # From the place forth, the line of the place left out; what then lies behind begins with that line.
         here = Cursor(newer_than.created_at, newer_than.id + 1)
-        found = _walk(jobs, rest, "created_at", limit, newer_than, forth=True)
+        found = _walk(jobs, rest, "created_at", limit, newer_than, forth=True, look_back=look_back)
         page = found.rows[::-1]
         return LogPage(page, _place(page[-1:]) or here, found.ends, found.looked_until)
-    found = _walk(jobs, rest, "created_at", limit, older_than)
+    found = _walk(jobs, rest, "created_at", limit, older_than, look_back=look_back)
     newer = _place(found.rows[:1]) or (older_than and Cursor(older_than.created_at, older_than.id - 1))
     return LogPage(found.rows, found.ends, newer if older_than else None, found.looked_until)
 
@@ -520,7 +524,8 @@ def _walk(
     rows = rows.order_by(*((column, "id") if forth else (f"-{column}", "-id")))
     edge = None
     if rest:
-        last = list(rows.values_list(column, "id")[LOOK_BACK - 1 : LOOK_BACK])
+        look_back = look_back or LOOK_BACK
+        last = list(rows.values_list(column, "id")[look_back - 1 : look_back])
         if last:
             edge = Cursor(*last[0])
             just_past = Cursor(edge.created_at, edge.id + (1 if forth else -1))
