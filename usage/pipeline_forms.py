@@ -28,7 +28,7 @@ class DraftForm(forms.Form):
         label="Configuration",
         strip=False,
         error_messages={"required": "Write a JSON object, such as {}."},
-        help_text="JSON.",
+        help_text="A JSON object, such as the configuration of a job.",
         widget=forms.Textarea(
             attrs={
                 "rows": 22,

@@ -122,8 +122,13 @@ def _create(organization: Organization, actor: Actor | None, **fields: str) -> P
     Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
     if PipelineDraft.objects.filter(organization=organization).count() >= MOST:
         raise TooMany
+    now = timezone.now()
     draft = PipelineDraft.objects.create(
-        organization=organization, created_by=actor.answerable if actor else None, **fields
+        organization=organization,
+        created_by=actor.answerable if actor else None,
+        created_at=now,
+        updated_at=now,
+        **fields,
     )
     audit.record(
         audit.Action.PIPELINE_CREATED,
