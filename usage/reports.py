@@ -516,7 +516,14 @@ class _Walk:
 
 
 def _walk(
-    rows: Any, rest: dict[str, Any], column: str, limit: int, place: Cursor | None, *, forth: bool = False
+    rows: Any,
+    rest: dict[str, Any],
+    column: str,
+    limit: int,
+    place: Cursor | None,
+    *,
+    forth: bool = False,
+    look_back: int | None = None,
 ) -> _Walk:
     """Walk a log back from a place (or forth), keeping what meets the `rest`, and stop looking after `LOOK_BACK`."""
     if place:

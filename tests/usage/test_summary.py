@@ -8,11 +8,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.db import connection
 from django.db.models import Sum
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts import keys
+from accounts import keys, prepared
 from accounts.audit import Actor
 from accounts.models import ApiKey, Organization, User
 from tests.usage.conftest import item
@@ -394,6 +396,42 @@ def test_hours_begin_at_moments(
     assert [(step["start"], step["group"]) for step in answer["series"]] == [
         ("2026-06-18T09:00:00.000000Z", "standard")
     ]
+
+
+@pytest.mark.parametrize("query", [{}, {"file_type": "pdf", "group": "api_key"}, {"group": "status"}])
+def test_summary_asks_as_much_for_much_usage(
+    api: Client,
+    key: ApiKey,
+    organization: Organization,
+    owner: User,
+    query: dict[str, str],
+    django_assert_num_queries: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+    fetch = prepared.fetch
+
+    def counted(*args: Any) -> Any:
+        asked.append(args)
+        return fetch(*args)
+
+    monkeypatch.setattr(prepared, "fetch", counted)
+    daily_usage(key, reports.today(organization) - timedelta(days=1))
+    api.get("/api/v1/usage/summary", query)
+    with CaptureQueriesContext(connection) as captured:
+        api.get("/api/v1/usage/summary", query)
+    little = len(asked)
+    for number in range(20):
+        extra, _ = keys.create_organization_key(
+            organization=organization, name=f"k{number}", actor=Actor(owner)
+        )
+        daily_usage(extra, reports.today(organization) - timedelta(days=number), file_type=f"f{number}")
+
+    with django_assert_num_queries(len(captured)):
+        answer = api.get("/api/v1/usage/summary", query).json()
+
+    assert answer["totals"]["requests"] > 0
+    assert len(asked) - little == little // 2
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from usage.templatetags.jobs import dollars, duration
 from usage.views.request_log import entries
 
 LATEST = 5
+LOOK_BACK = 2_000  # for these few: the log itself looks further
 PERCENT = [0.0, 25.0, 50.0, 75.0, 100.0]
 KINDS = {Granularity.HOUR: "Hour", Granularity.DAY: "Day", Granularity.MONTH: "Month"}
 
@@ -42,8 +43,9 @@ def dashboard(request: MemberRequest) -> HttpResponse:
     keys = reports.keys(organization)
     asked, problem = _read(request.GET.dict(), keys, today)
     found = summary.summarize(organization, asked, keys=keys, with_choices=True, now=now)
+    filters = reports.Filters(**_of_log(asked))
     latest = (
-        reports.log(organization, limit=LATEST, filters=reports.Filters(**_of_log(asked))).jobs
+        reports.log(organization, limit=LATEST, filters=filters, look_back=LOOK_BACK).jobs
         if may_view_jobs
         else []
     )
