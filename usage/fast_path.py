@@ -11,6 +11,7 @@ Django has answered a call that came by it, with the headers which that answer h
 
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from decimal import Decimal
 from io import BytesIO
 from typing import Any
@@ -18,7 +19,6 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import msgspec
 from django.db import Error
-from django.utils import timezone
 
 from accounts import authentication
 from accounts.permissions import ServicePermission
@@ -107,9 +107,8 @@ def _answer(body: bytes) -> bytes | None:
         found = known_keys.recall(asked.key, clock=clock) or known_keys.find(asked.key)
     except Error:
         return None  # the view says it
-    return gateway.encode(
-        verification.answer(found, cost=asked.cost or Decimal(0), ip=asked.ip, now=timezone.now())
-    )
+    now = datetime.now(UTC)
+    return gateway.encode(verification.answer(found, cost=asked.cost or Decimal(0), ip=asked.ip, now=now))
 
 
 def _taking(address: Address, start_response: StartResponse) -> StartResponse:

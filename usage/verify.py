@@ -65,19 +65,21 @@ def _refusal(found: Found, credits: Decimal | None, cost: Decimal, ip: str | Non
         return "REVOKED"
     if found.disabled_at:
         return "DISABLED"
-    if any(end is not None and end <= now for end in (found.expires_at, found.old_secret_until)):
+    if found.expires_at and found.expires_at <= now:
+        return "EXPIRED"
+    if found.old_secret_until and found.old_secret_until <= now:
         return "EXPIRED"
     if not found.may_call:
         return "SUSPENDED"
     if not (found.owner_is_active and found.maker_is_member) or Scope.JOBS not in found.scopes:
         return "FORBIDDEN"
-    if found.shut_out_from is not None and found.shut_out_from <= now:
+    if found.shut_out_from and found.shut_out_from <= now:
         return "FORBIDDEN"
     if found.allowed_ips and not networks.contain(found.allowed_ips, ip):
         return "FORBIDDEN"
-    if found.spend_cap_reached_until is not None and found.spend_cap_reached_until > now:
+    if found.spend_cap_reached_until and found.spend_cap_reached_until > now:
         return "SPEND_CAP_REACHED"
-    if found.budget_reached_until is not None and found.budget_reached_until > now:
+    if found.budget_reached_until and found.budget_reached_until > now:
         return "BUDGET_EXCEEDED"
     if credits is not None and not found.overage_allowed and (credits <= 0 or credits < cost):
         return "OUT_OF_CREDITS"
