@@ -135,8 +135,14 @@ async def send(session: aiohttp.ClientSession, claimed: Claimed) -> Outcome:
 async def _post(session: aiohttp.ClientSession, claimed: Claimed, timestamp: datetime) -> tuple[int, str]:
     if problem := egress.url_problem(claimed.url):
         raise ValueError(problem)
-    signature = Webhook(claimed.secret).sign(claimed.message_uid, timestamp, claimed.payload)
-    headers = {"content-type": "application/json", "user-agent": f"Webhooks/1 (+{settings.BASE_URL})"}
+    signature = " ".join(
+        Webhook(secret).sign(claimed.message_uid, timestamp, claimed.payload) for secret in claimed.secrets
+    )
+    headers = {
+        **claimed.headers,
+        "content-type": "application/json",
+        "user-agent": f"Webhooks/1 (+{settings.BASE_URL})",
+    }
     for family in ("svix", "webhook"):
         headers |= {
             f"{family}-id": claimed.message_uid,

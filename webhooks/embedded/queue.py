@@ -97,9 +97,11 @@ class Claimed:
     lane: int
     lease: datetime
     url: str
-    secret: str
+    secrets: list[str]  # each signs, the newest first
+    headers: dict[str, str]
     message_uid: str
     payload: str
+    is_manual: bool
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,10 @@ class Outcome:
     @property
     def succeeded(self) -> bool:
         return 200 <= self.status_code < 300
+
+    @property
+    def failed_when_asked_for(self) -> bool:
+        return self.claimed.is_manual and not self.succeeded
 
 
 def claim(limit: int, under_way: Counter[int] | None = None) -> list[Claimed]:
@@ -142,23 +148,29 @@ def claim(limit: int, under_way: Counter[int] | None = None) -> list[Claimed]:
     orphans = [delivery.pk for delivery in deliveries if not delivery.receives]
     if orphans:
         Delivery.objects.filter(pk__in=orphans).update(status=Status.CANCELED, next_attempt_at=None)
+    now = timezone.now()
+    # By lane, for which they are the same: decrypting them takes time.
+    kept: dict[int, tuple[list[str], dict[str, str]]] = {}
     direct = [delivery.organization_id for delivery in deliveries if delivery.endpoint is None]
-    applications = Application.objects.filter(organization_id__in=direct)
-    own_secrets = {application.organization_id: application.secret for application in applications}
+    for application in Application.objects.filter(organization_id__in=direct):
+        kept[-application.organization_id] = [application.secret], {}
+    for delivery in deliveries:
+        if delivery.endpoint and delivery.lane not in kept:
+            kept[delivery.lane] = delivery.endpoint.signing_secrets(now), delivery.endpoint.headers
     return [
         Claimed(
             delivery_id=delivery.pk,
             lane=delivery.lane,
             lease=delivery.next_attempt_at,
             url=delivery.target_url,
-            secret=delivery.endpoint.secret if delivery.endpoint else own_secrets[delivery.organization_id],
+            secrets=kept[delivery.lane][0],
+            headers=kept[delivery.lane][1],
             message_uid=delivery.message.uid,
             payload=delivery.message.payload,
+            is_manual=delivery.is_manual,
         )
         for delivery in deliveries
-        if delivery.receives
-        and delivery.next_attempt_at
-        and (delivery.endpoint or delivery.organization_id in own_secrets)
+        if delivery.receives and delivery.next_attempt_at and delivery.lane in kept
     ]
 
 
@@ -169,7 +181,10 @@ def record(outcomes: Iterable[Outcome]) -> None:
     A delivery deleted meanwhile leaves nothing to write.
     """
     by_id = {outcome.claimed.delivery_id: outcome for outcome in outcomes}
-    deliveries = Delivery.objects.select_for_update(of=("self",)).filter(pk__in=by_id).order_by("pk")
+    deliveries = list(Delivery.objects.select_for_update(of=("self",)).filter(pk__in=by_id).order_by("pk"))
+    succeeded = _succeeded_before(
+        [delivery for delivery in deliveries if by_id[delivery.pk].failed_when_asked_for]
+    )
     attempts, settled = [], []
     for delivery in deliveries:
         outcome = by_id[delivery.pk]
@@ -183,11 +198,12 @@ def record(outcomes: Iterable[Outcome]) -> None:
                 status_code=outcome.status_code,
                 response=outcome.response,
                 duration_ms=outcome.duration_ms,
+                trigger=Attempt.Trigger.MANUAL if outcome.claimed.is_manual else Attempt.Trigger.SCHEDULED,
                 timestamp=outcome.timestamp,
             )
         )
         if delivery.next_attempt_at == outcome.claimed.lease:
-            settled.append(_settled(delivery, outcome))
+            settled.append(_settled(delivery, outcome, has_succeeded=delivery.pk in succeeded))
     Attempt.objects.bulk_create(attempts)
     with connection.cursor() as cursor:
         cursor.execute(_SETTLE, [json.dumps(settled, default=datetime.isoformat)])
@@ -201,15 +217,29 @@ def wait_after(failures: int, *, timed_out: bool = False) -> timedelta | None:
     return timedelta(seconds=max(seconds, SHORTEST_WAIT_AFTER_TIMEOUT) if timed_out else seconds)
 
 
-def _settled(delivery: Delivery, outcome: Outcome) -> dict[str, Any]:
-    """Return what an outcome makes of its delivery."""
+def _succeeded_before(deliveries: list[Delivery]) -> set[int]:
+    """Those that arrived at an earlier try: that they were asked for again and failed does not undo it."""
+    if not deliveries:
+        return set()
+    arrived = set(
+        Attempt.objects.filter(
+            message_id__in=[delivery.message_id for delivery in deliveries], status=Status.SUCCESS
+        ).values_list("message_id", "endpoint_id")
+    )
+    return {delivery.pk for delivery in deliveries if (delivery.message_id, delivery.endpoint_id) in arrived}
+
+
+def _settled(delivery: Delivery, outcome: Outcome, *, has_succeeded: bool) -> dict[str, Any]:
+    """Return what an outcome makes of its delivery. A try that was asked for is the last, whatever came of it."""
     attempts = delivery.attempts + 1
-    wait = None if outcome.succeeded else wait_after(attempts, timed_out=outcome.timed_out)
+    wait = None
+    if not outcome.succeeded and not outcome.claimed.is_manual:
+        wait = wait_after(attempts, timed_out=outcome.timed_out)
     unsuccessful = Status.SENDING if wait else Status.FAIL
     return {
         "id": delivery.pk,
         "attempts": attempts,
-        "status": Status.SUCCESS if outcome.succeeded else unsuccessful,
+        "status": Status.SUCCESS if outcome.succeeded or has_succeeded else unsuccessful,
         "next_attempt_at": timezone.now() + wait if wait else None,
     }
 
@@ -279,7 +309,8 @@ _CLAIM = """
 
 _SETTLE = """
     UPDATE webhooks_delivery AS delivery
-    SET attempts = settled.attempts, status = settled.status, next_attempt_at = settled.next_attempt_at
+    SET attempts = settled.attempts, status = settled.status, next_attempt_at = settled.next_attempt_at,
+        is_manual = FALSE
     FROM json_to_recordset(%s::json) AS settled (
         id bigint, attempts integer, status smallint, next_attempt_at timestamptz
     )
