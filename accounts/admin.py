@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.decorators import display
@@ -174,6 +174,7 @@ class OrganizationAdmin(ModelAdmin[Organization]):
         "two_factor_required_from",
         "retention_days",
         "uid",
+        "usage",
         "created_at",
         "access_version",
         "access_changed_at",
@@ -201,6 +202,18 @@ class OrganizationAdmin(ModelAdmin[Organization]):
         if organization.erased_at:
             return "erased"
         return "deleted" if organization.deleted_at else "active"
+
+    @admin.display
+    def usage(self, organization: Organization) -> SafeString:
+        """The way to what it used, which another app shows."""
+        return format_html_join(
+            " · ",
+            '<a class="text-link" href="{}?q={}">{}</a>',
+            (
+                (reverse(f"admin:usage_{model}_changelist"), organization.uid, label)
+                for model, label in (("job", "Jobs"), ("usagerecord", "Usage records"))
+            ),
+        )
 
     def save_model(
         self, request: HttpRequest, obj: Organization, form: ModelForm[Organization], change: bool

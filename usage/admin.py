@@ -24,7 +24,7 @@ from usage import alert_admin as alert_admin  # it registers alerts, firings and
 from usage import billing_export_admin as billing_export_admin  # it registers the files of the billing export
 from usage import reports
 from usage.models import CreditRate, Entitlement, Job, JobStatus, PipelineConfig
-from usage.record_admin import links_to, of_each_organization  # it registers usage records
+from usage.record_admin import links_to, of_each_organization, organization_id  # it registers usage records
 
 _RECORDS_SHOWN = 200
 STATUS_COLORS = {
@@ -223,7 +223,8 @@ class JobAdmin(BigTableAdmin[Job]):
     ) -> tuple[QuerySet[Job], bool]:
         """One kind of term a search, so that each has its index."""
         if search_term.startswith("org_"):
-            return queryset.filter(organization__uid=search_term).newest_first(), False  # type: ignore[attr-defined]
+            found = queryset.filter(organization_id=organization_id(search_term))
+            return found.newest_first(), False  # type: ignore[attr-defined]
         if search_term.startswith("key_"):
             key = ApiKey.objects.filter(uid=search_term).first()
             if key is None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from usage import corrections
 from usage.models import CreditRate, Entitlement, Job, JobStatus, UsageRecord
-from usage.price_list import UNITS, plain
+from usage.price_list import UNITS, dollars, plain
 from usage.pricing import UNIT_SIZES, Rate, charge, credit_price, units
 
 Unit = CreditRate.Unit
@@ -113,9 +113,7 @@ def _cost(record: UsageRecord, price: Decimal) -> str:
         return ""
     price = credit_price(record.credits, record.cost, now=price)
     sign = "=" if record.credits * price == record.cost else "≈"
-    return (
-        f"{_signed(record.credits)} credits × ${plain(price)} {sign} {_dollars(record.cost)} at list price."
-    )
+    return f"{_count(record.credits)} × {dollars(price)} {sign} {dollars(record.cost)} at list price."
 
 
 def _line(record: UsageRecord) -> str:
@@ -128,7 +126,3 @@ def _count(credits: Decimal) -> str:
 
 def _signed(value: Decimal) -> str:
     return plain(value).replace("-", "−")
-
-
-def _dollars(value: Decimal) -> str:
-    return f"−${plain(-value)}" if value < 0 else f"${plain(value)}"

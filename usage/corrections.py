@@ -5,7 +5,7 @@ other. What was metered wrongly is taken back, and a second record says what it 
 corrected again; what takes back may not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -81,9 +81,14 @@ def void(originals: Sequence[RecordRow], *, reason: str) -> list[RecordRow]:
     a job before it claims the key of a correction, so that two of them never wait for each other.
     """
     by_key = {(row.organization_id, correction_key(row.idempotency_key)): row for row in originals}
-    claims = [{"organization_id": organization, "key": key} for organization, key in sorted(by_key)]
-    claimed = {(organization, key) for organization, key in statements.run(_CLAIM, claims)}
+    claimed = _claim(by_key)
     return [_negative(row, key[1], reason) for key, row in by_key.items() if key in claimed]
+
+
+def _claim(keys: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Claim these keys (organization id, key), and return those that were free."""
+    claims = [{"organization_id": organization, "key": key} for organization, key in sorted(keys)]
+    return {(organization, key) for organization, key in statements.run(_CLAIM, claims)}
 
 
 def void_jobs(jobs: Sequence[tuple[int, str]], *, reason: str) -> list[RecordRow]:
@@ -121,6 +126,7 @@ def correct(
         rows = follows(record=record, amendment=amendment, reason=reason, job=job)
         if not void([_row(record)], reason=reason):
             raise AlreadyCorrected
+        _claim([(row.organization_id, row.idempotency_key) for row in rows[1:]])
         statements.run(_JOBS, rows)
         _record_and_tell(record, rows, reason=reason, actor=actor)
         records.write(rows)

@@ -108,3 +108,9 @@ def plain(value: Decimal) -> str:
     """A number with all its decimals, but without closing zeros."""
     text = f"{value:,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def dollars(value: Decimal) -> str:
+    """An amount of money with all its decimals, at least two: $0.000125 · $1,204.50 · −$3.00."""
+    whole, _, decimals = f"{abs(value):,f}".partition(".")
+    return f"{'−' if value < 0 else ''}${whole}.{decimals.rstrip('0').ljust(2, '0')}"

@@ -21,6 +21,7 @@ from usage.models import (
     CreditRate,
     DailyUsage,
     Entitlement,
+    IdempotencyKey,
     Job,
     UsageDay,
     UsageMargin,
@@ -133,6 +134,7 @@ def test_an_amended_record_has_another_in_its_stead(
     amend("a", feature="complex", pages=10)
 
     amended = UsageRecord.objects.latest("id")
+    assert IdempotencyKey.objects.count() == UsageRecord.objects.count()
     assert (amended.feature, amended.pages, amended.credits, amended.cost) == (
         "complex",
         10,

@@ -216,3 +216,9 @@ def test_the_customer_reads_of_it_as_of_supports_doing(
     assert "Countinghouse support took back the usage record key-of-a" in trail
     assert "Counted twice." in trail
     assert "stella@example.com" not in trail
+
+
+def test_an_organizations_page_leads_to_its_usage(back_office: Client, record: UsageRecord) -> None:
+    page = back_office.get(reverse("admin:accounts_organization_change", args=[record.organization_id]))
+
+    assert f"{RECORDS}?q={record.organization.uid}" in page.content.decode()

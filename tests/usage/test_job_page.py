@@ -81,7 +81,7 @@ def correct(key: str, *, pages: int | None = None) -> None:
     ("told", "sentence"),
     [
         ({"pages": 12}, "12 pages × 1 credit = 12 credits. 12 credits × $0.015 = $0.18 at list price."),
-        ({"pages": 1}, "1 page × 1 credit = 1 credit. 1 credits × $0.015"),
+        ({"pages": 1}, "1 page × 1 credit = 1 credit. 1 credit × $0.015 = $0.015 at"),
         ({"pages": 10, "priority": "batch"}, "10 pages × 1 credit × 0.8 for batch priority = 8 credits."),
         (
             {"product": "extract", "feature": "spreadsheet", "pages": 0, "quantity": 12_300},

@@ -6,6 +6,7 @@ from typing import Any
 from django import template
 
 from accounts.templatetags.display import NOTHING
+from usage import price_list
 from usage.models import Job
 
 register = template.Library()
@@ -35,8 +36,8 @@ def exact(value: Decimal | None) -> str:
 
 @register.filter
 def exact_dollars(value: Decimal) -> str:
-    """Write an amount of money as `exact` does: $0.000125 · −$3."""
-    return f"−${exact(-value)}" if value < 0 else f"${exact(value)}"
+    """Write an amount of money with all its decimals: $0.000125 · $1,204.50 · −$3.00."""
+    return price_list.dollars(value)
 
 
 @register.filter
