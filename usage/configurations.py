@@ -16,6 +16,7 @@ TOO_DEEP = f"It is nested more than {MAX_DEPTH} deep."
 # A description is for reading: what lies deeper stands there as JSON, and what comes after so many lines is left out.
 DEEPEST_TOLD = 6
 MOST_TOLD = 300
+LONGEST_TOLD = 1000  # characters, or items of a list
 
 
 def read(text: str) -> dict[str, Any]:
@@ -127,7 +128,9 @@ def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 
 def pretty(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    """JSON laid out for people, line by line; on one line where it is so deep that most of it would be indentation."""
+    laid_out = json.dumps(value, indent=2, ensure_ascii=False)
+    return laid_out if len(laid_out) <= 4 * LARGEST else json.dumps(value, ensure_ascii=False)
 
 
 # ── Step by step ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -219,7 +222,11 @@ def _plain(value: Any) -> str:
         case bool():
             return "yes" if value else "no"
         case str():
-            return value if value.strip() else "(empty)"
+            return _cut(value) if value.strip() else "(empty)"
         case list() if not any(isinstance(item, dict | list) for item in value):
-            return ", ".join(_plain(item) for item in value)
-    return json.dumps(value, ensure_ascii=False)
+            return _cut(", ".join(_plain(item) for item in value[:LONGEST_TOLD]))
+    return _cut(json.dumps(value, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TOLD else text[:LONGEST_TOLD] + "…"

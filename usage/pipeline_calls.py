@@ -40,6 +40,8 @@ def curl(config: dict[str, Any], *, type: str, variable: str) -> str:
 
 def python(config: dict[str, Any], *, type: str, variable: str) -> str:
     """The call in Python, with requests."""
+    body = _body(config)
+    literal = _literal(body, 4) if "\n" in pretty(body) else repr(body)
     return (
         "import os\n"
         "\n"
@@ -48,7 +50,7 @@ def python(config: dict[str, Any], *, type: str, variable: str) -> str:
         "response = requests.post(\n"
         f"    {_address(type)!r},\n"
         f'    headers={{"Authorization": f"Bearer {{os.environ[{variable!r}]}}"}},\n'
-        f"    json={_literal(_body(config), 4)},\n"
+        f"    json={literal},\n"
         "    timeout=300,\n"
         ")\n"
         "response.raise_for_status()\n"

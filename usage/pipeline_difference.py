@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import islice
 
 CONTEXT = 3  # equal lines shown around each difference
 # Where more lines than this differ, they are not matched: it would take long, and nobody would follow it.
@@ -25,7 +26,7 @@ class Row:
 @dataclass(frozen=True)
 class Difference:
     rows: list[Row]
-    left_out: int
+    is_cut: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -36,9 +37,9 @@ def difference(left: str, right: str) -> Difference:
     """What became of `left`, with some equal lines around each change; no rows if the two are the same."""
     before, after = left.split("\n"), right.split("\n")
     if before == after:
-        return Difference([], 0)
-    rows = list(_rows(before, after))
-    return Difference(rows[:MOST_SHOWN], max(len(rows) - MOST_SHOWN, 0))
+        return Difference([])
+    rows = list(islice(_rows(before, after), MOST_SHOWN + 1))
+    return Difference(rows[:MOST_SHOWN], is_cut=len(rows) > MOST_SHOWN)
 
 
 def _rows(before: list[str], after: list[str]) -> Iterator[Row]:

@@ -88,6 +88,20 @@ def test_what_is_too_much_is_left_out_and_said_so() -> None:
     assert lines[-1] == "And more: see the JSON"
 
 
+def test_long_values_are_cut() -> None:
+    [text, numbers] = told(steps({"text": "x" * 5000, "numbers": [0] * 5000}))
+
+    assert text == f"Text: {'x' * configurations.LONGEST_TOLD}…"
+    assert numbers.endswith(("0, 0…", "0, …"))
+
+
+def test_what_would_be_mostly_indentation_stays_on_one_line() -> None:
+    deep = read('{"a":' * 90 + json.dumps(["é"] * 20_000) + "}" * 90)
+
+    assert "\n" not in configurations.pretty(deep)
+    assert read(configurations.write(deep)) == deep
+
+
 def test_a_configuration_is_read_as_it_is() -> None:
     config = {"a": [1, -2.5, 1e300, "é😀", None, True, {}], "b": {"c": []}, "": 0}
 

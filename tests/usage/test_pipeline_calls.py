@@ -155,8 +155,17 @@ def test_the_deepest_configuration_is_no_trouble(monkeypatch: pytest.MonkeyPatch
     assert same(json.loads(body), expected(config))
 
 
-def test_the_largest_configuration_is_no_trouble() -> None:
-    config = {"prompt": "it's! " * 40_000}
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"prompt": "it's! " * 40_000},
+        configurations.read('{"a":' * 90 + json.dumps(["é"] * 20_000) + "}" * 90),
+    ],
+)
+def test_the_largest_configuration_is_no_trouble(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = pipeline_calls.python(config, type="Parse", variable="EXAMPLE_API_KEY")
     script = pipeline_calls.curl(config, type="Parse", variable="K")
 
     done = subprocess.run(
@@ -164,6 +173,7 @@ def test_the_largest_configuration_is_no_trouble() -> None:
     )
 
     assert same(json.loads(done.stdout), expected(config))
+    assert same(in_python(code, monkeypatch)["json"], expected(config))
 
 
 def test_the_address_of_the_api_is_the_operators(settings: Settings) -> None:
