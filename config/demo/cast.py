@@ -64,7 +64,8 @@ class Customer:
 CUSTOMERS = (
     Customer(
         name="Northwind Insurance",
-        plan=plans.PRO,
+        # Its details are kept by agreement, so that there are some to look at; Meridian's are not, as its plan has it.
+        plan=replace(plans.PRO, retention_days=plans.PAY_AS_YOU_GO.retention_days),
         people=(
             ("Olivia Brandt", "olivia@northwind.example", Role.OWNER),
             ("Adam Kowalski", "adam@northwind.example", Role.ADMIN),
