@@ -471,9 +471,26 @@ def log(
     return LogPage(found.rows, found.ends, newer if older_than else None, found.looked_until)
 
 
+# What the lists of pages and API show of a job. The rest can be long, and takes its time to be read.
+_SHOWN = (
+    "job_id",
+    "api_key",
+    "type",
+    "status",
+    "created_at",
+    "duration",
+    "num_pages",
+    "total_pages",
+    "credits",
+    "region",
+    "file_type",
+    "source",
+    "config_sha256",
+)
+
+
 def _lines(organization: Organization) -> JobQuerySet:
-    """Jobs without what can be long and no list shows."""
-    return Job.objects.filter(organization=organization).defer("webhook", "metadata", "error")
+    return Job.objects.filter(organization=organization).only(*_SHOWN)
 
 
 def _place(jobs: list[Job]) -> Cursor | None:
