@@ -14,7 +14,7 @@ from accounts import audit, organizations
 from accounts.audit import Actor
 from accounts.models import ApiKey, AuditEntry, Notification, Organization, User
 from tests.usage.conftest import item
-from usage import corrections, entitlements, margins, reports
+from usage import corrections, entitlements, margins, reports, spending
 from usage.corrections import AlreadyCorrected, Amendment, TakesBack
 from usage.models import (
     BillingExportRow,
@@ -88,6 +88,9 @@ def check_that_all_agree(organization: Organization) -> dict[str, Any]:
     of_products = UsageMargin.objects.filter(dimension="product")
     assert of_products.aggregate(**{name: Sum(name) for name in MEASURES}) == summed
     assert sum(total.credits for *_, total in folded[Dimension.PRODUCT]) == summed["credits"]
+    begin = reports.midnight(day, organization)
+    hours = reports.by_hour(organization, start=day, end=day, begin=begin, dimensions=[Dimension.PRODUCT])
+    assert sum(total.credits for *_, total in hours[Dimension.PRODUCT]) == summed["credits"]
     assert Job.objects.aggregate(sum=Sum("credits"))["sum"] == summed["credits"]
     assert Entitlement.objects.get(organization=organization).credits_used == summed["credits"]
     return summed
@@ -375,6 +378,20 @@ def test_a_deleted_organizations_usage_is_corrected_without_telling_anybody(
 
     assert not Notification.objects.filter(key__startswith="usage_record.corrected:").exists()
     assert totals(UsageDay)["credits"] == 0
+
+
+def test_a_cap_that_only_the_voided_usage_reached_is_lifted(
+    post_jobs: Post, job: Make, void: Callable[..., Any], organization: Organization
+) -> None:
+    post_jobs(job(usage=[item("a", pages=100)]))
+    spending.set_cap(organization=organization, amount=Decimal(1), actor=None)
+    assert spending.cap_of(organization).is_reached
+    before = timezone.now()
+
+    void("a")
+    spending.settle_changed(since=before - timedelta(minutes=1), now=timezone.now())
+
+    assert not spending.cap_of(organization).is_reached
 
 
 def test_usage_without_a_price_can_be_voided(

@@ -212,6 +212,8 @@ def test_job_has_everything_known_of_it(client: Client, key: ApiKey, post_jobs: 
         "credits": 3.0,
         "metadata": {"customer": 7},
         "error": None,
+        "erased": [],
+        "erased_at": None,
     }
     assert len(usage) == 1
     assert usage[0] == {
