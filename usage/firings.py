@@ -39,9 +39,15 @@ wanted AS MATERIALIZED (
     WHERE o.deleted_at IS NULL AND p.start <= z.today)
 """
 
+
+def _sum_of_days(metric: LiteralString) -> LiteralString:
+    return f"""(SELECT SUM(d.{metric}) FROM usage_usageday d
+                WHERE d.organization_id = a.organization_id AND d.day >= w.start AND d.day < w.next)"""
+
+
 # What each alert has counted in its period, by an index for each: its cost follows from how many are looked at.
 # OFFSET 0: so that PostgreSQL adds up once, not once for each mention.
-_MEASURED: LiteralString = """
+_MEASURED: LiteralString = f"""
 SELECT a.id AS alert_id, a.organization_id, a.metric, a.period, w.start, a.threshold,
        COALESCE(k.uid, a.product) AS scope, used.value
 FROM wanted w
@@ -49,10 +55,11 @@ JOIN usage_usagealert a ON a.organization_id = w.organization_id AND a.period = 
 LEFT JOIN accounts_apikey k ON k.id = a.api_key_id
 CROSS JOIN LATERAL (
     SELECT COALESCE(CASE
-        WHEN a.api_key_id IS NULL AND a.product = '' THEN (
-            SELECT SUM(CASE a.metric WHEN 'pages' THEN d.pages WHEN 'credits' THEN d.credits ELSE d.cost END)
-            FROM usage_usageday d
-            WHERE d.organization_id = a.organization_id AND d.day >= w.start AND d.day < w.next)
+        WHEN a.api_key_id IS NULL AND a.product = '' THEN
+            CASE a.metric
+            WHEN 'pages' THEN {_sum_of_days("pages")}
+            WHEN 'credits' THEN {_sum_of_days("credits")}
+            ELSE {_sum_of_days("cost")} END
         ELSE (
             SELECT SUM(CASE a.metric WHEN 'pages' THEN d.pages WHEN 'credits' THEN d.credits ELSE d.cost END)
             FROM usage_dailyusage d
@@ -63,23 +70,21 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) used
 """
-# Nobody is told of a period that was over before the alert was made, changed or turned on.
-_DUE: LiteralString = "WHERE a.is_enabled AND a.in_force_from < w.next"
 
-
-# In the order of the alerts, so that two who insert the same never wait for each other both.
-_FIRE: LiteralString = """
+# Nobody is told of a period that was over before the alert was made, changed or turned on. In the order of the alerts,
+# so that two who insert the same never wait for each other both.
+_FIRE: LiteralString = f"""
 INSERT INTO usage_triggeredalert (
     uid, alert_id, organization_id, metric, period, period_start, scope, value, threshold, fired_at, notified)
 SELECT 'trg_' || replace(gen_random_uuid()::text, '-', ''), alert_id, organization_id, metric, period, start, scope,
-       value, threshold, %(now)s, '{}'
-FROM measured WHERE value >= threshold
+       value, threshold, %(now)s, '{{}}'
+FROM (
+    {_MEASURED}
+    WHERE a.is_enabled AND a.in_force_from < w.next AND used.value >= a.threshold
+) due
 ORDER BY alert_id, start
 ON CONFLICT DO NOTHING RETURNING id
 """
-_FIRE_CHANGED: LiteralString = f"{_OF_CHANGED}, measured AS MATERIALIZED ({_MEASURED} {_DUE}) {_FIRE}"
-_FIRE_OF_ONE: LiteralString = f"{_OF_ONE}, measured AS MATERIALIZED ({_MEASURED} {_DUE}) {_FIRE}"
-_FIRE_ALL: LiteralString = f"{_OF_ALL}, measured AS MATERIALIZED ({_MEASURED} {_DUE}) {_FIRE}"
 
 # A change becomes visible when its transaction ends, and carries a time since its beginning: all that was changed
 # before the oldest transaction that has written anything began can be seen now. Asked before anything is looked at.
@@ -109,7 +114,7 @@ def evaluate(*, now: datetime | None = None) -> int:
     # A clock that was put back leaves the mark ahead of what changes now.
     since = min(mark.looked_until, seen_until) - OVERLAP
     try:
-        fired = _fire(_FIRE_CHANGED, now=now, since=since)
+        fired = _fire(_OF_CHANGED + _FIRE, now=now, since=since)
     finally:
         spending.settle_changed(since=since, now=now)
     AlertMark.objects.filter(pk=1).update(looked_until=Greatest("looked_until", seen_until))
@@ -120,7 +125,7 @@ def evaluate_all(*, now: datetime | None = None) -> int:
     """Fire and settle whatever is due in the current periods, changed or not. Returns how many firings are new."""
     now = now or timezone.now()
     try:
-        return _fire(_FIRE_ALL, now=now)
+        return _fire(_OF_ALL + _FIRE, now=now)
     finally:
         spending.settle_changed(since=None, now=now)
 
@@ -128,7 +133,7 @@ def evaluate_all(*, now: datetime | None = None) -> int:
 def evaluate_organization(organization: Organization, *, now: datetime | None = None) -> int:
     """The same for one organization, whose alerts have just been changed."""
     now = now or timezone.now()
-    return _fire(_FIRE_OF_ONE, now=now, organization=organization.pk)
+    return _fire(_OF_ONE + _FIRE, now=now, organization=organization.pk)
 
 
 def _fire(query: LiteralString, *, now: datetime, **values: Any) -> int:
