@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.usage import billing_rows as rows
 from tests.usage.billing_rows import queued, waiting
 from tests.usage.rows import job_row
 from usage import billing_export, export_files
+from usage.billing_export import AlreadyRunning
 from usage.models import BillingExportFile, UsageExportFile
 from usage.reports import Filters
 
@@ -60,6 +62,18 @@ def die(folder: Path, step: str, what: str, *, when: str = "before") -> None:
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()
 
 
+def export_the_rest() -> None:
+    """As whoever calls the export does: again and again, and later while the server still sees the dead one's turn."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            if billing_export.export(count=2, delete=True) is None:
+                return
+        except AlreadyRunning:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
 @pytest.mark.parametrize(
     ("step", "when"),
     [
@@ -81,8 +95,7 @@ def test_billing_export_killed_at_any_step_loses_and_doubles_nothing(
     queued("a", "b", "c")
 
     die(exports_folder, step, "billing_export.export(count=2, delete=True)", when=when)
-    while billing_export.export(count=2, delete=True):
-        pass
+    export_the_rest()
 
     made = list(BillingExportFile.objects.order_by("number"))
     assert [file.number for file in made] == list(range(1, len(made) + 1))
