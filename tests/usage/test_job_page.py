@@ -225,6 +225,14 @@ def test_late_usage_and_corrections_are_on_the_timeline(post_jobs: Post, job: Ma
     assert places == sorted(places)
 
 
+def test_an_amendment_is_one_event(post_jobs: Post, job: Make, read: Read) -> None:
+    post_jobs(job(usage=[item("a", pages=12)]))
+
+    correct("a", pages=10)
+
+    assert "Usage corrected: Two pages are blank. (−2 credits)" in read().partition("Timeline")[2]
+
+
 def test_usage_that_came_with_the_job_is_not_late(post_jobs: Post, job: Make, read: Read) -> None:
     post_jobs(job())
 
