@@ -121,11 +121,14 @@ class Server(Engine):
 
 
 @pytest.fixture
-def engine(request: pytest.FixtureRequest) -> Engine:
-    if SERVER:
-        return Server()
-    request.getfixturevalue("db")
-    return Engine()
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    if not SERVER:
+        request.getfixturevalue("db")
+        yield Engine()
+        return
+    server = Server()
+    yield server
+    server.svix._httpx_client.close()
 
 
 @pytest.fixture

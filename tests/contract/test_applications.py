@@ -1,5 +1,7 @@
 """Applications, ids and idempotency: cases 1–5 and 45 of the conformance table."""
 
+from contextlib import closing
+
 import pytest
 from svix.api import EndpointCreateOptions, SvixOptions
 from svix.exceptions import HTTPValidationError
@@ -87,4 +89,5 @@ def test_case_45_a_wrong_token_is_refused(engine: Engine, app: str) -> None:
         pytest.skip("The embedded engine is called in this process alone, and asks for no token")
     stranger = GuardedSvix("wrong", SvixOptions(server_url=SERVER))
 
-    assert refused(lambda: stranger.application.get(app)) == (401, "authentication_failed")
+    with closing(stranger._httpx_client):
+        assert refused(lambda: stranger.application.get(app)) == (401, "authentication_failed")
