@@ -196,6 +196,18 @@ def test_unknown_filter_value_gives_no_rows(client: Client, key: ApiKey, paramet
     assert export(client, **{parameter: value}, **PERIOD)["data"] == []
 
 
+@pytest.mark.parametrize(
+    ("parameter", "group_by"),
+    [("product", "product"), ("feature", "feature"), ("apiKey", "api_key"), ("fileType", "file_type")],
+)
+def test_unknown_value_of_the_grouping_itself_gives_no_rows(
+    client: Client, key: ApiKey, parameter: str, group_by: str
+) -> None:
+    daily_usage(key, DAY)
+
+    assert export(client, groupBy=group_by, **{parameter: "nonsense"}, **PERIOD)["data"] == []
+
+
 def test_day_whose_usage_was_all_taken_back_is_absent(client: Client, key: ApiKey) -> None:
     daily_usage(key, DAY, requests=0, pages=0, credits=0, cost=0)
 
