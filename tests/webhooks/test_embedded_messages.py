@@ -53,7 +53,7 @@ def test_what_the_engine_does_not_do_is_refused_rather_than_dropped(
 
 
 @pytest.mark.parametrize(
-    "options", [{"channel": "\x00"}, {"event_types": ["\x00"]}, {"event_types": ["two words"]}]
+    "options", [{"channel": "\x00"}, {"event_types": ["\x00"]}, {"event_types": ["two words"]}, {"tag": "a"}]
 )
 def test_filters_that_name_nothing_are_refused(
     options: dict[str, Any], organization: Organization, endpoint: NewEndpoint

@@ -181,6 +181,8 @@ def page(
     The order is that of `moment`. The named row is looked for `among` more than what is listed, for it may have
     changed meanwhile. As with a Svix server, only `after` lists the first rows since then, not the last.
     """
+    if "tag" in call.query:
+        raise invalid("tag", "The embedded engine keeps no tags", where="query")
     limit = call.limit()
     before, after = call.moment("before"), call.moment("after")
     if before:

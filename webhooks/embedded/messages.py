@@ -32,8 +32,9 @@ _PING_PAYLOAD = {"success": True}
 def create(call: Call) -> Answer:
     """Take a message in for the endpoints that want it; with `application` the application is made if missing."""
     wanted = MessageIn.model_validate_json(call.body)
-    for name in wanted.model_dump(exclude_none=True).keys() - _FIELDS:
-        raise invalid(name, "The embedded engine does not take this field")
+    for name in wanted.model_fields_set - _FIELDS:
+        if getattr(wanted, name) is not None:
+            raise invalid(name, "The embedded engine does not take this field")
     check_name("eventType", wanted.event_type)
     if wanted.event_id is not None:
         check_name("eventId", wanted.event_id, not_like="msg_")
@@ -88,8 +89,10 @@ def expunge(call: Call) -> Answer:
     Message.objects.filter(pk=message.pk, expunged_at=None).update(
         payload=EXPIRED, expunged_at=timezone.now()
     )
-    waiting = Delivery.objects.filter(message=message, next_attempt_at__isnull=False)
-    waiting.update(status=Status.CANCELED, next_attempt_at=None)
+    waiting = Delivery.objects.select_for_update().filter(message=message, next_attempt_at__isnull=False)
+    # In the order of ids, as whoever else locks several deliveries.
+    ids = list(waiting.order_by("pk").values_list("pk", flat=True))
+    Delivery.objects.filter(pk__in=ids).update(status=Status.CANCELED, next_attempt_at=None)
     return Answer(204)
 
 
