@@ -49,6 +49,7 @@ def build(*, days: int = history.DAYS, on_day: Callable[[], object]) -> dict[str
         with transaction.atomic():
             for customer, organization in customers:
                 cast.leave_credits(organization, customer)
+                cast.watch_usage(organization, customer)
         state["done"] = True
         _remember(path, state)
     # Only now, so that the history notifies nobody; and each time, for the receiver's port may be another one.

@@ -16,6 +16,8 @@ from accounts.permissions import Role
 from billing import plans
 from billing.plans import Plan
 from config.demo.jobs import Work
+from usage import alerts, spending
+from usage.models import UsageAlert
 
 STAFF = ("Sasha Support", "staff@countinghouse.example")
 CONSULTANT = ("Robin Castellanos", "robin@castellanos.example")
@@ -48,6 +50,7 @@ class Customer:
     """An organization of the demo. `jobs_a_day` holds for a working day at the end; `spike` is in days before now.
 
     `credits` is what is left when the history ends; None where nothing limits them. `invited` has not answered yet.
+    `watched` are the credits of a month that people are told of on the way to; `cap` is in dollars a month.
     """
 
     name: str
@@ -59,6 +62,8 @@ class Customer:
     has_endpoint: bool
     spike: int | None = None
     invited: str = ""
+    watched: Decimal | None = None
+    cap: Decimal | None = None
 
 
 CUSTOMERS = (
@@ -98,6 +103,8 @@ CUSTOMERS = (
         has_endpoint=True,
         spike=17,
         invited="priya@northwind.example",
+        watched=Decimal(40_000),
+        cap=Decimal(1_000),
     ),
     Customer(
         name="Meridian Freight Group",
@@ -241,6 +248,22 @@ def _key(key: Key, organization: Organization, owner: User, now: datetime) -> st
 def leave_credits(organization: Organization, customer: Customer) -> None:
     """Give an organization the credits that it is to have left after its history."""
     plans.put_on(organization, replace(customer.plan, credits=customer.credits))
+
+
+def watch_usage(organization: Organization, customer: Customer) -> None:
+    """Make the alerts and the cap by which an organization watches what it uses."""
+    owner = organization.memberships.get(role=Role.OWNER).user
+    if customer.watched:
+        alerts.create(
+            organization=organization,
+            name="Credits of the month",
+            metric=UsageAlert.Metric.CREDITS,
+            period=UsageAlert.Period.MONTHLY,
+            thresholds=alerts.shares(customer.watched, (50, 80, 100), metric=UsageAlert.Metric.CREDITS),
+            actor=Actor(owner),
+        )
+    if customer.cap:
+        spending.set_cap(organization=organization, amount=customer.cap, actor=Actor(owner))
 
 
 def _password() -> str:

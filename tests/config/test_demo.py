@@ -15,7 +15,7 @@ from pytest_django import Settings
 from accounts import authentication
 from accounts.models import ApiKey, Membership, Organization, User
 from config.demo import build, cast
-from usage.models import DailyUsage, Entitlement, Job, UsageDay, UsageRecord
+from usage.models import DailyUsage, Entitlement, Job, SpendCap, UsageAlert, UsageDay, UsageRecord
 from webhooks.models import Endpoint, OutboxMessage
 
 pytestmark = pytest.mark.django_db
@@ -148,6 +148,14 @@ def test_the_history_notifies_nobody(var: Path) -> None:
 
     assert Endpoint.objects.count() == 2
     assert not OutboxMessage.objects.filter(event_type__startswith="job.").exists()
+
+
+def test_the_first_customer_watches_what_it_uses(var: Path) -> None:
+    make(var)
+
+    watched = UsageAlert.objects.values_list("organization__name", "threshold").order_by("threshold")
+    assert list(watched) == [("Northwind Insurance", number) for number in (20_000, 32_000, 40_000)]
+    assert SpendCap.objects.get().amount == 1_000
 
 
 def test_another_receiver_s_port_moves_the_endpoints(var: Path, settings: Settings) -> None:
