@@ -2,10 +2,17 @@
 
 from svix.models import ApplicationIn, ApplicationOut
 
+from accounts import prepared
 from accounts.erasure import delete_in_batches
 from accounts.models import Organization
 from webhooks.embedded.calls import Answer, Call, bad_request, conflict, invalid, not_found
 from webhooks.models import Application, Attempt, Delivery, Endpoint, Message
+
+_OF_ID = "SELECT organization_id FROM webhooks_application WHERE uid = %s"
+_OF_UID = """
+SELECT organization_id FROM webhooks_application
+WHERE organization_id = (SELECT id FROM accounts_organization WHERE uid = %s)
+"""
 
 
 def create(call: Call) -> Answer:
@@ -52,6 +59,15 @@ def open_for(wanted: ApplicationIn) -> tuple[Application, bool]:
     )
     application.organization = organization
     return application, created
+
+
+def organization_of(call: Call) -> int:
+    """Return the id of the organization whose application is in the path."""
+    name = call.names["app"]
+    found = prepared.fetch(_OF_ID if name.startswith("app_") else _OF_UID, [name])
+    if not found:
+        raise not_found()
+    return int(found[0][0])
 
 
 def find(call: Call) -> Application:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +17,7 @@ from django.db import InterfaceError, OperationalError
 from svix.webhooks import Webhook
 
 from webhooks.embedded import egress, queue
-from webhooks.embedded.queue import Claimed, Outcome
+from webhooks.embedded.queue import Answer, Claimed, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -112,27 +113,24 @@ async def _open_session() -> aiohttp.ClientSession:
 
 
 async def send(session: aiohttp.ClientSession, claimed: Claimed) -> Outcome:
-    """Send a delivery once, signed for this moment."""
+    """Send a delivery once, when its moment has come, and signed for this moment."""
     loop = asyncio.get_running_loop()
+    await asyncio.sleep(claimed.delay)
     timestamp, started = datetime.now(UTC), loop.time()
-    timed_out = False
     try:
-        status_code, response = await _post(session, claimed, timestamp)
+        answer = await _post(session, claimed, timestamp)
     except (aiohttp.ClientError, OSError, ValueError) as error:
         # OSError includes time-outs, ValueError whatever is wrong with a URL's host.
-        timed_out = isinstance(error, TimeoutError)
-        status_code, response = 0, egress.explain(error)
+        answer = Answer(0, egress.explain(error), timed_out=isinstance(error, TimeoutError))
     return Outcome(
         claimed=claimed,
         timestamp=timestamp,
         duration_ms=round((loop.time() - started) * 1000),
-        status_code=status_code,
-        response=response,
-        timed_out=timed_out,
+        answer=answer,
     )
 
 
-async def _post(session: aiohttp.ClientSession, claimed: Claimed, timestamp: datetime) -> tuple[int, str]:
+async def _post(session: aiohttp.ClientSession, claimed: Claimed, timestamp: datetime) -> Answer:
     if problem := egress.url_problem(claimed.url):
         raise ValueError(problem)
     signature = " ".join(
@@ -152,7 +150,12 @@ async def _post(session: aiohttp.ClientSession, claimed: Claimed, timestamp: dat
     async with session.post(
         claimed.url, data=claimed.payload.encode(), headers=headers, allow_redirects=False
     ) as response:
-        return response.status, as_text(await _start_of(response.content))
+        return Answer(
+            status_code=response.status,
+            response=as_text(await _start_of(response.content)),
+            retry_after=_seconds(response.headers.get("retry-after", ""), now=datetime.now(UTC)),
+            wish=response.headers.get("webhook-delivery", "").strip().lower(),
+        )
 
 
 async def _start_of(content: aiohttp.StreamReader) -> bytes:
@@ -160,6 +163,17 @@ async def _start_of(content: aiohttp.StreamReader) -> bytes:
         return await content.readexactly(LONGEST_RESPONSE)
     except asyncio.IncompleteReadError as whole:
         return whole.partial
+
+
+def _seconds(text: str, *, now: datetime) -> float | None:
+    """Return what a Retry-After asks for, which is a number of seconds or a date; None for anything else."""
+    if text.strip().isdecimal():
+        return float(text[:20])
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
 
 
 def as_text(body: bytes) -> str:

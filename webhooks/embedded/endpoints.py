@@ -80,8 +80,7 @@ def create(call: Call) -> Answer:
 def list_(call: Call) -> Answer:
     """Newest first, if nothing else is asked for."""
     order = call.word("order", "ascending", "descending")
-    application = applications.find(call)
-    everything = Endpoint.objects.filter(organization_id=application.organization_id)
+    everything = Endpoint.objects.filter(organization_id=applications.organization_of(call))
     found = page(everything.existing(), call, among=everything, ascending=order == "ascending")
     return Answer(200, ListResponseEndpointOut(data=[out(row) for row in found.rows], **found.around))
 
@@ -96,7 +95,7 @@ def upsert(call: Call) -> Answer:
     given = EndpointUpsertIn.model_validate_json(call.body)
     fields = _fields(EndpointUpsertIn.model_validate(given.model_dump()))
     application = applications.find(call)
-    endpoint = _found(call, application, lock=True)
+    endpoint = _found(call, application.organization_id, lock=True)
     return _changed(application, endpoint, fields) if endpoint else _created(application, fields)
 
 
@@ -105,7 +104,7 @@ def patch(call: Call) -> Answer:
     """A field that is absent stays; null clears uid, throttle rate, event types and channels."""
     fields = _fields(EndpointPatch.model_validate_json(call.body))
     application = applications.find(call)
-    endpoint = _found(call, application, lock=True)
+    endpoint = _found(call, application.organization_id, lock=True)
     if endpoint is None:
         raise not_found()
     return _changed(application, endpoint, fields)
@@ -114,7 +113,7 @@ def patch(call: Call) -> Answer:
 @transaction.atomic
 def delete(call: Call) -> Answer:
     application = applications.find(call)
-    endpoint = _found(call, application, lock=True)
+    endpoint = _found(call, application.organization_id, lock=True)
     if endpoint is None:
         raise not_found()
     Endpoint.objects.filter(pk=endpoint.pk).update(deleted_at=timezone.now())
@@ -135,7 +134,7 @@ def rotate_secret(call: Call) -> Answer:
         raise invalid("gracePeriodSeconds", f"0 to {LONGEST_GRACE}")
     secret = None if wanted.key is None else _secret("key", wanted.key)
     application = applications.find(call)
-    endpoint = _found(call, application, lock=True)
+    endpoint = _found(call, application.organization_id, lock=True)
     if endpoint is None:
         raise not_found()
     if not endpoint.rotate(secret, grace=timedelta(seconds=grace), now=timezone.now()):
@@ -222,7 +221,7 @@ def recover(call: Call) -> Answer:
 
 def find(call: Call, *, lock: bool = False) -> Endpoint:
     """Return the endpoint in the path, by its id or its uid."""
-    endpoint = _found(call, applications.find(call), lock=lock)
+    endpoint = _found(call, applications.organization_of(call), lock=lock)
     if endpoint is None:
         raise not_found()
     return endpoint
@@ -234,8 +233,8 @@ def named(name: str, organization_id: int) -> models.QuerySet[Endpoint]:
     return Endpoint.objects.existing().filter(by_name, organization_id=organization_id)
 
 
-def _found(call: Call, application: Application, *, lock: bool) -> Endpoint | None:
-    endpoints = named(call.names["endpoint"], application.organization_id)
+def _found(call: Call, organization_id: int, *, lock: bool) -> Endpoint | None:
+    endpoints = named(call.names["endpoint"], organization_id)
     return (endpoints.select_for_update() if lock else endpoints).first()
 
 

@@ -20,7 +20,7 @@ from webhooks.embedded.calls import (
     not_found,
     page,
 )
-from webhooks.models import EXPIRED, Application, Delivery, Message, Status
+from webhooks.models import EXPIRED, Delivery, Message, Status
 
 MOST_CHANNELS = 5
 # What this engine takes of a message; anything else is refused rather than dropped.
@@ -42,7 +42,7 @@ def create(call: Call) -> Answer:
         check_channels(wanted.channels, most=MOST_CHANNELS)
     try:
         message = queue.take_in(
-            organization_id=_application(call, wanted).organization_id,
+            organization_id=_organization_of(call, wanted),
             event_id=wanted.event_id,
             event_type=wanted.event_type,
             payload=_as_text(wanted.payload),
@@ -53,21 +53,21 @@ def create(call: Call) -> Answer:
     return Answer(202, out(message, with_content=_with_content(call)))
 
 
-def _application(call: Call, wanted: MessageIn) -> Application:
+def _organization_of(call: Call, wanted: MessageIn) -> int:
     try:
-        return applications.find(call)
+        return applications.organization_of(call)
     except Refusal:
         if wanted.application is None:
             raise
     if wanted.application.uid != call.names["app"]:
         raise invalid("application", "Its uid is not the one in the path")
-    return applications.open_for(wanted.application)[0]
+    return applications.open_for(wanted.application)[0].organization_id
 
 
 def list_(call: Call) -> Answer:
     """Newest first."""
     with_content = _with_content(call)
-    everything = Message.objects.filter(organization_id=applications.find(call).organization_id)
+    everything = Message.objects.filter(organization_id=applications.organization_of(call))
     rows = everything if with_content else everything.defer("payload")
     if types := call.event_types():
         rows = rows.filter(event_type__in=types)
@@ -119,9 +119,7 @@ def find(call: Call) -> Message:
     """Return the message in the path, by its id or its event id."""
     name = call.names["message"]
     by_name = {"uid": name} if name.startswith("msg_") else {"event_id": name}
-    message = Message.objects.filter(
-        organization_id=applications.find(call).organization_id, **by_name
-    ).first()
+    message = Message.objects.filter(organization_id=applications.organization_of(call), **by_name).first()
     if message is None:
         raise not_found()
     return message
