@@ -14,6 +14,7 @@ urlpatterns = [
     path("", home, name="home"),
     path("", include("accounts.urls")),
     path("", include("usage.urls")),
+    path("", include("webhooks.urls")),
     path("accounts/", include("accounts.sign_in_urls")),
     path("admin/", admin.site.urls),
     path("api/", include("config.api.urls")),

@@ -58,6 +58,8 @@ def test_what_is_public_is_so_on_purpose() -> None:
         "demo/mail/<str:file>/<int:number>/",
         "api/schema/",
         "api/docs/",
+        # What webhooks can tell of.
+        "webhooks/events/",
         # Steps of signing in and up.
         "accounts/code/",
         "accounts/code/cancel/",
