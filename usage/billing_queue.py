@@ -3,8 +3,8 @@
 The reader takes a row once by its idempotency key, which is unique only within an organization. The first organization
 to use a key keeps it as it is; another's is followed by `@` and the organization's id. Its bill is by pages, and what
 failed is not charged: a failed job's rows have none, and corrections are rows like any other, with what they add to the
-pages: one that takes a record back has 0 or less, and one that stands in for it what it should have had. So the rows add
-up to the pages of the jobs that did not fail, as corrected, whichever of their reports came first.
+pages: one that takes a record back has 0 or less, and one that stands in for it what it should have had. So the rows
+add up to the pages of the jobs that did not fail, as corrected, whichever of their reports came first.
 """
 
 from collections.abc import Sequence
