@@ -1,15 +1,24 @@
-"""Making, changing and deleting endpoints, whatever the engine. Every change is recorded in the audit trail.
+"""Reading, making, changing and deleting endpoints, whatever the engine. Every change is recorded in the audit trail.
 
 Errors are the SDK's: HTTPValidationError for a field that is wrong, HttpError with 404 for an unknown endpoint.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
 from svix.api import EndpointListOptions
-from svix.exceptions import HTTPValidationError
-from svix.models import ApplicationIn, EndpointIn, EndpointOut, EndpointPatch
+from svix.exceptions import HttpError, HTTPValidationError
+from svix.models import (
+    ApplicationIn,
+    EndpointHeadersOut,
+    EndpointHeadersPatchIn,
+    EndpointIn,
+    EndpointOut,
+    EndpointPatch,
+    EndpointSecretRotateIn,
+)
 
 from accounts import audit
 from accounts.audit import Actor
@@ -18,13 +27,54 @@ from webhooks.embedded import calls, egress
 from webhooks.gateway import get_svix
 from webhooks.models import Application, Endpoint
 
-_AUDITED = ("url", "description", "event_types", "channels", "disabled")
+_AUDITED = ("url", "description", "event_types", "channels", "throttle_rate", "disabled")
+
+DAY = timedelta(days=1)
+LONGEST_GRACE = timedelta(days=7)  # of a secret that is replaced
+MOST_LISTED = 250  # what Svix lists at once
 
 
 @dataclass(frozen=True)
 class NewEndpoint:
     endpoint: EndpointOut
     secret: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of the list of endpoints, newest first; `cursor` leads on, and is empty at the end."""
+
+    endpoints: list[EndpointOut]
+    cursor: str
+
+
+@dataclass(frozen=True)
+class HeaderChanges:
+    """Headers to set, and names of those to remove. Others stay."""
+
+    to_set: dict[str, str] = field(default_factory=dict)
+    to_remove: list[str] = field(default_factory=list)
+
+
+def page(*, organization: Organization, cursor: str = "", limit: int) -> Page:
+    """List endpoints. An organization that the engine has never heard of has none."""
+    options = EndpointListOptions(limit=min(limit, MOST_LISTED), iterator=cursor or None)
+    try:
+        answer = get_svix().endpoint.list(organization.uid, options)
+    except HttpError as error:
+        if error.status_code != 404:
+            raise
+        return Page([], "")
+    return Page(answer.data, "" if answer.done else answer.iterator or "")
+
+
+def get(*, organization: Organization, endpoint_id: str) -> EndpointOut:
+    return get_svix().endpoint.get(organization.uid, endpoint_id)
+
+
+def headers(*, organization: Organization, endpoint_id: str) -> EndpointHeadersOut:
+    """Return what an endpoint is sent besides; of those whose values are told to nobody, the names."""
+    return get_svix().endpoint.get_headers(organization.uid, endpoint_id)
 
 
 def create(
@@ -34,6 +84,9 @@ def create(
     description: str = "",
     event_types: list[str] | None = None,
     channels: list[str] | None = None,
+    throttle_rate: int | None = None,
+    disabled: bool = False,
+    headers: dict[str, str] | None = None,
     actor: Actor | None,
 ) -> NewEndpoint:
     """Add an endpoint, and from now on write messages for its organization. None means all types, all channels."""
@@ -43,7 +96,15 @@ def create(
     svix.application.get_or_create(ApplicationIn(uid=organization.uid, name=organization.name))
     endpoint = svix.endpoint.create(
         organization.uid,
-        EndpointIn(url=url, description=description, event_types=event_types, channels=channels),
+        EndpointIn(
+            url=url,
+            description=description,
+            event_types=event_types,
+            channels=channels,
+            throttle_rate=throttle_rate,
+            disabled=disabled,
+            headers=headers or {},
+        ),
     )
     secret = svix.endpoint.get_secret(organization.uid, endpoint.id).key
     audit.record(
@@ -51,7 +112,7 @@ def create(
         actor=actor,
         organization=organization,
         target=_target(endpoint),
-        after=_values(endpoint),
+        after=_values(endpoint) | ({"headers": sorted(headers)} if headers else {}),
     )
     return NewEndpoint(endpoint, secret)
 
@@ -61,23 +122,36 @@ def update(
     organization: Organization,
     endpoint_id: str,
     changes: EndpointPatch,
+    headers: HeaderChanges | None = None,
     actor: Actor | None,
 ) -> EndpointOut:
-    """Change what `changes` sets; null event types or channels mean all. Unchanged values leave no audit row."""
+    """Change what `changes` sets; null event types or channels mean all. Unchanged values leave no audit row.
+
+    Of headers the audit trail names those that were set or removed, never their values.
+    """
     if changes.url is not None:
         _check_url(changes.url)
     svix = get_svix()
     before = svix.endpoint.get(organization.uid, endpoint_id)
+    if headers and (headers.to_set or headers.to_remove):  # first: of the two it is refused more easily
+        wanted = EndpointHeadersPatchIn(headers=headers.to_set, delete_headers=headers.to_remove)
+        svix.endpoint.patch_headers(organization.uid, endpoint_id, wanted)
     after = svix.endpoint.patch(organization.uid, endpoint_id, changes)
-    changed = [name for name, value in _values(after).items() if value != _values(before)[name]]
-    if changed:
+    old, new = _values(before), _values(after)
+    changed = [name for name, value in new.items() if value != old[name]]
+    was, became = {name: old[name] for name in changed}, {name: new[name] for name in changed}
+    if headers and headers.to_set:
+        became["headers_set"] = sorted(headers.to_set)
+    if headers and headers.to_remove:
+        became["headers_removed"] = sorted(headers.to_remove)
+    if became:
         audit.record(
             audit.Action.ENDPOINT_UPDATED,
             actor=actor,
             organization=organization,
             target=_target(after),
-            before={name: _values(before)[name] for name in changed},
-            after={name: _values(after)[name] for name in changed},
+            before=was,
+            after=became,
         )
     return after
 
@@ -93,6 +167,39 @@ def delete(*, organization: Organization, endpoint_id: str, actor: Actor | None)
         organization=organization,
         target=_target(endpoint),
         before=_values(endpoint),
+    )
+
+
+def reveal_secret(*, organization: Organization, endpoint_id: str, actor: Actor | None) -> str:
+    """Return the secret that an endpoint's messages are signed with, to be shown to a person or a program."""
+    svix = get_svix()
+    endpoint = svix.endpoint.get(organization.uid, endpoint_id)
+    secret = svix.endpoint.get_secret(organization.uid, endpoint_id).key
+    audit.record(
+        audit.Action.ENDPOINT_SECRET_REVEALED,
+        actor=actor,
+        organization=organization,
+        target=_target(endpoint),
+    )
+    return secret
+
+
+def rotate_secret(
+    *, organization: Organization, endpoint_id: str, grace: timedelta = DAY, actor: Actor | None
+) -> None:
+    """Sign with a new secret from now on, and until `grace` is over with the old one besides."""
+    svix = get_svix()
+    endpoint = svix.endpoint.get(organization.uid, endpoint_id)
+    seconds = int(grace.total_seconds())
+    svix.endpoint.rotate_secret(
+        organization.uid, endpoint_id, EndpointSecretRotateIn(grace_period_seconds=seconds)
+    )
+    audit.record(
+        audit.Action.ENDPOINT_SECRET_ROTATED,
+        actor=actor,
+        organization=organization,
+        target=_target(endpoint),
+        after={"grace_seconds": seconds},
     )
 
 
