@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
-from svix.api import MessageAttemptListAttemptedMessagesOptions, MessageCreateOptions, MessageListOptions
+from pytest_django import DjangoAssertNumQueries
+from svix.api import (
+    MessageAttemptListAttemptedMessagesOptions,
+    MessageAttemptListByEndpointOptions,
+    MessageCreateOptions,
+    MessageListOptions,
+)
 from svix.exceptions import HttpError, HTTPValidationError
 from svix.models import (
     EndpointPatch,
@@ -157,3 +163,26 @@ def test_requests_without_a_key_of_their_own_are_not_remembered(
     _send(organization)
 
     assert not RememberedAnswer.objects.exists()
+
+
+def test_lists_ask_as_much_for_one_row_as_for_many(
+    organization: Organization,
+    endpoint: NewEndpoint,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    svix, uid = get_svix(), endpoint.endpoint.id
+    messages = [_send(organization).id for _ in range(5)]
+    deliver()
+
+    for call in (
+        lambda: svix.message.list(organization.uid),
+        lambda: svix.endpoint.list(organization.uid),
+        lambda: svix.message_attempt.list_by_endpoint(
+            organization.uid, uid, MessageAttemptListByEndpointOptions(with_msg=True, with_content=True)
+        ),
+        lambda: svix.message_attempt.list_by_msg(organization.uid, messages[0]),
+        lambda: svix.message_attempt.list_attempted_messages(organization.uid, uid),
+        lambda: svix.message_attempt.list_attempted_destinations(organization.uid, messages[0]),
+    ):
+        with django_assert_max_num_queries(3):
+            assert call().data
