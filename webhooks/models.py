@@ -160,6 +160,8 @@ class Endpoint(Signing):
     throttle_rate = models.PositiveIntegerField(
         null=True, blank=True, help_text="Messages a second at most; empty for no limit."
     )
+    # The earliest moment for its next message, where the rate is limited.
+    next_slot_at = models.DateTimeField(null=True, editable=False)
     # A JSON object of the headers that go with every message, encrypted, for some are passwords.
     stored_headers = models.TextField(default="", editable=False)
     # Those that were replaced: encrypted, each with the moment until which it goes on signing beside the new one.

@@ -310,7 +310,6 @@ def test_case_43_the_operator_is_told_of_changed_endpoints(engine: Engine, app: 
     assert [data for _, data in told] == [about] * 4
 
 
-@pytest.mark.xfail(reason="The queue does not tell of attempts yet", strict=True)
 def test_case_43_the_operator_is_told_of_the_fourth_failure_and_of_the_last(
     engine: Engine, app: str, told: Told, receiver: Receiver
 ) -> None:
@@ -335,7 +334,6 @@ def test_case_43_the_operator_is_told_of_the_fourth_failure_and_of_the_last(
     assert data["lastAttempt"]["responseStatusCode"] == 500
 
 
-@pytest.mark.xfail(reason="The queue does not tell of attempts yet", strict=True)
 def test_case_43_the_operator_is_told_that_a_failing_message_has_arrived(
     engine: Engine, app: str, told: Told, receiver: Receiver
 ) -> None:

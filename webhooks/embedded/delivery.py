@@ -17,7 +17,7 @@ from django.db import InterfaceError, OperationalError
 from svix.webhooks import Webhook
 
 from webhooks.embedded import egress, queue
-from webhooks.embedded.queue import Answer, Claimed, Outcome
+from webhooks.embedded.queue import Claimed, Outcome, Reply
 
 logger = logging.getLogger(__name__)
 
@@ -118,19 +118,19 @@ async def send(session: aiohttp.ClientSession, claimed: Claimed) -> Outcome:
     await asyncio.sleep(claimed.delay)
     timestamp, started = datetime.now(UTC), loop.time()
     try:
-        answer = await _post(session, claimed, timestamp)
+        reply = await _post(session, claimed, timestamp)
     except (aiohttp.ClientError, OSError, ValueError) as error:
         # OSError includes time-outs, ValueError whatever is wrong with a URL's host.
-        answer = Answer(0, egress.explain(error), timed_out=isinstance(error, TimeoutError))
+        reply = Reply(0, egress.explain(error), timed_out=isinstance(error, TimeoutError))
     return Outcome(
         claimed=claimed,
         timestamp=timestamp,
         duration_ms=round((loop.time() - started) * 1000),
-        answer=answer,
+        reply=reply,
     )
 
 
-async def _post(session: aiohttp.ClientSession, claimed: Claimed, timestamp: datetime) -> Answer:
+async def _post(session: aiohttp.ClientSession, claimed: Claimed, timestamp: datetime) -> Reply:
     if problem := egress.url_problem(claimed.url):
         raise ValueError(problem)
     signature = " ".join(
@@ -150,7 +150,7 @@ async def _post(session: aiohttp.ClientSession, claimed: Claimed, timestamp: dat
     async with session.post(
         claimed.url, data=claimed.payload.encode(), headers=headers, allow_redirects=False
     ) as response:
-        return Answer(
+        return Reply(
             status_code=response.status,
             response=as_text(await _start_of(response.content)),
             retry_after=_seconds(response.headers.get("retry-after", ""), now=datetime.now(UTC)),
@@ -171,9 +171,9 @@ def _seconds(text: str, *, now: datetime) -> float | None:
         return float(text[:20])
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+        return (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
+    except (ValueError, OverflowError):
         return None
-    return (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
 
 
 def as_text(body: bytes) -> str:

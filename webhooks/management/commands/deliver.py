@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
 from webhooks import relay
+from webhooks.embedded import queue
 from webhooks.embedded.delivery import Sender
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Command(BaseCommand):
                 continue
             if is_busy:
                 continue
-            if once:
+            if once and not queue.is_anything_due():
                 break
             self._pause(POLL)
 
