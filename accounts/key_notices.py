@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.urls import reverse
 
-from accounts import notifications
+from accounts import audit, notifications
 from accounts.models import ApiKey, NoticeKind, Notification, User
 from accounts.permissions import Permission, roles_with
 
@@ -64,8 +64,17 @@ def _warn(key: ApiKey, now: datetime) -> bool:
         return False
     told = people(key)
     fact = f"api_key.expires:{key.uid}:{key.expires_at:%Y%m%dT%H%M%S}:{step.days}"
-    if Notification.objects.filter(user__in=told, key=fact).count() == len(told):
+    know = Notification.objects.filter(user__in=told, key=fact).count()
+    if know == len(told):
         return False
+    if not know:
+        audit.record(
+            audit.Action.API_KEY_EXPIRING,
+            actor=None,
+            organization=key.organization,
+            target=key,
+            after={"expires_at": key.expires_at, "days_left": step.days},
+        )
     when = f"in {math.ceil(left / _DAY)} days" if left > _DAY else "within a day"
     moment = key.expires_at.astimezone(key.organization.zone if key.organization else UTC)
     notifications.notify(

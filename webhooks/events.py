@@ -1,6 +1,7 @@
 """The catalogue: every event type that is sent, what it means, and what its payload looks like.
 
-Payloads have the form of Standard Webhooks: `{"type", "timestamp", "data"}`.
+Payloads have the form of Standard Webhooks: `{"type", "timestamp", "data"}`. A type that nothing sends is not in here,
+for nobody should wait for it.
 """
 
 from dataclasses import dataclass
@@ -12,12 +13,20 @@ import msgspec
 
 @dataclass(frozen=True)
 class EventType:
-    """`schema` is the JSON Schema of the payload's `data`, and `example` such data."""
+    """`schema` is the JSON Schema of the payload's `data`, and `example` such data.
+
+    Fields may be added to a version; whoever takes one away or changes what it means begins the next.
+    """
 
     name: str
     description: str
     schema: dict[str, Any]
     example: dict[str, Any]
+    version: int = 1
+
+    @property
+    def group(self) -> str:
+        return self.name.partition(".")[0]
 
 
 def _job_schema(status: str) -> dict[str, Any]:
@@ -39,6 +48,12 @@ def _job_schema(status: str) -> dict[str, Any]:
             "region": {"type": "string"},
             "metadata": {"description": "What the caller gave the job to carry, unchanged."},
             "error": {"description": "Why the job failed; absent when it did not."},
+            "details_url": {
+                "type": "string",
+                "format": "uri",
+                "description": "Only where metadata and error are too large to be sent, over about 20 kB: they are "
+                "null here, and GET answers them with the job, to an API key.",
+            },
         },
     }
 
@@ -162,10 +177,80 @@ SPEND_CAP_REACHED = EventType(
     },
 )
 
+_KEY_EXAMPLE = {
+    "api_key_id": "key_5sKq9rTfZ0aYcQ5LbKdM",
+    "organization_id": "org_4Fz0kQw1dXv8mN2bT7yR",
+    "name": "checkout",
+    "last_four": "NmAs",
+    "kind": "organization",
+    "environment": "production",
+}
+
+
+def _key_schema(**fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": [*_KEY_EXAMPLE, *fields],
+        "properties": {
+            "api_key_id": {"type": "string"},
+            "organization_id": {"type": "string"},
+            "name": {"type": "string"},
+            "last_four": {
+                "type": "string",
+                "description": "The last characters of its secret; empty if unknown.",
+            },
+            "kind": {"type": "string", "enum": ["organization", "personal"]},
+            "environment": {"type": "string", "enum": ["production", "staging", "development"]},
+            **fields,
+        },
+    }
+
+
+API_KEY_EXPIRING = EventType(
+    name="api_key.expiring",
+    description="An API key will stop working soon. Sent 30 days, 7 days and 1 day before, where its life is longer "
+    "than that.",
+    schema=_key_schema(
+        expires_at={"type": "string", "format": "date-time"},
+        days_left={
+            "type": "integer",
+            "description": "How near the end is: at most so many days.",
+            "minimum": 1,
+        },
+    ),
+    example=_KEY_EXAMPLE | {"expires_at": "2026-03-11T00:00:00.000000Z", "days_left": 7},
+)
+API_KEY_REVOKED = EventType(
+    name="api_key.revoked",
+    description="An API key has been ended for good: requests with it are refused.",
+    schema=_key_schema(revoked_at={"type": "string", "format": "date-time"}),
+    example=_KEY_EXAMPLE | {"revoked_at": "2026-03-04T09:30:00.000000Z"},
+)
+API_KEY_LEAKED = EventType(
+    name="api_key.leaked",
+    description="The secret of an API key was found where others can read it, and works no longer.",
+    schema=_key_schema(
+        place={"type": "string", "description": "Where it was found, in words or as an address."},
+        is_revoked={
+            "type": "boolean",
+            "description": "False where only the secret before the last rotation was found: the key goes on.",
+        },
+    ),
+    example=_KEY_EXAMPLE | {"place": "https://github.com/example/shop/blob/main/.env", "is_revoked": True},
+)
+
 _encode = msgspec.json.Encoder().encode
 EVENT_TYPES = {
     event_type.name: event_type
-    for event_type in (JOB_COMPLETED, JOB_FAILED, USAGE_ALERT_TRIGGERED, SPEND_CAP_REACHED)
+    for event_type in (
+        JOB_COMPLETED,
+        JOB_FAILED,
+        USAGE_ALERT_TRIGGERED,
+        SPEND_CAP_REACHED,
+        API_KEY_EXPIRING,
+        API_KEY_REVOKED,
+        API_KEY_LEAKED,
+    )
 }
 
 
