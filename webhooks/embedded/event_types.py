@@ -4,10 +4,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 from svix.models import EventTypeIn, EventTypeOut, EventTypePatch, EventTypeUpsertIn, ListResponseEventTypeOut
 
 from webhooks.embedded.calls import Answer, Call, check_name, check_text, conflict, invalid, not_found
-from webhooks.events import EVENT_TYPES
+from webhooks.events import EVENT_TYPES, utc
 from webhooks.models import CustomEventType
 
 # When the catalogue's types came to be, as far as anybody asks.
@@ -110,7 +111,9 @@ def check(names: list[str]) -> None:
 
 
 def example(name: str) -> dict[str, Any] | None:
-    """What a message of this type looks like, if that is known."""
+    """What a message of this type looks like when it is sent now, if that is known."""
+    if name in EVENT_TYPES:
+        return _example(name, timezone.now())
     schemas = _named(name).schemas or {}
     versions = [schema for schema in schemas.values() if isinstance(schema, dict)]
     found = next(iter(versions[-1].get("examples") or []), None) if versions else None
@@ -159,6 +162,10 @@ def _fields(given: EventTypeIn | EventTypeUpsertIn | EventTypePatch) -> dict[str
     return fields
 
 
+def _example(name: str, moment: datetime) -> dict[str, Any]:
+    return {"type": name, "timestamp": utc(moment), "data": EVENT_TYPES[name].example}
+
+
 def _of_catalogue(name: str) -> EventTypeOut:
     event_type = EVENT_TYPES[name]
     schema = {
@@ -171,15 +178,15 @@ def _of_catalogue(name: str) -> EventTypeOut:
             "timestamp": {"type": "string", "format": "date-time"},
             "data": event_type.schema,
         },
-        "examples": [{"type": name, "timestamp": _ALWAYS.isoformat(), "data": event_type.example}],
+        "examples": [_example(name, _ALWAYS)],
     }
     return EventTypeOut(
         name=name,
         description=event_type.description,
         archived=False,
         deprecated=False,
-        group_name=name.partition(".")[0],
-        schemas={"1": schema},
+        group_name=event_type.group,
+        schemas={str(event_type.version): schema},
         created_at=_ALWAYS,
         updated_at=_ALWAYS,
     )
