@@ -10,6 +10,7 @@ from django.db import InterfaceError, OperationalError, close_old_connections, c
 from webhooks import relay
 from webhooks.embedded import queue
 from webhooks.embedded.delivery import Sender
+from webhooks.publishing import Publisher
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,10 @@ class Command(BaseCommand):
     def _run(self, sender: Sender, *, once: bool) -> None:
         failures = 0
         is_prepared = False
+        publisher = Publisher()
         while not self.is_stopping:
+            if not once:
+                publisher.step()
             try:
                 if not is_prepared:
                     _do_not_wait_for_disk()
