@@ -620,8 +620,8 @@ def _drafts(finished: list[_JobRow], keys: dict[int, _Key], now: datetime) -> li
 
 
 def end_message(organization_id: int, job_id: str) -> str:
-    """The uid of the message that tells of a job's end, which comes but once."""
-    return outbox.uid_about("job", organization_id, job_id)
+    """The uid of the message that tells of a job's end, by which it is looked up beside the job."""
+    return outbox.uid_of_job(organization_id, job_id)
 
 
 _EVENTS: dict[str, str] = {JobStatus.COMPLETED: "job.completed", JobStatus.FAILED: "job.failed"}

@@ -56,6 +56,11 @@ def uid_about(*subject: str | int) -> str:
     return "evt_" + hashlib.blake2b(named, digest_size=16).hexdigest()
 
 
+def uid_of_job(organization_id: int, job_id: str) -> str:
+    """The uid of the message that tells of a job's end, which comes but once."""
+    return uid_about("job", organization_id, job_id)
+
+
 def subscribed(organization_ids: Iterable[int]) -> set[int]:
     """Return those of the organizations that have or had an endpoint, and are not deleted."""
     applications = Application.objects.subscribed().filter(
