@@ -504,7 +504,7 @@ class Notification(models.Model):
     key = models.CharField(max_length=160)
     title = models.CharField(max_length=200)
     body = models.TextField(blank=True)
-    url = models.CharField(max_length=300, blank=True)
+    url = models.TextField(blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     read_at = models.DateTimeField(null=True, editable=False)
     # Whether it is to be mailed, by the person's preference of the moment; a sweep mails what waits.

@@ -274,7 +274,8 @@ def _record_and_tell(record: UsageRecord, rows: list[RecordRow], *, reason: str,
     )
     if record.organization.deleted_at:
         return
-    change = f"{sum(row.credits for row in rows):+,.6f}".rstrip("0").rstrip(".").replace("-", "−")
+    change = sum(row.credits for row in rows)
+    by = f" by {change:+,.6f}".rstrip("0").rstrip(".").replace("-", "−") + " credits" if change else ""
     told = User.objects.filter(
         is_active=True,
         memberships__organization=record.organization,
@@ -284,7 +285,7 @@ def _record_and_tell(record: UsageRecord, rows: list[RecordRow], *, reason: str,
         told,
         kind=NoticeKind.USAGE,
         key=f"usage_record.corrected:{record.organization.uid}:{rows[0].idempotency_key}",
-        title=f"Usage of job {record.job_id} was corrected by {change} credits",
+        title=f"Usage of job {record.job_id} was corrected{by}",
         body=f"{settings.BRAND} support gave this reason: {reason}",
         url=reverse("usage:job", args=[record.organization.uid, record.job_id]),
         organization=record.organization,

@@ -368,6 +368,29 @@ def test_owner_and_admins_are_told(
     assert "Counted twice." in notices[0].body
 
 
+@pytest.mark.parametrize("job_id", ["漢" * 128, "a b " * 32, "x\ny/z?&#"])
+def test_the_notice_leads_to_the_job_however_it_is_called(
+    client: Client, owner: User, post_jobs: Post, job: Make, void: Callable[..., Any], job_id: str
+) -> None:
+    post_jobs(job(job_id=job_id, usage=[item("a")]))
+
+    void("a")
+
+    client.force_login(owner)
+    assert client.get(Notification.objects.get(user=owner).url).status_code == 200
+
+
+def test_the_notice_names_no_credits_where_they_stay_the_same(
+    post_jobs: Post, job: Make, void: Callable[..., Any], owner: User
+) -> None:
+    CreditRate.objects.all().delete()
+    post_jobs(job(usage=[item("a")]))
+
+    void("a")
+
+    assert Notification.objects.get(user=owner).title == "Usage of job job-1 was corrected"
+
+
 def test_a_deleted_organizations_usage_is_corrected_without_telling_anybody(
     post_jobs: Post, job: Make, void: Callable[..., Any], organization: Organization
 ) -> None:
