@@ -6,6 +6,7 @@ from datetime import datetime
 
 from accounts import prepared
 from usage import statements
+from usage.reports_in import CORRECTION
 
 _CLAIM = """
 INSERT INTO usage_idempotencykey (organization_id, key, digest, created_at)
@@ -33,10 +34,12 @@ FROM json_to_recordset(%s::json) AS x (organization_id bigint, key text, digest 
 WHERE k.organization_id = x.organization_id AND k.key = x.key
 """
 
-_PRUNE = """
+# What takes a record back stays: by its key a record is taken back once, however old it is by then.
+_PRUNE = f"""
 DELETE FROM usage_idempotencykey k
 USING (
-    SELECT organization_id, key FROM usage_idempotencykey WHERE created_at < %s LIMIT %s
+    SELECT organization_id, key FROM usage_idempotencykey
+    WHERE created_at < %s AND key NOT LIKE '{CORRECTION}%%' LIMIT %s
     FOR UPDATE SKIP LOCKED) old
 WHERE k.organization_id = old.organization_id AND k.key = old.key
 RETURNING k.key

@@ -13,7 +13,7 @@ from accounts.models import ApiKey, Organization, User
 from tests.conftest import sign_in_verified
 from tests.usage.conftest import item
 from tests.usage.rows import job_row
-from usage import idempotency, retention
+from usage import corrections, idempotency, retention
 from usage.models import DailyUsage, Entitlement, IdempotencyKey, Job, PipelineConfig, UsageRecord
 
 pytestmark = pytest.mark.django_db
@@ -267,3 +267,12 @@ def test_idempotency_keys_are_pruned_in_batches(
 
     assert idempotency.prune(before=NOW + timedelta(hours=1)) == 5
     assert IdempotencyKey.objects.get().key == "new"
+
+
+def test_that_a_record_was_taken_back_is_never_forgotten(organization: Organization) -> None:
+    IdempotencyKey.objects.create(
+        organization_id=organization.pk, key=corrections.correction_key("a"), digest="", created_at=NOW
+    )
+
+    assert idempotency.prune(before=NOW + timedelta(hours=1)) == 0
+    assert IdempotencyKey.objects.exists()
