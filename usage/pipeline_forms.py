@@ -48,7 +48,8 @@ class DraftForm(forms.Form):
         super().__init__(data, initial=initial)
 
     def clean_text(self) -> str:
-        text: str = self.cleaned_data["text"]
+        """Its lines and spaces stay as they were typed, but for the line ends that browsers send."""
+        text: str = self.cleaned_data["text"].replace("\r\n", "\n")
         configurations.read(text)
         return text
 

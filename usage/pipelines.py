@@ -63,10 +63,9 @@ def _clean_type(type: Any) -> str:
 
 
 def _clean_text(text: Any) -> str:
-    """Its lines and spaces stay as they were typed, but for the line ends that browsers send."""
-    text = text.replace("\r\n", "\n").strip()
-    configurations.read(text)
-    return str(text)
+    stripped = str(text).strip()
+    configurations.read(stripped)
+    return stripped
 
 
 _CLEAN: dict[str, Callable[[Any], str]] = {"name": _clean_name, "type": _clean_type, "text": _clean_text}

@@ -384,6 +384,17 @@ def test_a_draft_is_written_anew(client: Client, pages: str, member: User) -> No
     assert "Difference" not in answer.content.decode()
 
 
+def test_the_line_ends_of_browsers_make_no_draft_too_large(client: Client, pages: str, member: User) -> None:
+    lines = ",\n".join(f'"{number}": 0' for number in range(22_000))
+    text = f"{{\n{lines}\n}}"
+    assert len(text) < configurations.LARGEST < len(text.replace("\n", "\r\n"))
+    client.force_login(member)
+
+    client.post(pages + "create/", {"name": "Long", "type": "Parse", "text": text.replace("\n", "\r\n")})
+
+    assert PipelineDraft.objects.get().text == text
+
+
 def test_a_draft_too_many_is_refused(
     client: Client, pages: str, draft: PipelineDraft, member: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
