@@ -9,8 +9,8 @@ from django.contrib import admin, messages
 from django.contrib.postgres.expressions import ArraySubquery
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import BooleanField, F, Func, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
@@ -48,9 +48,9 @@ def of_each_organization() -> Func:
     )
 
 
-def organization_id(uid: str) -> int | None:
+def organization_id(uid: str) -> int:
     """Looked up first: only of an organization it knows does PostgreSQL know that its log has an index."""
-    return Organization.objects.filter(uid=uid).values_list("pk", flat=True).first()
+    return Organization.objects.filter(uid=uid).values_list("pk", flat=True).first() or -1
 
 
 class VoidForm(forms.Form):
@@ -183,7 +183,7 @@ class UsageRecordAdmin(BigTableAdmin[UsageRecord]):
         record = self.get_object(request, str(object_id))
         if record is None or corrections.is_void(record) or corrections.of(record):
             return []
-        offered: list[Any] = super().get_actions_detail(request, object_id)
+        offered: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]
         return offered
 
     @action(description="Amend…", permissions=["correct"])  # type: ignore[untyped-decorator]
@@ -199,7 +199,9 @@ class UsageRecordAdmin(BigTableAdmin[UsageRecord]):
         return self._correct(request, object_id, VoidForm)
 
     def _correct(self, request: HttpRequest, object_id: str, form_class: type[VoidForm]) -> HttpResponse:
-        record = _record(object_id)
+        record = self.get_object(request, object_id)
+        if record is None:
+            raise Http404
         if corrections.is_void(record):
             raise PermissionDenied
         here = redirect("admin:usage_usagerecord_change", record.pk)
@@ -286,11 +288,6 @@ def _claimed(key: str) -> Q:
             idempotency_key=key,
         )
     return found
-
-
-def _record(object_id: str) -> UsageRecord:
-    records = UsageRecord.objects.select_related("organization")
-    return get_object_or_404(records, pk=object_id if object_id.isdecimal() else None)
 
 
 def _with_errors(form: VoidForm, error: ValidationError) -> VoidForm:
