@@ -67,6 +67,13 @@ NEEDS: dict[str, Permission | dict[str, Permission]] = {
     f"{O}/pipelines/<slug:draft_uid>/studio/": P.JOBS_VIEW,
     f"{O}/jobs/": P.JOBS_VIEW,
     f"{O}/jobs/<job_id:job_id>/": P.JOBS_VIEW,
+    f"{O}/webhooks/messages/": P.WEBHOOKS_VIEW,
+    f"{O}/webhooks/messages/<slug:message_id>/": P.WEBHOOKS_VIEW,
+    f"{O}/webhooks/messages/<slug:message_id>/resend/": {"POST": P.WEBHOOKS_MANAGE},
+    f"{O}/webhooks/endpoints/<slug:endpoint_id>/recover/": P.WEBHOOKS_MANAGE,
+    f"{O}/webhooks/endpoints/<slug:endpoint_id>/replay/": P.WEBHOOKS_MANAGE,
+    f"{O}/webhooks/endpoints/<slug:endpoint_id>/test/": P.WEBHOOKS_MANAGE,
+    f"{O}/webhooks/waiting/": P.WEBHOOKS_VIEW,
     f"{V1}/organizations/<slug:organization_uid>": {
         "GET": P.ORGANIZATION_VIEW,
         "PATCH": P.ORGANIZATION_MANAGE,

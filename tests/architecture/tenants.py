@@ -8,6 +8,7 @@ from allauth.usersessions.models import UserSession
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.files.base import ContentFile
 from django.utils import timezone
+from svix.models import MessageIn
 
 from accounts import keys, links, organizations, team
 from accounts.audit import Actor
@@ -18,6 +19,8 @@ from tests.conftest import person
 from tests.usage.rows import job_row
 from usage import files
 from usage.models import PipelineDraft, UsageAlert, UsageExportFile
+from webhooks import endpoints
+from webhooks.gateway import get_svix
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,12 @@ def tenant(name: str) -> Tenant:
                 path=files.exports().save(f"{name}.csv", ContentFile(b"job_id")),
                 expires_at=timezone.now() + timedelta(days=1),
             ).uid,
+            "endpoint_id": endpoints.create(
+                organization=organization, url="https://example.com/hook", actor=None
+            ).endpoint.id,
+            "message_id": get_svix()
+            .message.create(organization.uid, MessageIn(event_type="job.completed", payload={"type": "test"}))
+            .id,
             "job_id": job_row(key, f"job-of-{name}").job_id,
             "token": token,
             "file": "letter",
