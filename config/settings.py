@@ -157,6 +157,8 @@ SVIX_AUTH_TOKEN = env.str("SVIX_AUTH_TOKEN", default="")
 WEBHOOK_ALLOWED_NETWORKS = env.list(
     "WEBHOOK_ALLOWED_NETWORKS", default=["127.0.0.0/8", "::1/128"] if DEMO else []
 )
+# Days after which messages are deleted with all tries to deliver them, where the embedded engine keeps them.
+WEBHOOK_RETENTION_DAYS = env.int("WEBHOOK_RETENTION_DAYS", default=90)
 
 # ── Stripe ───────────────────────────────────────────────────────────────────────────────────────────────────
 STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="sk_test_countinghousewithoutstripe")
@@ -454,6 +456,10 @@ CELERY_BEAT_SCHEDULE = {
         "task": "usage.tasks.erase_details",
         "schedule": crontab(minute="*/10"),
         "options": {"expires": 600},
+    },
+    "prune-webhooks": {
+        "task": "webhooks.tasks.prune_webhooks",
+        "schedule": crontab(hour="4", minute="30"),
     },
     "prune-idempotency-keys": {
         "task": "usage.tasks.prune_idempotency_keys",

@@ -29,7 +29,8 @@ def emit(organization_id: int, event_type: str, data: dict[str, Any]) -> None:
         return
     endpoints = Endpoint.objects.filter(organization=organization_id, uid=data["endpointId"])
     endpoint = endpoints.select_related("organization").first()
-    if endpoint is not None:
+    # Once it is turned off, that alone matters.
+    if endpoint is not None and (event_type == "endpoint.disabled" or not endpoint.disabled):
         tell(endpoint.organization, _trouble_of(endpoint))
 
 
