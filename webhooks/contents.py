@@ -1,4 +1,7 @@
-"""Erasing the contents of messages that are delivered or given up. That they were sent, and what came of it, stays."""
+"""Erasing the contents of messages that are delivered or given up. That they were sent, and what came of it, stays.
+
+Contents are also the URL that a job named, and what receivers answered, for they may well repeat what they were sent.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -8,6 +11,8 @@ from django.db import connection
 from webhooks.models import EXPIRED
 
 BATCH = 1_000
+# What stands for a URL that is gone. It is none, so nothing could be sent to it.
+_NOWHERE = "(erased)"
 
 _OLDEST = """
 WITH RECURSIVE first (organization_id, created_at) AS (
@@ -33,7 +38,7 @@ GROUP BY organization_id
 
 _EXPUNGE = """
 WITH due AS (
-    SELECT message.id FROM webhooks_message AS message
+    SELECT message.id, message.event_id FROM webhooks_message AS message
     WHERE message.organization_id = %(organization)s AND message.created_at < %(before)s
         AND message.expunged_at IS NULL
         AND NOT EXISTS (
@@ -42,13 +47,27 @@ WITH due AS (
         )
     ORDER BY message.created_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
+),
+attempts AS (
+    UPDATE webhooks_attempt AS attempt
+    SET response = '', url = CASE WHEN endpoint_id IS NULL THEN %(nowhere)s ELSE url END
+    FROM due WHERE attempt.message_id = due.id
+),
+deliveries AS (
+    UPDATE webhooks_delivery AS delivery SET url = %(nowhere)s
+    FROM due WHERE delivery.message_id = due.id AND delivery.url <> ''
+),
+outbox AS (
+    UPDATE webhooks_outboxmessage AS written SET url = %(nowhere)s
+    FROM due
+    WHERE written.uid = due.event_id AND written.organization_id = %(organization)s AND written.url <> ''
 )
 UPDATE webhooks_message AS message SET payload = %(expired)s, expunged_at = now()
 FROM due WHERE message.id = due.id
 """
 
 _EXPUNGE_REFUSED = """
-UPDATE webhooks_outboxmessage SET payload = %(expired)s
+UPDATE webhooks_outboxmessage SET payload = %(expired)s, url = CASE WHEN url = '' THEN '' ELSE %(nowhere)s END
 WHERE organization_id = %(organization)s AND created_at < %(before)s AND refused_at IS NOT NULL
     AND payload <> %(expired)s
 """
@@ -74,6 +93,7 @@ def expunge(organization_id: int, *, before: datetime) -> int:
         "before": before,
         "limit": BATCH,
         "expired": EXPIRED,
+        "nowhere": _NOWHERE,
     }
     expunged = 0
     with connection.cursor() as cursor:

@@ -13,7 +13,7 @@ from tests.webhooks.conftest import Receiver, deliver, receiver
 from usage import retention
 from usage.models import Entitlement, Job, PipelineConfig
 from webhooks import endpoints
-from webhooks.models import EXPIRED, Delivery, Message, OutboxMessage
+from webhooks.models import EXPIRED, Attempt, Delivery, Message, OutboxMessage
 
 __all__ = ["receiver"]
 
@@ -129,6 +129,20 @@ def test_messages_keep_their_contents_while_they_are_tried_and_lose_them_when_gi
     assert Message.objects.get().payload == EXPIRED
 
 
+def test_nothing_tells_any_more_where_a_job_had_its_message_sent_or_what_was_answered(
+    post_jobs: Post, job: Make, receiver: Receiver
+) -> None:
+    post_jobs(job(**DETAILS, webhook={"mode": "direct", "url": receiver.url}))
+    deliver()
+    assert receiver.url == Attempt.objects.get().url
+
+    run_later()
+
+    for model in (OutboxMessage, Message, Delivery, Attempt):
+        assert receiver.url not in str(model.objects.values())
+    assert (Attempt.objects.get().response, Attempt.objects.get().status_code) == ("", 200)
+
+
 def test_a_message_that_the_engine_refused_loses_its_content(
     organization: Organization, post_jobs: Post, job: Make, receiver: Receiver
 ) -> None:
@@ -138,6 +152,7 @@ def test_a_message_that_the_engine_refused_loses_its_content(
     run_later()
 
     assert OutboxMessage.objects.get().payload == EXPIRED
+    assert receiver.url not in str(OutboxMessage.objects.values())
 
 
 def test_messages_of_those_who_keep_details_keep_their_contents(
