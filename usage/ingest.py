@@ -15,8 +15,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
+from django.conf import settings
 from django.db import DataError, transaction
 from django.db.models import F
+from django.urls import reverse
 from msgspec import Struct
 
 from accounts import prepared, time_zones
@@ -34,11 +36,13 @@ from usage.reports_in import (
     Rejected,
     SvixWebhook,
     UsageItem,
+    Webhook,
     encode,
 )
 from webhooks import events, outbox
 
 _FINAL = 3
+LARGEST_DETAILS = 20_000  # bytes of metadata and error that a message carries
 
 # What is known for this hour is passed by without a lock; once an hour its first user holds up the others.
 _CONFIGS = """
@@ -196,8 +200,8 @@ class _JobRow(Struct, omit_defaults=True):
     file_type: str
     source: Any
     config_sha256: str
-    webhook: SvixWebhook | DirectWebhook | DisabledWebhook | None
-    metadata: dict[str, Any] | None
+    webhook: Webhook
+    metadata: Any
     error: Any
     report_digest: str
     erased: list[str] | None = None
@@ -408,6 +412,7 @@ def _fold(reports: list[_Report]) -> dict[JobKey, _JobRow]:
 def _row(report: _Report, stage: int, earlier: _JobRow | None) -> _JobRow:
     """The job as this report tells it, on top of what an earlier report of the batch told."""
     told = report.report
+    webhook, metadata = _apart(told)
     row = _JobRow(
         organization_id=report.key.organization_id,
         job_id=told.job_id,
@@ -425,8 +430,8 @@ def _row(report: _Report, stage: int, earlier: _JobRow | None) -> _JobRow:
         file_type="",
         source=told.source,
         config_sha256=report.config_sha256,
-        webhook=told.webhook,
-        metadata=told.metadata,
+        webhook=webhook,
+        metadata=metadata,
         error=told.error,
         report_digest=report.digest,
     )
@@ -501,6 +506,15 @@ def _kept(job: _JobRow, key: _Key, now: datetime) -> _JobRow:
     ]
     kept.erased, kept.erased_under = erased or None, key.retention_days if erased else None
     return kept
+
+
+def _apart(told: JobReport) -> tuple[Webhook, Any]:
+    """The webhook and the metadata of a job, which may come inside of the webhook."""
+    webhook = told.webhook
+    if webhook is None or isinstance(webhook, DisabledWebhook) or webhook.metadata is None:
+        return webhook, told.metadata
+    metadata = webhook.metadata if told.metadata is None else told.metadata
+    return msgspec.structs.replace(webhook, metadata=None), metadata
 
 
 def _merged(stored: _JobRow, told: _JobRow) -> _JobRow:
@@ -605,6 +619,9 @@ def _drafts(finished: list[_JobRow], keys: dict[int, _Key], now: datetime) -> li
         }
         if job.status == JobStatus.FAILED:
             data["error"] = job.error
+        if _is_too_large(job) and _kept(job, keys[job.organization_id], now) is job:
+            data |= dict.fromkeys(data.keys() & {"metadata", "error"})
+            data["details_url"] = settings.BASE_URL + reverse("job", args=[job.job_id])
         drafts.append(
             outbox.Draft(
                 organization_id=job.organization_id,
@@ -617,6 +634,13 @@ def _drafts(finished: list[_JobRow], keys: dict[int, _Key], now: datetime) -> li
             )
         )
     return drafts
+
+
+def _is_too_large(job: _JobRow) -> bool:
+    """Whether a message should tell where the job's details are rather than what they are."""
+    if job.metadata is None and job.error is None:
+        return False
+    return len(encode((job.metadata, job.error))) > LARGEST_DETAILS
 
 
 def end_message(organization_id: int, job_id: str) -> str:

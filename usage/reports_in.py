@@ -56,20 +56,28 @@ class UsageItem(Struct, frozen=True, omit_defaults=True):
     attributes: dict[str, Any] | None = None
 
 
-class SvixWebhook(Struct, frozen=True, tag_field="mode", tag="svix"):
-    """To the organization's endpoints; with channels, only to those listening on one of them."""
+class SvixWebhook(Struct, frozen=True, omit_defaults=True, tag_field="mode", tag="svix"):
+    """To the organization's endpoints; with channels, only to those listening on one of them.
 
-    channels: Annotated[list[Channel], Meta(max_length=5)] = []
+    Some calls give the job's metadata here.
+    """
+
+    channels: Annotated[list[Channel], Meta(max_length=5)] | None = None
+    metadata: Any = None
 
 
-class DirectWebhook(Struct, frozen=True, tag_field="mode", tag="direct"):
-    """To this address alone."""
+class DirectWebhook(Struct, frozen=True, omit_defaults=True, tag_field="mode", tag="direct"):
+    """To this address alone. Metadata as with `SvixWebhook`."""
 
     url: Annotated[str, Meta(max_length=2048)]
+    metadata: Any = None
 
 
 class DisabledWebhook(Struct, frozen=True, tag_field="mode", tag="disabled"):
     """To nobody."""
+
+
+Webhook = SvixWebhook | DirectWebhook | DisabledWebhook | None
 
 
 class JobReport(Struct, frozen=True, omit_defaults=True):
@@ -86,8 +94,8 @@ class JobReport(Struct, frozen=True, omit_defaults=True):
     region: Word | None = None
     source: Any = None
     config: dict[str, Any] | None = None
-    webhook: SvixWebhook | DirectWebhook | DisabledWebhook | None = None
-    metadata: dict[str, Any] | None = None
+    webhook: Webhook = None
+    metadata: Any = None
     error: Any = None
     usage: Annotated[list[UsageItem], Meta(max_length=1000)] = []
 
