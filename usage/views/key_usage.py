@@ -43,14 +43,17 @@ def key_usage(request: MemberRequest, key_uid: str) -> HttpResponse:
         if day >= start:
             used.add(totals)
             products.setdefault(product, [0] * DAYS)[(day - start).days] += totals.requests
-    series = [Series(str(Product(name).label), counts) for name, counts in products.items()]
+    # In the colours of the usage page.
+    series = [
+        Series(product.label, products[product], number)
+        for number, product in enumerate(Product, start=1)
+        if product in products
+    ]
     context = {
         "key": key,
         "used": used,
         "this_month": this_month,
-        "chart": charts.stacked_bars(
-            [charts.day(day) for day in days], charts.limited(series), unit="requests", kind="Day"
-        ),
+        "chart": charts.stacked_bars([charts.day(day) for day in days], series, unit="requests", kind="Day"),
         "days": DAYS,
     }
     return render(request, "usage/key_usage.html", context)
