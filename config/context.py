@@ -33,6 +33,7 @@ SECTIONS = [
     Section("Usage", "usage", "usage:dashboard", Permission.USAGE_VIEW),
     Section("Request logs", "jobs", "usage:jobs", Permission.JOBS_VIEW),
     Section("Pipelines", "pipelines", "usage:pipelines", Permission.JOBS_VIEW),
+    Section("Webhooks", "webhooks", "webhooks:endpoints", Permission.WEBHOOKS_VIEW),
     Section("API keys", "key", "accounts:api_keys", Permission.API_KEYS_VIEW),
     Section("Team", "team", "accounts:team", Permission.TEAM_VIEW),
     Section("Audit", "audit", "accounts:audit", Permission.AUDIT_VIEW),

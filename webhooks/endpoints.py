@@ -3,6 +3,7 @@
 Errors are the SDK's: HTTPValidationError for a field that is wrong, HttpError with 404 for an unknown endpoint.
 """
 
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -31,6 +32,7 @@ _AUDITED = ("url", "description", "event_types", "channels", "throttle_rate", "d
 
 DAY = timedelta(days=1)
 LONGEST_GRACE = timedelta(days=7)  # of a secret that is replaced
+_CAPITAL = re.compile("[A-Z]")
 MOST_LISTED = 250  # what Svix lists at once
 
 
@@ -211,6 +213,24 @@ def signing_secrets(*, organization: Organization) -> list[str]:
         endpoints = svix.endpoint.list(organization.uid, EndpointListOptions(limit=250)).data
         found += [svix.endpoint.get_secret(organization.uid, endpoint.id).key for endpoint in endpoints]
     return found
+
+
+def sentence(error: HttpError | HTTPValidationError) -> str:
+    """What the engine said, in a sentence that a customer may read: its own troubles are told as such."""
+    if error.status_code >= 500 or error.status_code in (401, 403):
+        return "The server that sends webhooks does not answer as it should. Nothing was saved: try again in a minute."
+    detail = error.detail if isinstance(error, HttpError) else next(iter(refusals(error).values()), "")
+    return f"{(detail or 'It was refused').rstrip('.')}."
+
+
+def refusals(error: HTTPValidationError) -> dict[str, str]:
+    """What is wrong, by our own names of fields; the engine writes `throttleRate` for `throttle_rate`."""
+    return {
+        _CAPITAL.sub(
+            lambda found: f"_{found[0].lower()}", str([*item.loc, "", ""][1])
+        ): f"{item.msg.rstrip('.')}."
+        for item in error.detail
+    }
 
 
 def _check_url(url: str) -> None:

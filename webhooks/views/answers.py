@@ -8,6 +8,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from svix.exceptions import HttpError, HTTPValidationError
 
+from webhooks.endpoints import sentence
+
 logger = logging.getLogger(__name__)
 
 
@@ -34,12 +36,6 @@ def _refused(request: HttpRequest, error: HttpError | HTTPValidationError) -> Ht
     return render(
         request,
         "webhooks/refused.html",
-        {"problem": "" if is_ours else problem(error)},
+        {"problem": "" if is_ours else sentence(error)},
         status=503 if is_ours else 400,
     )
-
-
-def problem(error: HttpError | HTTPValidationError) -> str:
-    """What the engine said, as a sentence."""
-    detail = error.detail if isinstance(error.detail, str) else error.detail[0].msg
-    return f"{detail.rstrip('.')}."
