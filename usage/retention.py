@@ -51,6 +51,7 @@ _ERASED: LiteralString = """
     erased_at = now()"""
 
 # Of each organization that has something to erase, or messages with contents, for how many days it keeps details.
+# The oldest of each is what an index knows at once; asked whether any is older, PostgreSQL may look through them all.
 _DUE: LiteralString = f"""
 SELECT o.id, kept.days, has.older
 FROM accounts_organization o
@@ -59,12 +60,13 @@ CROSS JOIN LATERAL (
     SELECT LEAST(o.retention_days, COALESCE(e.retention_days, 0), {LONGEST}) AS days) kept
 CROSS JOIN LATERAL (SELECT %(now)s - make_interval(days => kept.days) AS since) kept_since
 CROSS JOIN LATERAL (
-    SELECT EXISTS (
-            SELECT FROM usage_job j
-            WHERE j.organization_id = o.id AND j.created_at < kept_since.since AND {_HAS_DETAILS})
-        OR EXISTS (
-            SELECT FROM usage_pipelineconfig c
-            WHERE c.organization_id = o.id AND c.used_at < kept_since.since - interval '2 hours') AS older) has
+    SELECT COALESCE((
+            SELECT j.created_at FROM usage_job j WHERE j.organization_id = o.id AND {_HAS_DETAILS}
+            ORDER BY j.created_at LIMIT 1) < kept_since.since, false)
+        OR COALESCE((
+            SELECT c.used_at FROM usage_pipelineconfig c WHERE c.organization_id = o.id
+            ORDER BY c.used_at LIMIT 1) < kept_since.since - interval '2 hours', false) AS older
+    OFFSET 0) has
 WHERE has.older OR o.id = ANY (%(with_contents)s)
 """
 
