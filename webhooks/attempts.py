@@ -9,7 +9,7 @@ from svix.exceptions import HttpError, HTTPValidationError
 
 from accounts.models import Organization
 from webhooks.gateway import get_svix
-from webhooks.models import Attempt, OutboxMessage, Status
+from webhooks.models import Attempt, Delivery, Message, OutboxMessage, Status
 
 SHOWN = 50
 # Seconds that a page waits for a Svix server.
@@ -43,7 +43,7 @@ class Sent:
     """
 
     event_type: str
-    written_at: datetime
+    written_at: datetime | None
     url: str
     state: str
     problem: str
@@ -54,7 +54,7 @@ def sent(organization: Organization, uid: str) -> Sent | None:
     """What became of the organization's message with this uid; None when there is none."""
     message = OutboxMessage.objects.filter(organization=organization, uid=uid).first()
     if message is None:
-        return None
+        return _handed_over_long_ago(organization, uid)
     state = "refused" if message.refused_at else ("handed over" if message.handed_over_at else "waiting")
     return Sent(
         event_type=message.event_type,
@@ -62,14 +62,31 @@ def sent(organization: Organization, uid: str) -> Sent | None:
         url=message.url,
         state=state,
         problem=message.last_error,
-        tries=_tries(organization, message) if message.handed_over_at else [],
+        tries=_tries(organization, uid, url=message.url) if message.handed_over_at else [],
     )
 
 
-def _tries(organization: Organization, message: OutboxMessage) -> list[Try] | None:
-    if message.url:  # which is always sent from here
+def _handed_over_long_ago(organization: Organization, uid: str) -> Sent | None:
+    """The same when the outbox has forgotten it, which it does after some days: by what the engine knows."""
+    kept = Message.objects.filter(organization=organization, event_id=uid).first()
+    if kept:
+        url = (
+            Delivery.objects.filter(message=kept).exclude(url="").values_list("url", flat=True).first() or ""
+        )
+        tries = _tries(organization, uid, url=url)
+        return Sent(kept.event_type, kept.created_at, url, "handed over", "", tries)
+    try:
+        message = get_svix(patience=PATIENCE).message.get(organization.uid, uid)
+    except HttpError as error:
+        return None if error.status_code == 404 else Sent("", None, "", "handed over", "", None)
+    tries = _tries(organization, uid, url="")
+    return Sent(message.event_type, message.timestamp, "", "handed over", "", tries)
+
+
+def _tries(organization: Organization, uid: str, *, url: str) -> list[Try] | None:
+    if url:  # which is always sent from here
         found = Attempt.objects.filter(
-            organization=organization, message__organization=organization, message__event_id=message.uid
+            organization=organization, message__organization=organization, message__event_id=uid
         )
         return [
             _try(made.url, made.status, made.status_code, made.response, made.timestamp)
@@ -78,7 +95,7 @@ def _tries(organization: Organization, message: OutboxMessage) -> list[Try] | No
     options = MessageAttemptListByMsgOptions(limit=SHOWN, with_content=True)
     try:
         svix = get_svix(patience=PATIENCE)
-        answer = svix.message_attempt.list_by_msg(organization.uid, message.uid, options)
+        answer = svix.message_attempt.list_by_msg(organization.uid, uid, options)
     except HttpError as error:
         return [] if error.status_code == 404 else None
     except (HTTPValidationError, httpx.HTTPError, ValueError):

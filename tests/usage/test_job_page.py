@@ -266,7 +266,7 @@ def attempt(status: Status, status_code: int, response: str = "") -> None:
 def test_a_job_nobody_was_to_hear_of_says_so(post_jobs: Post, job: Make, read: Read) -> None:
     post_jobs(job())
 
-    assert "No message was written" in read()
+    assert "There is no message" in read()
 
 
 def test_a_job_that_runs_has_no_message_yet(post_jobs: Post, job: Make, read: Read) -> None:
@@ -310,13 +310,28 @@ def test_attempts_to_the_url_that_a_job_named_are_listed(post_jobs: Post, job: M
     assert f"{URL} Failed 500" in page
 
 
+@pytest.mark.parametrize("webhook", [None, {"mode": "direct", "url": URL}])
+def test_attempts_are_listed_also_when_the_outbox_has_forgotten_the_message(
+    post_jobs: Post, job: Make, read: Read, endpoint: None, webhook: dict[str, str] | None
+) -> None:
+    post_jobs(job(webhook=webhook))
+    relay.hand_over()
+    attempt(Status.SUCCESS, 204)
+    OutboxMessage.objects.all().delete()
+
+    page = read()
+
+    assert "job.completed" in page
+    assert f"{URL} Delivered 204" in page
+
+
 def test_the_messages_of_another_organizations_job_are_not_shown(
     post_jobs: Post, job: Make, read: Read, other_organization: Organization, endpoint: None
 ) -> None:
     post_jobs(job())
     OutboxMessage.objects.update(organization=other_organization)
 
-    assert "No message was written" in read()
+    assert "There is no message" in read()
 
 
 @pytest.fixture
