@@ -227,8 +227,13 @@ def _line(message: MessageOut, states: list[str], fate: str, are_known: bool) ->
         return Line(message, "waiting" if fate == "handed over" else fate, 1, 1)
     if not states:
         return Line(message, "unwanted" if are_known else "", 0, 0)
-    state = next(state for state in _WORST_FIRST if state in states)
+    state = worst(states)
     return Line(message, state, len(states), states.count(state))
+
+
+def worst(states: Sequence[str]) -> str:
+    """What is told of a message with these states at its endpoints."""
+    return next((state for state in _WORST_FIRST if state in states), "unwanted")
 
 
 def _for_urls(organization: Organization, messages: Iterable[MessageOut]) -> set[str]:
