@@ -25,6 +25,22 @@ from usage.api.jobs import JobById, Jobs
 from usage.api.pipelines import PipelineById, PipelineByToken, Pipelines
 from usage.api.records import Records
 from usage.api.summary import UsageSummary
+from webhooks.api.endpoints import (
+    ConfigureWebhook,
+    EndpointById,
+    EndpointRotateSecret,
+    Endpoints,
+    EndpointSecret,
+    EventTypes,
+)
+from webhooks.api.messages import (
+    EndpointRecover,
+    EndpointTest,
+    MessageAttempts,
+    MessageById,
+    MessageResend,
+    Messages,
+)
 
 urlpatterns = [
     path("v1/gateway/verify", gateway.verify, name="gateway-verify"),
@@ -71,6 +87,36 @@ urlpatterns = [
     path("v1/alerts/<slug:alert_uid>/test", AlertTest.as_view(), name="alert-test"),
     path("v1/alerts/<slug:alert_uid>/firings", AlertFirings.as_view(), name="alert-firings"),
     path("v1/spend-cap", SpendCapView.as_view(), name="spend-cap"),
+    path("v1/webhooks/messages", Messages.as_view(), name="webhook-messages"),
+    path("v1/webhooks/messages/<slug:message_id>", MessageById.as_view(), name="webhook-message"),
+    path(
+        "v1/webhooks/messages/<slug:message_id>/attempts",
+        MessageAttempts.as_view(),
+        name="webhook-message-attempts",
+    ),
+    path(
+        "v1/webhooks/messages/<slug:message_id>/resend",
+        MessageResend.as_view(),
+        name="webhook-message-resend",
+    ),
+    path(
+        "v1/webhooks/endpoints/<slug:endpoint_id>/recover",
+        EndpointRecover.as_view(),
+        name="webhook-endpoint-recover",
+    ),
+    path(
+        "v1/webhooks/endpoints/<slug:endpoint_id>/test", EndpointTest.as_view(), name="webhook-endpoint-test"
+    ),
+    path("v1/webhooks/endpoints", Endpoints.as_view(), name="webhook-endpoints"),
+    path("v1/webhooks/endpoints/<slug:endpoint_id>", EndpointById.as_view(), name="webhook-endpoint"),
+    path("v1/webhooks/endpoints/<slug:endpoint_id>/secret", EndpointSecret.as_view(), name="webhook-secret"),
+    path(
+        "v1/webhooks/endpoints/<slug:endpoint_id>/rotate-secret",
+        EndpointRotateSecret.as_view(),
+        name="webhook-rotate-secret",
+    ),
+    path("v1/webhooks/event-types", EventTypes.as_view(), name="webhook-event-types"),
+    path("v1/configure_webhook", ConfigureWebhook.as_view(), name="configure-webhook"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerSplitView.as_view(), name="docs"),
 ]

@@ -117,6 +117,15 @@ NEEDS: dict[str, Permission | dict[str, Permission]] = {
     f"{V1}/usage/exports/<slug:export_uid>": {"GET": P.EXPORTS_CREATE, "DELETE": P.EXPORTS_CREATE},
     f"{V1}/usage/exports/<slug:export_uid>/file": {"GET": P.EXPORTS_CREATE},
     f"{V1}/usage/summary": {"GET": P.USAGE_VIEW},
+    f"{V1}/webhooks/endpoints": {"GET": P.WEBHOOKS_VIEW, "POST": P.WEBHOOKS_MANAGE},
+    f"{V1}/webhooks/endpoints/<slug:endpoint_id>": {
+        "GET": P.WEBHOOKS_VIEW,
+        "PATCH": P.WEBHOOKS_MANAGE,
+        "DELETE": P.WEBHOOKS_MANAGE,
+    },
+    f"{V1}/webhooks/endpoints/<slug:endpoint_id>/secret": {"GET": P.WEBHOOKS_MANAGE},
+    f"{V1}/webhooks/endpoints/<slug:endpoint_id>/rotate-secret": {"POST": P.WEBHOOKS_MANAGE},
+    f"{V1}/configure_webhook": {"POST": P.WEBHOOKS_VIEW},
     f"{V1}/pipelines": {"GET": P.JOBS_VIEW, "POST": P.PIPELINES_MANAGE},
     f"{V1}/pipelines/<slug:draft_uid>": {
         "GET": P.JOBS_VIEW,
