@@ -151,6 +151,15 @@ class OrganizationAdminForm(ModelForm[Organization]):
         )
 
 
+def _lists_of(organization: Organization, labels: dict[str, str]) -> SafeString:
+    """Links to lists of other apps, narrowed to an organization."""
+    return format_html_join(
+        " · ",
+        '<a class="text-link" href="{}?q={}">{}</a>',
+        ((reverse(f"admin:{model}_changelist"), organization.uid, label) for model, label in labels.items()),
+    )
+
+
 @admin.register(Organization)
 class OrganizationAdmin(ModelAdmin[Organization]):
     form = OrganizationAdminForm
@@ -175,6 +184,7 @@ class OrganizationAdmin(ModelAdmin[Organization]):
         "retention_days",
         "uid",
         "usage",
+        "webhooks",
         "created_at",
         "access_version",
         "access_changed_at",
@@ -206,13 +216,13 @@ class OrganizationAdmin(ModelAdmin[Organization]):
     @admin.display
     def usage(self, organization: Organization) -> SafeString:
         """The way to what it used, which another app shows."""
-        return format_html_join(
-            " · ",
-            '<a class="text-link" href="{}?q={}">{}</a>',
-            (
-                (reverse(f"admin:usage_{model}_changelist"), organization.uid, label)
-                for model, label in (("job", "Jobs"), ("usagerecord", "Usage records"))
-            ),
+        return _lists_of(organization, {"usage_job": "Jobs", "usage_usagerecord": "Usage records"})
+
+    @admin.display
+    def webhooks(self, organization: Organization) -> SafeString:
+        """The way to what it was sent, which another app shows."""
+        return _lists_of(
+            organization, {"webhooks_outboxmessage": "Messages", "webhooks_endpoint": "Endpoints"}
         )
 
     def save_model(

@@ -6,7 +6,9 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from unfold.decorators import display
 
 from accounts import audit
@@ -22,9 +24,10 @@ from accounts.admin_base import (
 from accounts.models import ApiKey, Organization
 from usage import alert_admin as alert_admin  # it registers alerts, firings and caps
 from usage import billing_export_admin as billing_export_admin  # it registers the files of the billing export
-from usage import reports
+from usage import ingest, reports
 from usage.models import CreditRate, Entitlement, Job, JobStatus, PipelineConfig
 from usage.record_admin import links_to, of_each_organization, organization_id  # it registers usage records
+from webhooks.models import OutboxMessage
 
 _RECORDS_SHOWN = 200
 STATUS_COLORS = {
@@ -187,6 +190,7 @@ class JobAdmin(BigTableAdmin[Job]):
         ("Metered", {"fields": ("records",)}),
         ("Times", {"fields": ("created_at", "updated_at")}),
         ("Sent with it", {"fields": ("configuration", "webhook_settings", "metadata_sent")}),
+        ("Told of it", {"fields": ("message",)}),
     )
 
     @display(description="status", label=STATUS_COLORS)  # type: ignore[untyped-decorator]
@@ -217,6 +221,16 @@ class JobAdmin(BigTableAdmin[Job]):
     @admin.display(description="metadata")
     def metadata_sent(self, job: Job) -> str:
         return json_block(job.metadata)
+
+    @admin.display(description="webhook message")
+    def message(self, job: Job) -> str:
+        """What was sent of its end, and whether it arrived."""
+        uid = ingest.end_message(job.organization_id, job.job_id)
+        written = OutboxMessage.objects.filter(organization_id=job.organization_id, uid=uid).first()
+        if written is None:
+            return "–"
+        url = reverse("admin:webhooks_outboxmessage_change", args=[written.pk])
+        return format_html('<a class="text-link" href="{}">{}</a>', url, written.event_type)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Job], search_term: str

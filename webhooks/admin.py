@@ -1,5 +1,5 @@
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -10,9 +10,12 @@ from django.core.validators import URLValidator
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from svix.exceptions import HttpError, HTTPValidationError
-from svix.models import EndpointPatch
+from svix.models import EndpointPatch, MessageStatus
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
@@ -22,15 +25,20 @@ from accounts.admin_base import (
     M,
     ModelAdmin,
     ReadOnlyInline,
+    asked_once,
+    back_to,
     colleague,
+    is_there,
     json_block,
 )
 from accounts.models import Organization
-from webhooks import endpoints
+from webhooks import deliveries, endpoints
 from webhooks.embedded import egress
 from webhooks.events import EVENT_TYPES
 from webhooks.gateway import EmbeddedSvix, get_svix
 from webhooks.models import Attempt, Delivery, Endpoint, Message, OutboxMessage, Status
+
+_SHOWN_OF_ANSWER = 300  # characters
 
 STATUS_COLORS = {
     Status.SUCCESS.label: "success",
@@ -40,12 +48,27 @@ STATUS_COLORS = {
     "Refused": "danger",
     "Waiting": "warning",
     "Disabled": "danger",
+    "Failing": "warning",
+    "Unwanted": "info",
 }
 
 
 def check_url(text: str) -> None:
     if problem := egress.url_problem(text):
         raise ValidationError(problem)
+
+
+class HealthFilter(admin.SimpleListFilter):
+    title = "health"
+    parameter_name = "health"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("failing", "Failing"), ("disabled", "Disabled")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> QuerySet[Endpoint]:
+        if self.value() == "failing":
+            return queryset.filter(disabled=False, failing_since__isnull=False)
+        return queryset.filter(disabled=True) if self.value() == "disabled" else queryset
 
 
 class EndpointForm(forms.ModelForm[Endpoint]):
@@ -74,13 +97,14 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
     """The embedded engine's endpoints. A Svix server keeps its own, and then this list is empty."""
 
     form = EndpointForm
-    list_display = ("url", "organization", "description", "wants", "state", "created_at")
-    list_filter = ("disabled",)
+    list_display = ("url", "organization", "description", "wants", "state", "failing_since", "created_at")
+    list_filter = (HealthFilter,)
     list_select_related = ("organization",)
     search_fields = ("url", "=uid", "=organization__uid")
     search_help_text = "Part of a URL, or the id of an endpoint (ep_…) or organization (org_…)"
     ordering = ("-pk",)
     autocomplete_fields = ("organization",)
+    health = ("disabled_at", "disabled_reason", "failing_since", "exhausted_since")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Endpoint]:
         return super().get_queryset(request).filter(deleted_at=None)
@@ -95,12 +119,16 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
             "description",
             "event_types",
             "channels",
+            "throttle_rate",
             "disabled",
+            *self.health,
             "created_at",
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Endpoint | None = None) -> tuple[str, ...]:
-        return ("uid", "organization", "channels", "created_at") if obj else ()
+        if obj is None:
+            return ()
+        return ("uid", "organization", "channels", "throttle_rate", *self.health, "created_at")
 
     @admin.display(description="event types")
     def wants(self, endpoint: Endpoint) -> str:
@@ -108,7 +136,9 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
 
     @display(description="state", label=STATUS_COLORS)  # type: ignore[untyped-decorator]
     def state(self, endpoint: Endpoint) -> str:
-        return "Disabled" if endpoint.disabled else ""
+        if endpoint.disabled:
+            return "Disabled"
+        return "Failing" if endpoint.failing_since else ""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return colleague(request).has_perm("webhooks.add_endpoint") and isinstance(get_svix(), EmbeddedSvix)
@@ -209,15 +239,17 @@ class StateFilter(admin.SimpleListFilter):
 
 @admin.register(OutboxMessage)
 class OutboxMessageAdmin(FoundById[OutboxMessage]):
-    """What waits to be handed over to the engine, and why."""
+    """Each message of any organization: what waits to be handed over and why, and what became of the rest."""
 
     list_display = ("uid", "organization", "event_type", "state", "attempts", "error", "created_at")
     list_filter = (StateFilter,)
     fieldsets = (
         (None, {"fields": ("uid", "organization", "event_type", "state", "channels", "url")}),
         ("Handing over", {"fields": ("handed_over_at", "attempts", "next_try", "last_error")}),
+        ("Delivery", {"fields": ("delivery",)}),
         ("Content", {"fields": ("created_at", "content")}),
     )
+    actions_detail = ("resend",)
 
     @display(description="state", label=STATUS_COLORS)  # type: ignore[untyped-decorator]
     def state(self, message: OutboxMessage) -> str:
@@ -234,8 +266,80 @@ class OutboxMessageAdmin(FoundById[OutboxMessage]):
         return None if message.handed_over_at or message.refused_at else message.next_attempt_at
 
     @admin.display
+    def delivery(self, message: OutboxMessage) -> str:
+        """Whether it reached its receivers, as the engine tells, and every try that was made."""
+        if not message.handed_over_at:
+            return "–"
+        try:
+            told = deliveries.get(organization=message.organization, message_id=message.uid)
+        except (HttpError, HTTPValidationError) as error:
+            return f"The engine does not tell: {error}"
+        states = [
+            (there.url, deliveries.STATES[there.status], "disabled" if there.disabled else "")
+            for there in told.destinations
+        ]
+        tries = [
+            (
+                f"{made.timestamp:%Y-%m-%d %H:%M:%S} UTC",
+                made.url,
+                f"{deliveries.STATES[made.status]}, {made.response_status_code or 'no answer'}",
+                made.response[:_SHOWN_OF_ANSWER],
+            )
+            for made in told.attempts
+        ]
+        if not states and not tries:
+            return "No endpoint wanted it." if not message.url else "It has not been tried yet."
+        return _table(states) + _table(tries)
+
+    @admin.display
     def content(self, message: OutboxMessage) -> str:
         return json_block(json.loads(message.payload))
+
+    def has_resend_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        handed_over = OutboxMessage.objects.filter(handed_over_at__isnull=False, url="")
+        return colleague(request).has_perm("webhooks.change_endpoint") and is_there(handed_over, object_id)
+
+    @asked_once(
+        "Send again",
+        permission="resend",
+        question="Send this message again?",
+        follows="Each endpoint that has not taken it gets it once more now. If all have, all get it again.",
+    )
+    def resend(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        message = get_object_or_404(OutboxMessage.objects.select_related("organization"), pk=object_id)
+        try:
+            told = deliveries.get(organization=message.organization, message_id=message.uid)
+            behind = [there for there in told.destinations if there.status != MessageStatus.SUCCESS]
+            for there in behind or told.destinations:
+                self._resend(request, message, there.id, there.url)
+            if not told.destinations:
+                messages.warning(request, "No endpoint wanted it.")
+        except deliveries.Expired:
+            messages.error(request, "Its content has been erased: it cannot be sent again.")
+        except (HttpError, HTTPValidationError) as error:
+            messages.error(request, f"The engine refuses: {error}")
+        return back_to(message)
+
+    def _resend(self, request: HttpRequest, message: OutboxMessage, endpoint_id: str, url: str) -> None:
+        try:
+            deliveries.resend(
+                organization=message.organization,
+                message_id=message.uid,
+                endpoint_id=endpoint_id,
+                actor=actor_of(request),
+            )
+        except deliveries.Disabled:
+            messages.warning(request, f"{url} is disabled: nothing is sent to it.")
+        else:
+            messages.success(request, f"It is sent to {url} again.")
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> SafeString:
+    cells = (
+        format_html_join("", '<td class="pr-6 py-1 align-top">{}</td>', ((cell,) for cell in row))
+        for row in rows
+    )
+    return format_html("<table>{}</table>", format_html_join("", "<tr>{}</tr>", ((row,) for row in cells)))
 
 
 class DeliveriesOfMessage(ReadOnlyInline[Delivery, Message]):
@@ -249,7 +353,7 @@ class DeliveriesOfMessage(ReadOnlyInline[Delivery, Message]):
 
 class AttemptsOfMessage(ReadOnlyInline[Attempt, Message]):
     model = Attempt
-    fields = readonly_fields = ("timestamp", "url", "status_code", "duration_ms")
+    fields = readonly_fields = ("timestamp", "url", "status", "status_code", "duration_ms", "trigger")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
         return super().get_queryset(request).order_by("-pk")
@@ -257,13 +361,45 @@ class AttemptsOfMessage(ReadOnlyInline[Attempt, Message]):
 
 @admin.register(Message)
 class MessageAdmin(FoundById[Message]):
-    list_display = ("uid", "organization", "event_type", "created_at")
+    """What the embedded engine took in. Of a Svix server's messages only those to URLs of jobs are here."""
+
+    list_display = ("uid", "organization", "event_type", "outcome", "created_at")
     order_of_organization = ("-created_at", "-pk")
     fieldsets = (
-        (None, {"fields": ("uid", "organization", "event_type", "event_id", "channels", "created_at")}),
+        (None, {"fields": ("uid", "organization", "event_type", "written", "channels", "created_at")}),
         ("Content", {"fields": ("content",)}),
     )
     inlines = (DeliveriesOfMessage, AttemptsOfMessage)
+    search_help_text = "An id (msg_… or evt_…), or an organization's (org_…)"
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Message], search_term: str
+    ) -> tuple[QuerySet[Message], bool]:
+        if search_term.startswith("evt_"):
+            written = OutboxMessage.objects.filter(uid=search_term.strip()).first()
+            if written is None:
+                return queryset.none(), False
+            return queryset.filter(organization=written.organization_id, event_id=written.uid), False
+        return super().get_search_results(request, queryset, search_term)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
+        return super().get_queryset(request).prefetch_related("deliveries")
+
+    @display(description="state", label=STATUS_COLORS)  # type: ignore[untyped-decorator]
+    def outcome(self, message: Message) -> str:
+        """The worst of its receivers'."""
+        found = {delivery.status for delivery in message.deliveries.all()}
+        worst = (Status.FAIL, Status.SENDING, Status.PENDING, Status.CANCELED, Status.SUCCESS)
+        return next((str(status.label) for status in worst if status in found), "Unwanted")
+
+    @admin.display(description="as it was written")
+    def written(self, message: Message) -> str:
+        """Its place in the outbox, from where it can be sent again. Tests have none."""
+        found = OutboxMessage.objects.filter(uid=message.event_id).first() if message.event_id else None
+        if found is None:
+            return message.event_id or "–"
+        url = reverse("admin:webhooks_outboxmessage_change", args=[found.pk])
+        return format_html('<a class="text-link" href="{}">{}</a>', url, found.uid)
 
     @admin.display
     def content(self, message: Message) -> str:

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 from django.conf import settings
 from django.test import Client
+from django.urls import reverse
 from svix.webhooks import Webhook
 
 from accounts.models import ApiKey, Organization
@@ -186,3 +187,18 @@ def test_a_jobs_end_is_told_once_however_often_it_is_reported(
 
     assert paths(receiver) == ["/all"]
     assert OutboxMessage.objects.count() == 1
+
+
+def test_a_jobs_page_in_the_back_office_leads_to_what_was_sent_of_it(
+    back_office: Client, post_jobs: Post, job: Make, listening: None
+) -> None:
+    post_jobs(job("told"), job("silent", webhook={"mode": "disabled"}))
+    url = reverse("admin:webhooks_outboxmessage_change", args=[OutboxMessage.objects.get().pk])
+
+    pages = {
+        found.job_id: back_office.get(reverse("admin:usage_job_change", args=[found.pk])).content.decode()
+        for found in Job.objects.all()
+    }
+
+    assert url in pages["told"]
+    assert "webhooks/outboxmessage/" + url.split("/")[-3] not in pages["silent"]

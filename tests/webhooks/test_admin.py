@@ -2,6 +2,7 @@ from collections.abc import Callable
 from unittest.mock import Mock
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -11,16 +12,25 @@ from svix.exceptions import HttpError, HTTPValidationError
 
 from accounts import audit
 from accounts.models import AuditEntry, Organization, User
+from tests.conftest import sign_in_verified
 from tests.webhooks.conftest import Receiver, deliver
-from webhooks import endpoints, outbox
+from webhooks import deliveries, endpoints, outbox
 from webhooks.embedded import egress
 from webhooks.endpoints import NewEndpoint
+from webhooks.gateway import Unreachable
 from webhooks.models import Attempt, Endpoint, Message, OutboxMessage
 
 Send = Callable[..., None]
 
 ENDPOINTS = "/admin/webhooks/endpoint/"
 OUTBOX, MESSAGES, ATTEMPTS = (f"/admin/webhooks/{name}/" for name in ("outboxmessage", "message", "attempt"))
+
+
+ASKED = {"_form_submitted": "True"}
+
+
+def _resend() -> str:
+    return reverse("admin:webhooks_outboxmessage_resend", args=[OutboxMessage.objects.get().pk])
 
 
 @pytest.fixture
@@ -201,3 +211,144 @@ def test_what_waits_can_be_singled_out(back_office: Client, endpoint: NewEndpoin
 
     assert waiting.uid in page
     assert handed_over.uid not in page
+
+
+def test_an_organization_leads_to_its_messages_and_a_message_to_what_came_of_it(
+    back_office: Client, organization: Organization, endpoint: NewEndpoint, send: Send, receiver: Receiver
+) -> None:
+    send()
+    receiver.answer(503, body=b"Down for repair")
+    deliver()
+    written = OutboxMessage.objects.get()
+
+    page = back_office.get(reverse("admin:accounts_organization_change", args=[organization.pk]))
+    assert f"{OUTBOX}?q={organization.uid}" in page.content.decode()
+    page = back_office.get(OUTBOX, {"q": organization.uid})
+    assert f"{OUTBOX}{written.pk}/change/" in page.content.decode()
+    page = back_office.get(f"{OUTBOX}{written.pk}/change/")
+
+    for told in (receiver.url, "retrying", "failed, 503", "Down for repair"):
+        assert told in page.content.decode()
+
+
+def test_what_holds_up_a_message_is_said(back_office: Client, endpoint: NewEndpoint, send: Send) -> None:
+    send()
+    OutboxMessage.objects.get().postpone("The server is down.")
+
+    page = back_office.get(OUTBOX).content.decode()
+
+    assert "The server is down." in page
+    assert "Waiting" in page
+
+
+def test_an_engine_that_is_away_is_said(
+    back_office: Client, endpoint: NewEndpoint, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send()
+    deliver()
+    monkeypatch.setattr(
+        deliveries, "get", Mock(side_effect=Unreachable("unreachable", "away", status_code=503))
+    )
+
+    page = back_office.get(f"{OUTBOX}{OutboxMessage.objects.get().pk}/change/")
+
+    assert "The engine does not tell" in page.content.decode()
+
+
+def test_staff_send_a_message_again_where_it_failed_and_it_is_recorded(
+    back_office: Client, organization: Organization, send: Send, receiver: Receiver, staff: User
+) -> None:
+    for path in ("a", "b"):
+        endpoints.create(organization=organization, url=f"{receiver.url}{path}", actor=None)
+    send()
+    receiver.answer(200, 500)
+    deliver()
+    first = Attempt.objects.get(status_code=200)
+
+    answer = back_office.post(_resend(), ASKED)
+    deliver()
+
+    assert answer.headers["HX-Redirect"]
+    paths = [arrival.path for arrival in receiver.arrivals]
+    assert len(paths) == 3
+    assert f"{receiver.url}{paths[2].strip('/')}" != first.url
+    entry = AuditEntry.objects.newest_first()[0]
+    assert (entry.action, entry.actor, entry.organization) == (
+        audit.Action.MESSAGE_RESENT,
+        staff,
+        organization,
+    )
+
+
+def test_what_every_endpoint_has_is_sent_to_all_again(
+    back_office: Client, endpoint: NewEndpoint, send: Send, receiver: Receiver
+) -> None:
+    send()
+    deliver()
+
+    back_office.post(_resend(), ASKED)
+    deliver()
+
+    assert len(receiver.arrivals) == 2
+
+
+def test_nothing_is_sent_to_a_disabled_endpoint(
+    back_office: Client, organization: Organization, endpoint: NewEndpoint, row: Endpoint, send: Send
+) -> None:
+    send()
+    deliver()
+    row.switch(disabled=True, now=row.created_at)
+    row.save()
+
+    back_office.post(_resend(), ASKED)
+
+    assert f"{row.url} is disabled" in back_office.get(OUTBOX).content.decode()
+    assert not AuditEntry.objects.filter(action=audit.Action.MESSAGE_RESENT).exists()
+
+
+def test_what_waits_cannot_be_sent_again(back_office: Client, endpoint: NewEndpoint, send: Send) -> None:
+    send()
+
+    assert back_office.post(_resend(), ASKED).status_code == 403
+
+
+def test_colleagues_without_the_permission_cannot_send_again(
+    client: Client, endpoint: NewEndpoint, send: Send, staff: User
+) -> None:
+    send()
+    deliver()
+    staff.is_superuser = False
+    staff.save()
+    staff.user_permissions.add(Permission.objects.get(codename="view_outboxmessage"))
+    sign_in_verified(client, staff)
+
+    assert client.get(f"{OUTBOX}{OutboxMessage.objects.get().pk}/change/").status_code == 200
+    assert client.post(_resend(), ASKED).status_code == 403
+
+
+def test_the_health_of_endpoints_is_listed(back_office: Client, row: Endpoint) -> None:
+    Endpoint.objects.update(failing_since=row.created_at)
+
+    assert row.url in back_office.get(ENDPOINTS, {"health": "failing"}).content.decode()
+    assert row.url not in back_office.get(ENDPOINTS, {"health": "disabled"}).content.decode()
+
+
+def test_why_an_endpoint_is_disabled_is_on_its_page(back_office: Client, row: Endpoint) -> None:
+    row.switch(disabled=True, now=row.created_at, reason="It failed for five days.")
+    row.save()
+
+    assert "It failed for five days." in back_office.get(f"{ENDPOINTS}{row.pk}/change/").content.decode()
+    assert row.url in back_office.get(ENDPOINTS, {"health": "disabled"}).content.decode()
+
+
+def test_a_message_of_the_engine_is_found_by_what_the_outbox_calls_it(
+    back_office: Client, endpoint: NewEndpoint, send: Send
+) -> None:
+    send()
+    deliver()
+    message, written = Message.objects.get(), OutboxMessage.objects.get()
+
+    assert message.uid in back_office.get(MESSAGES, {"q": written.uid}).content.decode()
+    assert message.uid not in back_office.get(MESSAGES, {"q": "evt_unknown"}).content.decode()
+    page = back_office.get(f"{MESSAGES}{message.pk}/change/").content.decode()
+    assert f"{OUTBOX}{written.pk}/change/" in page
