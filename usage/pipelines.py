@@ -17,8 +17,9 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import Actor
-from accounts.models import Organization
+from accounts.models import Membership, Organization, User
 from accounts.names import clean_name
+from accounts.permissions import Permission, roles_with
 from usage import configurations, reports
 from usage.models import Job, JobType, PipelineDraft
 
@@ -27,7 +28,7 @@ LONGEST_NAME = 120
 # For so long whoever holds a token made for the Studio can read the draft it is about.
 TOKEN_LASTS = timedelta(hours=1)
 
-_signer = TimestampSigner(sep=".", salt="a draft for the Studio")
+_signer = TimestampSigner(sep=".", salt="a draft and a member for the Studio")
 
 
 class TooMany(Exception):
@@ -194,17 +195,21 @@ def delete(*, draft: PipelineDraft, actor: Actor | None) -> bool:
 # ── The Studio ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def studio_address(draft: PipelineDraft) -> str:
-    """Where the Studio opens this draft: it fetches it with the token that the address carries."""
+def studio_address(draft: PipelineDraft, *, user: User) -> str:
+    """Where the Studio opens this draft for somebody: it fetches it with the token that the address carries."""
     separator = "&" if "?" in settings.STUDIO_URL else "?"
-    return f"{settings.STUDIO_URL}{separator}{urlencode({'draft': _signer.sign(draft.uid)})}"
+    token = _signer.sign(f"{draft.uid}.{user.uid}")
+    return f"{settings.STUDIO_URL}{separator}{urlencode({'draft': token})}"
 
 
 def of_token(token: str) -> PipelineDraft:
     """The draft that a token made for the Studio is about.
 
     Raises SignatureExpired after an hour, BadSignature for what was not made here, and PipelineDraft.DoesNotExist if
-    the draft or its organization is gone.
+    the draft or its organization is gone, or whom it was made for may not see it any more.
     """
-    uid = _signer.unsign(token, max_age=TOKEN_LASTS)
-    return PipelineDraft.objects.get(uid=uid, organization__deleted_at=None)
+    draft, user = _signer.unsign(token, max_age=TOKEN_LASTS).split(".")
+    may_see = Membership.objects.filter(user__uid=user, role__in=roles_with(Permission.JOBS_VIEW))
+    return PipelineDraft.objects.get(
+        uid=draft, organization__deleted_at=None, organization__memberships__in=may_see
+    )

@@ -273,16 +273,17 @@ def test_a_bad_place_in_the_list_is_named(api: Client, query: dict[str, Any]) ->
 # ── The Studio ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def token_of(draft: PipelineDraft) -> str:
-    return pipelines.studio_address(draft).rpartition("draft=")[2]
+@pytest.fixture
+def token(draft: PipelineDraft, viewer: User) -> str:
+    return pipelines.studio_address(draft, user=viewer).rpartition("draft=")[2]
 
 
 def test_the_studio_reads_the_draft_by_its_token(
-    client: Client, draft: PipelineDraft, settings: Settings
+    client: Client, draft: PipelineDraft, token: str, settings: Settings
 ) -> None:
     settings.STUDIO_URL = "https://studio.example/new?x=1"
 
-    answer = client.get(f"/api/v1/studio/pipelines/{token_of(draft)}")
+    answer = client.get(f"/api/v1/studio/pipelines/{token}")
 
     assert answer.status_code == 200
     assert answer.json() == {
@@ -297,9 +298,7 @@ def test_the_studio_reads_the_draft_by_its_token(
     assert answer["Cache-Control"] == "no-store"
 
 
-def test_a_token_lasts_an_hour(client: Client, draft: PipelineDraft) -> None:
-    token = token_of(draft)
-
+def test_a_token_lasts_an_hour(client: Client, token: str) -> None:
     with time_machine.travel(datetime.now(UTC) + timedelta(minutes=59)):
         assert client.get(f"/api/v1/studio/pipelines/{token}").status_code == 200
     with time_machine.travel(datetime.now(UTC) + timedelta(minutes=61)):
@@ -310,18 +309,27 @@ def test_a_token_lasts_an_hour(client: Client, draft: PipelineDraft) -> None:
 
 
 def test_a_token_opens_no_other_draft(
-    client: Client, draft: PipelineDraft, other_organization: Organization
+    client: Client, token: str, viewer: User, other_organization: Organization
 ) -> None:
     theirs = PipelineDraft.objects.create(organization=other_organization, name="theirs", text="{}")
-    _, _, signature = token_of(draft).partition(".")
-    foreign = TimestampSigner(sep=".", salt="unsubscribe").sign(theirs.uid)
+    _, _, signature = token.partition(".")
+    foreign = TimestampSigner(sep=".", salt="unsubscribe").sign(f"{theirs.uid}.{viewer.uid}")
 
-    for token in (f"{theirs.uid}.{signature}", foreign, theirs.uid, "x", ".", "\x00", "é.é.é"):
-        assert client.get(f"/api/v1/studio/pipelines/{token}").status_code == 404
+    for other in (f"{theirs.uid}.{signature}", foreign, theirs.uid, "x", ".", "\x00", "é.é.é"):
+        assert client.get(f"/api/v1/studio/pipelines/{other}").status_code == 404
 
 
-def test_what_is_deleted_is_not_there_for_the_studio_either(client: Client, draft: PipelineDraft) -> None:
-    token = token_of(draft)
+def test_a_token_ends_with_the_membership_it_was_made_for(
+    client: Client, token: str, viewer: User, organization: Organization
+) -> None:
+    organization.memberships.filter(user=viewer).delete()
+
+    assert client.get(f"/api/v1/studio/pipelines/{token}").status_code == 404
+
+
+def test_what_is_deleted_is_not_there_for_the_studio_either(
+    client: Client, draft: PipelineDraft, token: str
+) -> None:
     organizations.delete(organization=draft.organization, actor=None)
 
     assert client.get(f"/api/v1/studio/pipelines/{token}").status_code == 404

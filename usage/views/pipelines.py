@@ -149,7 +149,7 @@ def studio(request: MemberRequest, draft_uid: str) -> HttpResponse:
     if not settings.STUDIO_URL:
         messages.error(request, "There is no Studio to open it in.")
         return redirect("usage:pipeline", request.organization.uid, draft.uid)
-    return redirect(pipelines.studio_address(draft))
+    return redirect(pipelines.studio_address(draft, user=request.user))
 
 
 def _find(request: MemberRequest, draft_uid: str) -> PipelineDraft:
