@@ -45,3 +45,49 @@ def test_31_a_timeout_has_code_0_and_waits_a_minute_at_least(
     assert (attempt.status, attempt.status_code, attempt.response) == (Status.FAIL, 0, "Timed out.")
     next_attempt_at = Delivery.objects.get().next_attempt_at
     assert next_attempt_at and next_attempt_at > timezone.now() + timedelta(seconds=55)
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "seconds"), [(-5.0, 300), (0.0, 300), (299.0, 300), (450.0, 450), (600.5, 600), (1e20, 600)]
+)
+def test_32_a_receiver_may_ask_for_up_to_twice_the_wait(asked_for: float, seconds: float) -> None:
+    assert queue.wait_after(2, retry_after=asked_for) == timedelta(seconds=seconds)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("8", 8),
+        ("0", 5),
+        ("3600", 10),
+        ("Wed, 21 Oct 2099 07:28:00 GMT", 10),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 5),
+    ],
+)
+def test_32_retry_after_is_a_number_of_seconds_or_a_date(
+    value: str, seconds: float, endpoint: NewEndpoint, send: Callable[..., None], receiver: Receiver
+) -> None:
+    receiver.answer(429, headers={"retry-after": value})
+    send()
+
+    deliver()
+
+    next_attempt_at = Delivery.objects.get().next_attempt_at
+    assert next_attempt_at
+    waits = next_attempt_at - Attempt.objects.get().timestamp
+    assert timedelta(seconds=seconds) <= waits < timedelta(seconds=seconds + 3)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("value", ["", "soon", "1e9", "-1", "Wed, 99 Oct 99999999999999999999 07:28:00 GMT"])
+def test_32_a_retry_after_that_says_nothing_is_passed_over(
+    value: str, endpoint: NewEndpoint, send: Callable[..., None], receiver: Receiver
+) -> None:
+    receiver.answer(503, headers={"retry-after": value})
+    send()
+
+    deliver()
+
+    assert Attempt.objects.get().status_code == 503
+    assert Delivery.objects.get().status == Status.SENDING

@@ -383,7 +383,8 @@ _CLAIM = """
             SELECT id FROM lane
             WHERE id IS NOT NULL AND NOT EXISTS (
                 SELECT FROM webhooks_endpoint
-                WHERE webhooks_endpoint.id = lane.id AND next_slot_at > now() + make_interval(secs => %(ahead)s)
+                WHERE webhooks_endpoint.id = lane.id
+                  AND next_slot_at > clock_timestamp() + make_interval(secs => %(ahead)s)
             )
             ORDER BY random()
         ) AS lane
