@@ -39,9 +39,11 @@ class Try:
 class Sent:
     """A message, and the tries to deliver it, the newest first; None when they could not be read now.
 
-    `state` is `waiting`, `refused` or `handed over`, and `problem` why it is not handed over yet, or never will be.
+    `uid` leads to its page. `state` is `waiting`, `refused` or `handed over`, and `problem` why it is not handed over
+    yet, or never will be.
     """
 
+    uid: str
     event_type: str
     written_at: datetime | None
     url: str
@@ -57,6 +59,7 @@ def sent(organization: Organization, uid: str) -> Sent | None:
         return _handed_over_long_ago(organization, uid)
     state = "refused" if message.refused_at else ("handed over" if message.handed_over_at else "waiting")
     return Sent(
+        uid=message.uid,
         event_type=message.event_type,
         written_at=message.created_at,
         url=message.url,
@@ -74,13 +77,13 @@ def _handed_over_long_ago(organization: Organization, uid: str) -> Sent | None:
             Delivery.objects.filter(message=kept).exclude(url="").values_list("url", flat=True).first() or ""
         )
         tries = _tries(organization, uid, url=url)
-        return Sent(kept.event_type, kept.created_at, url, "handed over", "", tries)
+        return Sent(uid, kept.event_type, kept.created_at, url, "handed over", "", tries)
     try:
         message = get_svix(patience=PATIENCE).message.get(organization.uid, uid)
     except HttpError as error:
-        return None if error.status_code == 404 else Sent("", None, "", "handed over", "", None)
+        return None if error.status_code == 404 else Sent(uid, "", None, "", "handed over", "", None)
     tries = _tries(organization, uid, url="")
-    return Sent(message.event_type, message.timestamp, "", "handed over", "", tries)
+    return Sent(uid, message.event_type, message.timestamp, "", "handed over", "", tries)
 
 
 def _tries(organization: Organization, uid: str, *, url: str) -> list[Try] | None:

@@ -34,9 +34,8 @@ from svix.models import (
 from accounts import audit
 from accounts.audit import Actor
 from accounts.models import AuditEntry, Organization
-from webhooks import outbox
 from webhooks.gateway import get_embedded, get_svix
-from webhooks.models import EXPIRED, Endpoint, Message, OutboxMessage
+from webhooks.models import EXPIRED, Delivery, Endpoint, Message, OutboxMessage
 
 AT_ONCE = 250  # messages that an engine lists at once
 # Endpoints that a list of messages asks about. Who has more looks at one of them.
@@ -106,7 +105,8 @@ class Told:
     """A message with all that is known of it.
 
     `message` is None while it waits in the outbox, or when it was refused; `written` is what the outbox knows of it,
-    None for a test. `destinations` are endpoints; a message for the URL of a job has attempts alone.
+    None for a test and for what it has forgotten. `destinations` are endpoints; a message for the URL of a job has
+    attempts alone.
     """
 
     message: MessageOut | None
@@ -114,6 +114,13 @@ class Told:
     destinations: list[MessageEndpointOut]
     attempts: list[MessageAttemptOut]
     has_more_attempts: bool
+
+    @property
+    def url(self) -> str:
+        """Where a message goes whose job named a URL; empty for one to endpoints."""
+        if self.written:
+            return self.written.url
+        return next((attempt.url for attempt in self.attempts if not attempt.endpoint_id), "")
 
 
 @dataclass(frozen=True)
@@ -215,16 +222,15 @@ def _with_states(
             if message_id in states:
                 states[message_id].append(state)
     direct = _for_urls(organization, messages)
-    fates = outbox.fates(direct)
     return [
-        _line(message, states[message.id], fates.get(message.event_id or "", ""), are_known)
+        _line(message, states[message.id], direct.get(message.event_id or "", ""), are_known)
         for message in messages
     ]
 
 
-def _line(message: MessageOut, states: list[str], fate: str, are_known: bool) -> Line:
-    if fate:  # for a URL that its job named
-        return Line(message, "waiting" if fate == "handed over" else fate, 1, 1)
+def _line(message: MessageOut, states: list[str], of_url: str, are_known: bool) -> Line:
+    if of_url:
+        return Line(message, of_url, 1, 1)
     if not states:
         return Line(message, "unwanted" if are_known else "", 0, 0)
     state = worst(states)
@@ -236,11 +242,12 @@ def worst(states: Sequence[str]) -> str:
     return next((state for state in _WORST_FIRST if state in states), "unwanted")
 
 
-def _for_urls(organization: Organization, messages: Iterable[MessageOut]) -> set[str]:
-    """The event ids of those that go to a URL which their job named."""
+def _for_urls(organization: Organization, messages: Iterable[MessageOut]) -> dict[str, str]:
+    """Those that go to a URL which their job named, by event id, and what became of them: always sent from here."""
     ids = [message.event_id for message in messages if message.event_id]
-    rows = OutboxMessage.objects.filter(organization=organization, uid__in=ids).exclude(url="")
-    return set(rows.values_list("uid", flat=True))
+    rows = Delivery.objects.filter(message__organization=organization, message__event_id__in=ids)
+    found = rows.exclude(url="").values_list("message__event_id", "status")
+    return {str(event_id): STATES[MessageStatus(status)] for event_id, status in found}
 
 
 def get(*, organization: Organization, message_id: str) -> Told:

@@ -16,6 +16,7 @@ from accounts.permissions import Permission
 from webhooks import deliveries, events, outbox
 from webhooks.api.errors import SvixView
 from webhooks.deliveries import STATES, Filters, Line, Told
+from webhooks.gateway import get_svix
 from webhooks.message_forms import LONGEST_PAYLOAD, as_payload
 from webhooks.models import OutboxMessage
 
@@ -302,7 +303,7 @@ def _in_outbox(written: OutboxMessage | None) -> dict[str, Any]:
 
 def _handed_over(told: Told, message: MessageOut) -> dict[str, Any]:
     states = [STATES[endpoint.status] for endpoint in told.destinations]
-    if not states and told.written and told.written.url:
+    if not states and told.url:
         states = [STATES[attempt.status] for attempt in told.attempts[:1]] or ["waiting"]
     return _line(Line(message, deliveries.worst(states), 0, 0)) | {
         "payload": message.payload,
@@ -360,6 +361,7 @@ class MessageResend(SvixView):
         ),
     )
     def post(self, request: OrganizationRequest, message_id: str) -> Response:
+        get_svix().message.get(request.organization.uid, message_id)  # or 404, whatever the body says
         endpoint_id = read_body(ResendBody, request)["endpoint_id"]
         try:
             deliveries.resend(
@@ -395,6 +397,7 @@ class EndpointRecover(SvixView):
         ],
     )
     def post(self, request: OrganizationRequest, endpoint_id: str) -> Response:
+        get_svix().endpoint.get(request.organization.uid, endpoint_id)
         asked = read_body(RecoverBody, request)
         asked.setdefault("until", timezone.now())
         try:
@@ -425,6 +428,7 @@ class EndpointTest(SvixView):
         ],
     )
     def post(self, request: OrganizationRequest, endpoint_id: str) -> Response:
+        get_svix().endpoint.get(request.organization.uid, endpoint_id)
         asked = read_body(TestBody, request)
         try:
             message = deliveries.send_example(

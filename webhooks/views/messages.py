@@ -127,6 +127,7 @@ def detail(request: MemberRequest, message_id: str) -> HttpResponse:
             "message_id": told.message.id if told.message else message_id,
             "event_type": told.message.event_type if told.message else told.written.event_type,  # type: ignore[union-attr]
             "payload": json.dumps(payload, indent=2, ensure_ascii=False),
+            "is_test": told.message is not None and told.message.event_id is None,
             "is_expired": payload == _EXPIRED,
             "job_id": _job_id(payload),
             "destinations": destinations,
@@ -134,7 +135,7 @@ def detail(request: MemberRequest, message_id: str) -> HttpResponse:
             "chosen": _try(chosen, _headers(organization, told, chosen)) if chosen else None,
             "is_moving": any(each.state in ("waiting", "retrying") for each in destinations)
             or not told.message
-            or bool(told.written and told.written.url and not tries),
+            or bool(told.url and not tries),
             "may_manage": request.may(Permission.WEBHOOKS_MANAGE),
         },
     )
@@ -190,7 +191,10 @@ def _job_id(payload: dict[str, Any]) -> str:
 @require_POST
 @asks_svix
 def resend(request: MemberRequest, message_id: str) -> HttpResponse:
+    get_svix().message.get(request.organization.uid, message_id)  # or 404, whatever the form says
     endpoint_id = request.POST.get("endpoint", "")
+    if not endpoint_id:
+        raise BadRequest("Which endpoint is meant?")
     try:
         deliveries.resend(
             organization=request.organization,
