@@ -382,7 +382,7 @@ def test_a_disabled_endpoint_is_sent_nothing(
     tested = client.post(f"{of_endpoint}/test/", {"type": "job.failed", "payload": "{}"})
     deliver()
 
-    assert "enable it, then" in again.text
+    assert "resume it, then" in again.text
     assert [page.status_code for page in (recovered, replayed, tested)] == [400, 400, 400]
     assert len(receiver.arrivals) == 1
     assert not AuditEntry.objects.filter(action__in=["message.resent", "endpoint.tested"]).exists()

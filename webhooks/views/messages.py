@@ -203,7 +203,7 @@ def resend(request: MemberRequest, message_id: str) -> HttpResponse:
             actor=actor_of(request),
         )
     except deliveries.Disabled:
-        messages.error(request, "The endpoint is disabled: enable it, then send the message again.")
+        messages.error(request, "The endpoint is disabled: resume it, then send the message again.")
     except deliveries.Expired:
         messages.error(request, "The message's content has been erased, so it cannot be sent again.")
     else:
@@ -228,7 +228,7 @@ def recover(request: MemberRequest, endpoint_id: str) -> HttpResponse:
                 actor=actor_of(request),
             )
         except deliveries.Disabled:
-            form.add_error(None, "The endpoint is disabled: enable it first, then recover.")
+            form.add_error(None, "The endpoint is disabled: resume it first, then recover.")
         else:
             messages.success(request, "Everything that failed in this time is sent again now.")
             return redirect(_messages_of(organization, endpoint.id))
@@ -268,7 +268,7 @@ def replay(request: MemberRequest, endpoint_id: str) -> HttpResponse:
                     actor=actor_of(request),
                 )
             except deliveries.Disabled:
-                form.add_error(None, "The endpoint is disabled: enable it first, then replay.")
+                form.add_error(None, "The endpoint is disabled: resume it first, then replay.")
             else:
                 _tell_replayed(request, done)
                 if done.is_done:
@@ -315,7 +315,7 @@ def test(request: MemberRequest, endpoint_id: str) -> HttpResponse:
                     actor=actor_of(request),
                 )
             except deliveries.Disabled:
-                form.add_error(None, "The endpoint is disabled: enable it first, then test it.")
+                form.add_error(None, "The endpoint is disabled: resume it first, then test it.")
             else:
                 messages.success(request, "The test is on its way. What your endpoint answers is shown here.")
                 return redirect("webhooks:message", organization.uid, message.id)
