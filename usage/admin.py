@@ -27,7 +27,7 @@ from usage import billing_export_admin as billing_export_admin  # it registers t
 from usage import ingest, reports
 from usage.models import CreditRate, Entitlement, Job, JobStatus, PipelineConfig
 from usage.record_admin import links_to, of_each_organization, organization_id  # it registers usage records
-from webhooks.models import OutboxMessage
+from webhooks.models import Message, OutboxMessage
 
 _RECORDS_SHOWN = 200
 STATUS_COLORS = {
@@ -226,11 +226,13 @@ class JobAdmin(BigTableAdmin[Job]):
     def message(self, job: Job) -> str:
         """What was sent of its end, and whether it arrived."""
         uid = ingest.end_message(job.organization_id, job.job_id)
-        written = OutboxMessage.objects.filter(organization_id=job.organization_id, uid=uid).first()
-        if written is None:
+        of_job = {"organization_id": job.organization_id}
+        written = OutboxMessage.objects.filter(**of_job, uid=uid).first()
+        found = written or Message.objects.filter(**of_job, event_id=uid).first()  # the outbox soon forgets
+        if found is None:
             return "–"
-        url = reverse("admin:webhooks_outboxmessage_change", args=[written.pk])
-        return format_html('<a class="text-link" href="{}">{}</a>', url, written.event_type)
+        url = reverse(f"admin:webhooks_{found._meta.model_name}_change", args=[found.pk])
+        return format_html('<a class="text-link" href="{}">{}</a>', url, found.event_type)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Job], search_term: str

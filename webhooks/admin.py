@@ -7,7 +7,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.core.validators import URLValidator
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from svix.exceptions import HttpError, HTTPValidationError
-from svix.models import EndpointPatch, MessageStatus
+from svix.models import EndpointPatch, MessageEndpointOut, MessageStatus
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
@@ -36,7 +36,7 @@ from webhooks import deliveries, endpoints
 from webhooks.embedded import egress
 from webhooks.events import EVENT_TYPES
 from webhooks.gateway import EmbeddedSvix, get_svix
-from webhooks.models import Attempt, Delivery, Endpoint, Message, OutboxMessage, Status
+from webhooks.models import Application, Attempt, Delivery, Endpoint, Message, OutboxMessage, Status
 
 _SHOWN_OF_ANSWER = 300  # characters
 
@@ -222,6 +222,56 @@ class FoundById(BigTableAdmin[M]):
         return queryset.filter(uid=search_term.strip()), False
 
 
+class SendsAgain(FoundById[M]):
+    """Messages that a button sends again, through whatever engine has them."""
+
+    actions_detail = ("resend",)
+
+    def sendable(self) -> QuerySet[M]:
+        """Those that an endpoint may have been sent."""
+        raise NotImplementedError
+
+    def has_resend_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return colleague(request).has_perm("webhooks.change_endpoint") and is_there(
+            self.sendable(), object_id
+        )
+
+    @asked_once(
+        "Send again",
+        permission="resend",
+        question="Send this message again?",
+        follows="Each endpoint that has not taken it gets it once more now. If all have, all get it again.",
+    )
+    def resend(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        message: Any = get_object_or_404(self.sendable().select_related("organization"), pk=object_id)
+        try:
+            told = deliveries.get(organization=message.organization, message_id=message.uid)
+            behind = [there for there in told.destinations if there.status != MessageStatus.SUCCESS]
+            for there in behind or told.destinations:
+                _resend(request, message, there)
+            if not told.destinations:
+                messages.warning(request, "No endpoint wanted it.")
+        except deliveries.Expired:
+            messages.error(request, "Its content has been erased: it cannot be sent again.")
+        except (HttpError, HTTPValidationError) as error:
+            messages.error(request, f"The engine refuses: {error}")
+        return back_to(message)
+
+
+def _resend(request: HttpRequest, message: OutboxMessage | Message, there: MessageEndpointOut) -> None:
+    try:
+        deliveries.resend(
+            organization=message.organization,
+            message_id=message.uid,
+            endpoint_id=there.id,
+            actor=actor_of(request),
+        )
+    except deliveries.Disabled:
+        messages.warning(request, f"{there.url} is disabled: nothing is sent to it.")
+    else:
+        messages.success(request, f"It is sent to {there.url} again.")
+
+
 class StateFilter(admin.SimpleListFilter):
     title = "state"
     parameter_name = "state"
@@ -238,7 +288,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(OutboxMessage)
-class OutboxMessageAdmin(FoundById[OutboxMessage]):
+class OutboxMessageAdmin(SendsAgain[OutboxMessage]):
     """Each message of any organization: what waits to be handed over and why, and what became of the rest."""
 
     list_display = ("uid", "organization", "event_type", "state", "attempts", "error", "created_at")
@@ -249,7 +299,9 @@ class OutboxMessageAdmin(FoundById[OutboxMessage]):
         ("Delivery", {"fields": ("delivery",)}),
         ("Content", {"fields": ("created_at", "content")}),
     )
-    actions_detail = ("resend",)
+
+    def sendable(self) -> QuerySet[OutboxMessage]:
+        return OutboxMessage.objects.filter(handed_over_at__isnull=False, url="")
 
     @display(description="state", label=STATUS_COLORS)  # type: ignore[untyped-decorator]
     def state(self, message: OutboxMessage) -> str:
@@ -295,44 +347,6 @@ class OutboxMessageAdmin(FoundById[OutboxMessage]):
     def content(self, message: OutboxMessage) -> str:
         return json_block(json.loads(message.payload))
 
-    def has_resend_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        handed_over = OutboxMessage.objects.filter(handed_over_at__isnull=False, url="")
-        return colleague(request).has_perm("webhooks.change_endpoint") and is_there(handed_over, object_id)
-
-    @asked_once(
-        "Send again",
-        permission="resend",
-        question="Send this message again?",
-        follows="Each endpoint that has not taken it gets it once more now. If all have, all get it again.",
-    )
-    def resend(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        message = get_object_or_404(OutboxMessage.objects.select_related("organization"), pk=object_id)
-        try:
-            told = deliveries.get(organization=message.organization, message_id=message.uid)
-            behind = [there for there in told.destinations if there.status != MessageStatus.SUCCESS]
-            for there in behind or told.destinations:
-                self._resend(request, message, there.id, there.url)
-            if not told.destinations:
-                messages.warning(request, "No endpoint wanted it.")
-        except deliveries.Expired:
-            messages.error(request, "Its content has been erased: it cannot be sent again.")
-        except (HttpError, HTTPValidationError) as error:
-            messages.error(request, f"The engine refuses: {error}")
-        return back_to(message)
-
-    def _resend(self, request: HttpRequest, message: OutboxMessage, endpoint_id: str, url: str) -> None:
-        try:
-            deliveries.resend(
-                organization=message.organization,
-                message_id=message.uid,
-                endpoint_id=endpoint_id,
-                actor=actor_of(request),
-            )
-        except deliveries.Disabled:
-            messages.warning(request, f"{url} is disabled: nothing is sent to it.")
-        else:
-            messages.success(request, f"It is sent to {url} again.")
-
 
 def _table(rows: Sequence[tuple[str, ...]]) -> SafeString:
     cells = (
@@ -360,26 +374,28 @@ class AttemptsOfMessage(ReadOnlyInline[Attempt, Message]):
 
 
 @admin.register(Message)
-class MessageAdmin(FoundById[Message]):
+class MessageAdmin(SendsAgain[Message]):
     """What the embedded engine took in. Of a Svix server's messages only those to URLs of jobs are here."""
 
     list_display = ("uid", "organization", "event_type", "outcome", "created_at")
     order_of_organization = ("-created_at", "-pk")
+    search_help_text = "An id (msg_… or evt_…), or an organization's (org_…)"
     fieldsets = (
         (None, {"fields": ("uid", "organization", "event_type", "written", "channels", "created_at")}),
         ("Content", {"fields": ("content",)}),
     )
     inlines = (DeliveriesOfMessage, AttemptsOfMessage)
-    search_help_text = "An id (msg_… or evt_…), or an organization's (org_…)"
+
+    def sendable(self) -> QuerySet[Message]:
+        to_endpoint = Delivery.objects.filter(message=OuterRef("pk"), endpoint__isnull=False)
+        return Message.objects.filter(Exists(to_endpoint))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Message], search_term: str
     ) -> tuple[QuerySet[Message], bool]:
         if search_term.startswith("evt_"):
-            written = OutboxMessage.objects.filter(uid=search_term.strip()).first()
-            if written is None:
-                return queryset.none(), False
-            return queryset.filter(organization=written.organization_id, event_id=written.uid), False
+            of_each = Application.objects.values("organization")  # along which there is an index
+            return queryset.filter(organization__in=of_each, event_id=search_term.strip()), False
         return super().get_search_results(request, queryset, search_term)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
@@ -394,7 +410,7 @@ class MessageAdmin(FoundById[Message]):
 
     @admin.display(description="as it was written")
     def written(self, message: Message) -> str:
-        """Its place in the outbox, from where it can be sent again. Tests have none."""
+        """Its place in the outbox, which keeps it for some days. Tests have none."""
         found = OutboxMessage.objects.filter(uid=message.event_id).first() if message.event_id else None
         if found is None:
             return message.event_id or "–"

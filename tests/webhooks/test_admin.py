@@ -29,8 +29,9 @@ OUTBOX, MESSAGES, ATTEMPTS = (f"/admin/webhooks/{name}/" for name in ("outboxmes
 ASKED = {"_form_submitted": "True"}
 
 
-def _resend() -> str:
-    return reverse("admin:webhooks_outboxmessage_resend", args=[OutboxMessage.objects.get().pk])
+def _resend(model: type[OutboxMessage] | type[Message] = OutboxMessage) -> str:
+    name = f"admin:webhooks_{model._meta.model_name}_resend"
+    return reverse(name, args=[model._default_manager.get().pk])
 
 
 @pytest.fixture
@@ -280,13 +281,18 @@ def test_staff_send_a_message_again_where_it_failed_and_it_is_recorded(
     )
 
 
+@pytest.mark.parametrize("model", [OutboxMessage, Message])
 def test_what_every_endpoint_has_is_sent_to_all_again(
-    back_office: Client, endpoint: NewEndpoint, send: Send, receiver: Receiver
+    model: type[OutboxMessage] | type[Message],
+    back_office: Client,
+    endpoint: NewEndpoint,
+    send: Send,
+    receiver: Receiver,
 ) -> None:
     send()
     deliver()
 
-    back_office.post(_resend(), ASKED)
+    back_office.post(_resend(model), ASKED)
     deliver()
 
     assert len(receiver.arrivals) == 2
@@ -326,6 +332,16 @@ def test_colleagues_without_the_permission_cannot_send_again(
     assert client.post(_resend(), ASKED).status_code == 403
 
 
+def test_what_went_to_the_url_of_a_job_is_not_sent_again(
+    back_office: Client, send: Send, receiver: Receiver
+) -> None:
+    send(url=receiver.url)
+    deliver()
+
+    for model in (OutboxMessage, Message):
+        assert back_office.post(_resend(model), ASKED).status_code == 403
+
+
 def test_the_health_of_endpoints_is_listed(back_office: Client, row: Endpoint) -> None:
     Endpoint.objects.update(failing_since=row.created_at)
 
@@ -352,3 +368,5 @@ def test_a_message_of_the_engine_is_found_by_what_the_outbox_calls_it(
     assert message.uid not in back_office.get(MESSAGES, {"q": "evt_unknown"}).content.decode()
     page = back_office.get(f"{MESSAGES}{message.pk}/change/").content.decode()
     assert f"{OUTBOX}{written.pk}/change/" in page
+    written.delete()
+    assert message.uid in back_office.get(MESSAGES, {"q": written.uid}).content.decode()
