@@ -27,6 +27,7 @@ TONES = {
     "unread": "info",
     "production": "info",
     "expired": "warn",
+    "retrying": "warn",
     "disabled": "warn",
     "cancelled": "warn",
     "failed": "bad",
