@@ -113,7 +113,7 @@ class ToldLine(serializers.Serializer[Any]):
     emailed_at = serializers.DateTimeField(allow_null=True)
 
 
-class MessageLine(serializers.Serializer[Any]):
+class FiringMessage(serializers.Serializer[Any]):
     message_id = serializers.CharField(source="message")
     state = serializers.ChoiceField(
         ["waiting", "handed over", "delivered", "failed", "unwanted", "refused", "unknown"], source="fate"
@@ -133,7 +133,7 @@ class FiringLine(serializers.Serializer[Any]):
     fired_at = serializers.DateTimeField(source="firing.fired_at")
     told_at = serializers.DateTimeField(source="firing.told_at", allow_null=True)
     told = ToldLine(many=True)
-    webhook = MessageLine(allow_null=True)
+    webhook = FiringMessage(allow_null=True)
 
 
 class TestAnswer(serializers.Serializer[Any]):

@@ -116,7 +116,7 @@ class EndpointChange(serializers.Serializer[Any]):
     )
 
 
-class Rotation(serializers.Serializer[Any]):
+class SecretRotation(serializers.Serializer[Any]):
     grace_seconds = serializers.IntegerField(
         default=24 * 3600,
         min_value=0,
@@ -268,12 +268,12 @@ class EndpointRotateSecret(SvixView):
         "both until the grace period is over.",
         tags=["webhooks"],
         parameters=[ORG_ID],
-        request=Rotation,
+        request=SecretRotation,
         responses=EndpointAnswer,
         examples=[OpenApiExample("Within an hour", value={"grace_seconds": 3600}, request_only=True), _ONE],
     )
     def post(self, request: OrganizationRequest, endpoint_id: str) -> Response:
-        asked = read_body(Rotation, request)
+        asked = read_body(SecretRotation, request)
         endpoints.rotate_secret(
             organization=request.organization,
             endpoint_id=endpoint_id,
