@@ -1,6 +1,9 @@
 """A receiver on loopback that answers as it is told, and the deliver command run until nothing is due."""
 
 import contextlib
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,13 +13,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 
 from accounts.models import Organization
 from webhooks import endpoints, outbox
 from webhooks.endpoints import NewEndpoint
 from webhooks.models import Delivery, OutboxMessage
+
+Worker = subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True)
@@ -30,12 +37,14 @@ class Arrival:
 class Receiver:
     """`answers` are given in turn as (status, body, headers); 200 when there are none left.
 
-    `delay` and `keep_alive` are in seconds; a connection idle for longer than `keep_alive` is closed.
+    `delay` and `keep_alive` are in seconds; a connection idle for longer than `keep_alive` is closed. While it is
+    down, it closes connections without a word.
     """
 
     url: str = ""
     delay: float = 0.0
     keep_alive: float | None = None
+    is_down: bool = False
     arrivals: list[Arrival] = field(default_factory=list)
     answers: list[tuple[int, bytes, dict[str, str]]] = field(default_factory=list)
 
@@ -52,6 +61,9 @@ def receiver() -> Iterator[Receiver]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"])).decode()
+            if receiver.is_down:
+                self.close_connection = True
+                return
             headers = {name.lower(): value for name, value in self.headers.items()}
             receiver.arrivals.append(Arrival(self.path, headers, body))
             time.sleep(receiver.delay)
@@ -90,6 +102,31 @@ def send(organization: Organization) -> Callable[..., None]:
         outbox.send(organization=organization, event_type="job.completed", data={"job_id": job_id}, **choices)
 
     return send
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[], Worker]]:
+    """Start a worker on this test's database."""
+    server, _ = os.environ["DATABASE_URL"].rsplit("/", 1)
+    environment = os.environ | {"DATABASE_URL": f"{server}/{connection.settings_dict['NAME']}"}
+    workers: list[Worker] = []
+
+    def start() -> Worker:
+        command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "deliver"]
+        workers.append(subprocess.Popen(command, env=environment))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.kill()
+        worker.wait()
+
+
+def until(is_so: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def deliver() -> None:

@@ -1,50 +1,19 @@
 """Real `deliver` processes: several at once, killed, told to stop, and cut off from the database."""
 
-import os
 import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from django.conf import settings
 from django.db import connection
 
-from tests.webhooks.conftest import Receiver, deliver, let_time_pass
+from tests.webhooks.conftest import Receiver, Worker, deliver, let_time_pass, until
 from webhooks.endpoints import NewEndpoint
 from webhooks.models import Attempt, Delivery, Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Send = Callable[..., None]
-Worker = subprocess.Popen[bytes]
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[[], Worker]]:
-    """Start a worker on this test's database."""
-    server, _ = os.environ["DATABASE_URL"].rsplit("/", 1)
-    environment = os.environ | {"DATABASE_URL": f"{server}/{connection.settings_dict['NAME']}"}
-    workers: list[Worker] = []
-
-    def start() -> Worker:
-        command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "deliver"]
-        workers.append(subprocess.Popen(command, env=environment))
-        return workers[-1]
-
-    yield start
-    for worker in workers:
-        worker.kill()
-        worker.wait()
-
-
-def _until(is_so: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_two_at_once_deliver_each_message_once(
@@ -54,7 +23,7 @@ def test_two_at_once_deliver_each_message_once(
         send(f"job-{number}")
 
     workers = [start(), start()]
-    _until(lambda: Delivery.objects.filter(status=Status.SUCCESS).count() == 300)
+    until(lambda: Delivery.objects.filter(status=Status.SUCCESS).count() == 300)
     for worker in workers:
         worker.terminate()
 
@@ -70,7 +39,7 @@ def test_what_a_killed_worker_was_sending_is_sent_again_when_its_lease_ends(
     receiver.delay = 2
     send()
     worker = start()
-    _until(lambda: bool(receiver.arrivals))
+    until(lambda: bool(receiver.arrivals))
     worker.kill()
     worker.wait()
     receiver.delay = 0
@@ -92,7 +61,7 @@ def test_a_worker_told_to_stop_finishes_what_it_is_sending(
     receiver.delay = 1
     send()
     worker = start()
-    _until(lambda: bool(receiver.arrivals))
+    until(lambda: bool(receiver.arrivals))
 
     worker.send_signal(number)
 
@@ -105,7 +74,7 @@ def test_a_worker_outlives_the_loss_of_its_database(
 ) -> None:
     send("before")
     worker = start()
-    _until(lambda: Attempt.objects.count() == 1)
+    until(lambda: Attempt.objects.count() == 1)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -114,7 +83,7 @@ def test_a_worker_outlives_the_loss_of_its_database(
 
     send("after")
 
-    _until(lambda: Attempt.objects.count() == 2)
+    until(lambda: Attempt.objects.count() == 2)
     assert worker.poll() is None
     assert len(receiver.arrivals) == 2
 
@@ -130,5 +99,5 @@ def test_a_silent_receiver_does_not_hold_up_others(
 
         start()
 
-        _until(lambda: Attempt.objects.filter(status=Status.SUCCESS).count() == 50)
+        until(lambda: Attempt.objects.filter(status=Status.SUCCESS).count() == 50)
         assert not Attempt.objects.filter(status=Status.FAIL).exists()
