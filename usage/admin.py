@@ -1,4 +1,5 @@
 import json
+from datetime import UTC
 from typing import Any
 
 from django import forms
@@ -181,7 +182,8 @@ class JobAdmin(BigTableAdmin[Job]):
         "created_at",
     )
     list_filter = ("type", "status")
-    list_select_related = ("organization", "api_key")
+    # Not the key: a job whose key is gone would not be listed.
+    list_select_related = ("organization",)
     search_fields = ("=job_id",)
     search_help_text = "A job's id, or all jobs of an organization (org_…) or key (key_…)"
     fieldsets = (
@@ -189,7 +191,7 @@ class JobAdmin(BigTableAdmin[Job]):
         ("Work", {"fields": ("num_pages", "total_pages", "charged", "duration", "region", "source")}),
         ("Metered", {"fields": ("records",)}),
         ("Times", {"fields": ("created_at", "updated_at")}),
-        ("Sent with it", {"fields": ("configuration", "webhook_settings", "metadata_sent")}),
+        ("Sent with it", {"fields": ("configuration", "webhook_settings", "metadata_sent", "erased_since")}),
         ("Told of it", {"fields": ("message",)}),
     )
 
@@ -221,6 +223,15 @@ class JobAdmin(BigTableAdmin[Job]):
     @admin.display(description="metadata")
     def metadata_sent(self, job: Job) -> str:
         return json_block(job.metadata)
+
+    @admin.display(description="erased")
+    def erased_since(self, job: Job) -> str:
+        if not job.erased or not job.erased_at:
+            return "–"
+        days = f"{job.erased_under} days" if job.erased_under else "zero data retention"
+        return (
+            f"{', '.join(job.erased)}: on {job.erased_at.astimezone(UTC):%-d %B %Y, %H:%M} UTC, under {days}"
+        )
 
     @admin.display(description="webhook message")
     def message(self, job: Job) -> str:

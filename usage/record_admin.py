@@ -101,7 +101,8 @@ class UsageRecordAdmin(BigTableAdmin[UsageRecord]):
     )
     # Nothing else has an index.
     list_filter = ("unrated",)
-    list_select_related = ("organization", "api_key")
+    # Not the key: a record whose key is gone would not be listed.
+    list_select_related = ("organization",)
     search_fields = ("=job_id",)
     search_help_text = "A job's id, all records of an organization (org_…), or an idempotency key"
     fieldsets = (

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.models import ApiKey, AuditEntry, Organization, User
 from tests.usage.rows import job_row
-from usage import entitlements, partitions
+from usage import entitlements, partitions, retention
 from usage.models import CreditRate, Entitlement, Job, UsageRecord
 
 JOBS, RECORDS = "/admin/usage/job/", "/admin/usage/usagerecord/"
@@ -256,3 +257,25 @@ def test_pages_of_a_big_table_end(back_office: Client, add_job: Callable[..., Jo
     assert "job-0<" in second
     assert "job-1<" not in second
     assert beyond.status_code == 200
+
+
+def test_a_job_is_found_also_when_its_key_is_gone(back_office: Client, add_job: Callable[..., Job]) -> None:
+    job = add_job("job-1")
+    ApiKey.objects.filter(pk=job.api_key_id).delete()
+
+    page = back_office.get(JOBS, {"q": "job-1"}).content.decode()
+
+    assert reverse("admin:usage_job_change", args=[job.pk]) in page
+
+
+def test_a_jobs_page_says_what_was_erased(
+    back_office: Client, add_job: Callable[..., Job], entitlement: Entitlement
+) -> None:
+    job = add_job("job-1", metadata={"a": 1}, created_at=timezone.now() - timedelta(days=91))
+    Job.objects.update(updated_at=job.created_at)
+    retention.erase_due(now=timezone.now())
+
+    page = back_office.get(reverse("admin:usage_job_change", args=[job.pk])).content.decode()
+
+    assert "metadata: on" in page
+    assert "under 90 days" in page

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.html import strip_tags
 
-from accounts.models import AuditEntry, Organization, User
+from accounts.models import ApiKey, AuditEntry, Organization, User
 from tests.conftest import person, sign_in_verified
 from tests.usage.conftest import item
 from usage.models import Job, UsageRecord
@@ -50,6 +50,18 @@ def test_a_record_is_found(back_office: Client, record: UsageRecord, term: str) 
     page = back_office.get(RECORDS, {"q": term}).content.decode()
 
     assert address(record, "change") in page
+
+
+@pytest.mark.parametrize("term", ["job-1", "key-of-a"])
+def test_a_record_is_found_also_when_its_key_is_gone(
+    back_office: Client, record: UsageRecord, term: str
+) -> None:
+    ApiKey.objects.filter(pk=record.api_key_id).delete()
+
+    page = back_office.get(RECORDS, {"q": term}).content.decode()
+
+    assert address(record, "change") in page
+    assert back_office.get(address(record, "change")).status_code == 200
 
 
 @pytest.mark.parametrize("term", ["job-10", "key-of-b", "org_unknown", "x" * 5000, "%", "correction:"])
