@@ -1,13 +1,19 @@
 """No webhook reaches an address that is not public, however the URL spells it."""
 
+import contextlib
+import gzip
 import socket
-from collections.abc import Callable
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.test import override_settings
 
-from tests.webhooks.conftest import Receiver, deliver
+from tests.webhooks.conftest import Receiver, deliver, let_time_pass
+from webhooks.embedded import delivery
 from webhooks.embedded.egress import BLOCKED, may_reach
 from webhooks.models import Attempt
 
@@ -69,6 +75,20 @@ HOSTILE_URLS = [
     "http://127。0。0。1:{port}/",
     "http://①②⑦.⓪.⓪.①:{port}/",
     "http://127.0.0.1%2f@x:{port}/",
+    "http://user:pass@127.0.0.1:{port}/",
+    "http://017700000001:{port}/",
+    "http://0x7f.1:{port}/",
+    "http://127.0.0.1.:{port}/",
+    "http://[64:ff9b::127.0.0.1]:{port}/",
+    "http://[64:ff9b:1::7f00:1]:{port}/",
+    "http://[2002:7f00:1::]:{port}/",
+    "http://[::127.0.0.1]:{port}/",
+    "http://[0:0:0:0:0:ffff:127.0.0.1]:{port}/",
+    "http://[fe80::1%25lo]:{port}/",
+    "http://169.254.169.254:{port}/latest/meta-data/",
+    "ftp://127.0.0.1:{port}/",
+    "file:///etc/passwd",
+    "http:///",
 ]
 
 
@@ -135,3 +155,127 @@ def test_every_refusal_reads_the_same(send: Callable[..., None], receiver: Recei
     deliver()
 
     assert set(Attempt.objects.values_list("response", flat=True)) == {BLOCKED}
+
+
+@override_settings(WEBHOOK_ALLOWED_NETWORKS=[])
+def test_a_name_that_changes_between_two_look_ups_is_judged_each_time(
+    send: Callable[..., None], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = ["93.184.216.34", "127.0.0.1"]
+
+    def resolve(host: str, port: int, *rest: Any, **options: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers.pop(0), port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(delivery, "TIMEOUT", 0.3)
+    send(url=receiver.url.replace("127.0.0.1", "rebinding.example.com"))
+
+    for _ in range(2):
+        deliver()
+        let_time_pass()
+
+    assert receiver.arrivals == []
+    assert answers == []
+    assert Attempt.objects.latest("timestamp").response == BLOCKED
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_is_followed(status: int, send: Callable[..., None], receiver: Receiver) -> None:
+    send(url=receiver.url)
+    receiver.answer(status, headers={"location": f"{receiver.url}private"})
+
+    deliver()
+
+    assert [arrival.path for arrival in receiver.arrivals] == ["/"]
+    assert Attempt.objects.get().status_code == status
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+def _drip(connection: socket.socket) -> None:
+    connection.sendall(HEAD + b"content-length: 1000\r\n\r\n")
+    for _ in range(100):
+        connection.sendall(b"x")
+        time.sleep(0.05)
+
+
+def _drip_headers(connection: socket.socket) -> None:
+    connection.sendall(HEAD)
+    for number in range(100):
+        connection.sendall(b"x-%d: x\r\n" % number)
+        time.sleep(0.05)
+
+
+def _body_without_end(connection: socket.socket) -> None:
+    connection.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n")
+    while True:
+        connection.sendall(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+
+
+def _headers_without_end(connection: socket.socket) -> None:
+    connection.sendall(HEAD)
+    while True:
+        connection.sendall(b"x-header: x\r\n" * 1000)
+
+
+def _header_without_end(connection: socket.socket) -> None:
+    connection.sendall(HEAD + b"x-header: ")
+    while True:
+        connection.sendall(b"x" * 0x10000)
+
+
+def _bomb(connection: socket.socket) -> None:
+    body = gzip.compress(b"x" * 10_000_000)
+    connection.sendall(HEAD + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+
+
+@pytest.fixture
+def hostile() -> Iterator[Callable[[Callable[[socket.socket], None]], str]]:
+    """Have a receiver behave in some way towards each connection, and return its URL."""
+    stack = contextlib.ExitStack()
+
+    def serve(behave: Callable[[socket.socket], None]) -> str:
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with contextlib.suppress(OSError):
+                    self.request.recv(65_536)
+                    behave(self.request)
+
+        server = stack.enter_context(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler))
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        stack.callback(server.shutdown)
+        return f"http://127.0.0.1:{server.server_address[1]}/"
+
+    with stack:
+        yield serve
+
+
+@pytest.mark.parametrize(
+    ("behave", "status"),
+    [
+        (_drip, 0),
+        (_drip_headers, 0),
+        (_body_without_end, 200),
+        (_headers_without_end, 0),
+        (_header_without_end, 0),
+        (_bomb, 200),
+    ],
+)
+def test_no_answer_holds_a_worker_longer_than_its_timeout_or_fills_it(
+    behave: Callable[[socket.socket], None],
+    status: int,
+    hostile: Callable[..., str],
+    send: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery, "TIMEOUT", 0.5)
+    send(url=hostile(behave))
+
+    deliver()
+
+    attempt = Attempt.objects.get()
+    assert attempt.status_code == status
+    assert attempt.duration_ms < 3_000
+    assert len(attempt.response) <= 4 * delivery.LONGEST_RESPONSE
