@@ -65,6 +65,7 @@ class Action(models.TextChoices):
     ENDPOINT_DELETED = "endpoint.deleted"
     ENDPOINT_SECRET_REVEALED = "endpoint.secret_revealed"
     ENDPOINT_SECRET_ROTATED = "endpoint.secret_rotated"
+    ENDPOINT_PORTAL_OPENED = "endpoint.portal_opened"
     ENDPOINT_RECOVERED = "endpoint.recovered"
     ENDPOINT_REPLAYED = "endpoint.replayed"
     ENDPOINT_TESTED = "endpoint.tested"

@@ -54,6 +54,7 @@ SENTENCES = {
     Action.ENDPOINT_DELETED: "deleted the webhook endpoint {}",
     Action.ENDPOINT_SECRET_REVEALED: "revealed the secret of the webhook endpoint {}",
     Action.ENDPOINT_SECRET_ROTATED: "rotated the secret of the webhook endpoint {}",
+    Action.ENDPOINT_PORTAL_OPENED: "opened the Svix portal of {}",
     Action.ENDPOINT_RECOVERED: "had what failed sent again to the webhook endpoint {}",
     Action.ENDPOINT_REPLAYED: "had what was missed sent to the webhook endpoint {}",
     Action.ENDPOINT_TESTED: "sent a test to the webhook endpoint {}",

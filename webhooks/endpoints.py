@@ -7,12 +7,15 @@ import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.utils import timezone
 from svix.api import EndpointListOptions
 from svix.exceptions import HttpError, HTTPValidationError
 from svix.models import (
     ApplicationIn,
+    AppPortalAccessIn,
     EndpointHeadersOut,
     EndpointHeadersPatchIn,
     EndpointIn,
@@ -203,6 +206,24 @@ def rotate_secret(
         target=_target(endpoint),
         after={"grace_seconds": seconds},
     )
+
+
+def has_portal() -> bool:
+    """Only hosted Svix has one: a server of one's own answers a page of documentation, with a token that lasts."""
+    host = urlsplit(settings.SVIX_SERVER_URL).hostname or ""
+    return bool(settings.SVIX_AUTH_TOKEN) and f".{host}".endswith(".svix.com")
+
+
+def open_portal(*, organization: Organization, actor: Actor | None) -> str:
+    """Return the URL of the organization's pages at Svix, where endpoints can be added and changed too."""
+    _subscribe(organization)
+    svix = get_svix()
+    svix.application.get_or_create(ApplicationIn(uid=organization.uid, name=organization.name))
+    url = svix.authentication.app_portal_access(organization.uid, AppPortalAccessIn()).url
+    audit.record(
+        audit.Action.ENDPOINT_PORTAL_OPENED, actor=actor, organization=organization, target=organization
+    )
+    return url
 
 
 def signing_secrets(*, organization: Organization) -> list[str]:

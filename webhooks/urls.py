@@ -6,6 +6,7 @@ app_name = "webhooks"
 
 urlpatterns = [
     path("o/<slug:organization_uid>/webhooks/", endpoints.listing, name="endpoints"),
+    path("o/<slug:organization_uid>/webhooks/portal/", endpoints.portal, name="portal"),
     path("o/<slug:organization_uid>/webhooks/create/", endpoints.create, name="create_endpoint"),
     path(
         "o/<slug:organization_uid>/webhooks/endpoints/<slug:endpoint_id>/", endpoints.detail, name="endpoint"

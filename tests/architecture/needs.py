@@ -66,6 +66,7 @@ NEEDS: dict[str, Permission | dict[str, Permission]] = {
     f"{O}/pipelines/<slug:draft_uid>/delete/": P.PIPELINES_MANAGE,
     f"{O}/pipelines/<slug:draft_uid>/studio/": P.JOBS_VIEW,
     f"{O}/webhooks/": P.WEBHOOKS_VIEW,
+    f"{O}/webhooks/portal/": {"POST": P.WEBHOOKS_MANAGE},
     f"{O}/webhooks/create/": P.WEBHOOKS_MANAGE,
     f"{O}/webhooks/endpoints/<slug:endpoint_id>/": P.WEBHOOKS_VIEW,
     f"{O}/webhooks/endpoints/<slug:endpoint_id>/edit/": P.WEBHOOKS_MANAGE,

@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.test import Client, override_settings
@@ -374,3 +375,27 @@ def test_foreign_endpoints_are_not_there(
     assert browser.get(page("endpoint", foreign.endpoint.id)).status_code == 404
     assert browser.post(page("endpoint_secret", foreign.endpoint.id)).status_code == 404
     assert get_svix().endpoint.get(other_organization.uid, foreign.endpoint.id)
+
+
+def test_hosted_svix_has_a_portal_to_open(
+    browser: Client, page: Page, organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosted = Mock()
+    hosted.authentication.app_portal_access.return_value.url = "https://app.svix.com/login#key=abc"
+    monkeypatch.setattr(endpoints, "get_svix", lambda: hosted)
+
+    with override_settings(SVIX_SERVER_URL="https://api.eu.svix.com", SVIX_AUTH_TOKEN="token"):
+        response = browser.post(page("portal"))
+
+    assert response["Location"] == "https://app.svix.com/login#key=abc"
+    assert hosted.authentication.app_portal_access.call_args.args[0] == organization.uid
+    assert entries(Action.ENDPOINT_PORTAL_OPENED) == 1
+
+
+@pytest.mark.parametrize("server", ["", "http://svix.internal:8071", "https://svix.com.example.com"])
+def test_no_other_server_has_one(server: str, browser: Client, page: Page) -> None:
+    with override_settings(SVIX_SERVER_URL=server, SVIX_AUTH_TOKEN="token"):
+        response = browser.post(page("portal"))
+
+    assert response["Location"] == page("endpoints")
+    assert entries(Action.ENDPOINT_PORTAL_OPENED) == 0

@@ -35,8 +35,21 @@ def listing(request: MemberRequest) -> HttpResponse:
             "is_first_page": not cursor,
             "may_manage": request.may(Permission.WEBHOOKS_MANAGE),
             "base_url": settings.BASE_URL,
+            "has_portal": endpoints.has_portal(),
         },
     )
+
+
+@member_page(Permission.WEBHOOKS_MANAGE)
+@asks_svix
+@never_cache
+@require_POST
+def portal(request: MemberRequest) -> HttpResponse:
+    """Lead to the organization's pages at Svix, where it has some."""
+    if not endpoints.has_portal():
+        messages.info(request, "All there is about webhooks is on these pages.")
+        return redirect("webhooks:endpoints", request.organization.uid)
+    return redirect(endpoints.open_portal(organization=request.organization, actor=actor_of(request)))
 
 
 @member_page(Permission.WEBHOOKS_MANAGE)
