@@ -317,7 +317,7 @@ class OutboxMessageAdmin(SendsAgain[OutboxMessage]):
     def next_try(self, message: OutboxMessage) -> datetime | None:
         return None if message.handed_over_at or message.refused_at else message.next_attempt_at
 
-    @admin.display
+    @admin.display(description="receivers and tries")
     def delivery(self, message: OutboxMessage) -> str:
         """Whether it reached its receivers, as the engine tells, and every try that was made."""
         if not message.handed_over_at:
@@ -341,19 +341,16 @@ class OutboxMessageAdmin(SendsAgain[OutboxMessage]):
         ]
         if not states and not tries:
             return "No endpoint wanted it." if not message.url else "It has not been tried yet."
-        return _table(states) + _table(tries)
+        return _lines(states) + _lines(tries)
 
     @admin.display
     def content(self, message: OutboxMessage) -> str:
         return json_block(json.loads(message.payload))
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> SafeString:
-    cells = (
-        format_html_join("", '<td class="pr-6 py-1 align-top">{}</td>', ((cell,) for cell in row))
-        for row in rows
-    )
-    return format_html("<table>{}</table>", format_html_join("", "<tr>{}</tr>", ((row,) for row in cells)))
+def _lines(rows: Sequence[tuple[str, ...]]) -> SafeString:
+    lines = (" · ".join(filter(None, row)) for row in rows)
+    return format_html_join("", '<p style="overflow-wrap: anywhere">{}</p>', ((line,) for line in lines))
 
 
 class DeliveriesOfMessage(ReadOnlyInline[Delivery, Message]):
