@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts import notifications
@@ -91,7 +91,7 @@ def _notify(organization: Organization, trouble: Trouble, *, fact: str, title: s
         key=f"endpoint:{trouble.endpoint_id}:{fact}"[:160],
         title=title,
         body=_body(organization, trouble, advice),
-        url=_page(organization, trouble),
+        url=reverse("webhooks:endpoint", args=[organization.uid, trouble.endpoint_id]),
         organization=organization,
     )
 
@@ -111,13 +111,6 @@ def _body(organization: Organization, trouble: Trouble, advice: str) -> str:
     return "\n\n".join(filter(None, (trouble.reason, told, advice)))
 
 
-def _page(organization: Organization, trouble: Trouble) -> str:
-    try:
-        return reverse("webhooks:endpoint", args=[organization.uid, trouble.endpoint_id])
-    except NoReverseMatch:
-        return ""
-
-
 def _host(trouble: Trouble) -> str:
     return urlsplit(trouble.url).netloc[:100]
 
@@ -128,7 +121,7 @@ def _line(text: str) -> str:
 
 
 def _stamp(moment: datetime | None) -> str:
-    return f"{moment:%Y%m%dT%H%M%S}" if moment else ""
+    return f"{moment:%Y%m%dT%H%M%S%f}" if moment else ""
 
 
 def _moment(organization: Organization, moment: datetime) -> str:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 from svix.models import EndpointPatch
 
@@ -187,7 +188,9 @@ def test_48_the_notice_names_endpoint_event_types_and_errors(
         deliver()
         let_time_pass()
 
-    body = Notification.objects.get(user=owner, kind=NoticeKind.WEBHOOKS).body
+    notice = Notification.objects.get(user=owner, kind=NoticeKind.WEBHOOKS)
+    body = notice.body
+    assert notice.url == reverse("webhooks:endpoint", args=[organization.uid, endpoint.endpoint.id])
     assert f"Endpoint: {receiver.url}" in body
     assert "Event types: job.completed, job.failed" in body
     assert "First error: 503 Service Unavailable" in body
