@@ -178,7 +178,8 @@ def listing(
         if error.status_code == 404:  # no endpoint ever, and so no message
             return Page([], "", "")
         raise
-    return _page(_with_states(organization, found.data, endpoints), found, place)
+    lines = _with_states(organization, found.data, endpoints, shared["event_types"])
+    return _page(lines, found, place)
 
 
 def find(*, organization: Organization, message_id: str, endpoints: Sequence[EndpointOut]) -> list[Line]:
@@ -189,7 +190,7 @@ def find(*, organization: Organization, message_id: str, endpoints: Sequence[End
         if error.status_code == 404:
             return []
         raise
-    return _with_states(organization, [message], endpoints)
+    return _with_states(organization, [message], endpoints, [message.event_type])
 
 
 def _page(lines: list[Line], answer: Any, place: str) -> Page:
@@ -204,7 +205,10 @@ def _page(lines: list[Line], answer: Any, place: str) -> Page:
 
 
 def _with_states(
-    organization: Organization, messages: Sequence[MessageOut], endpoints: Sequence[EndpointOut]
+    organization: Organization,
+    messages: Sequence[MessageOut],
+    endpoints: Sequence[EndpointOut],
+    event_types: list[str] | None,
 ) -> list[Line]:
     """What became of messages: each endpoint is asked once for the time they span, however many they are."""
     if not messages:
@@ -213,7 +217,7 @@ def _with_states(
     are_known = len(endpoints) <= MOST_ASKED
     for endpoint in endpoints if are_known else []:
         try:
-            attempted = _attempted(organization, endpoint, messages)
+            attempted = _attempted(organization, endpoint, messages, event_types)
         except HttpError as error:
             if error.status_code == 404:  # deleted meanwhile
                 continue
@@ -453,7 +457,7 @@ def _missed(
                 event_types=endpoint.event_types,
             ),
         )
-        got = _attempted(organization, endpoint, page.data) if page.data else {}
+        got = _attempted(organization, endpoint, page.data, endpoint.event_types) if page.data else {}
         direct = _for_urls(organization, page.data)
         missed += [
             message
@@ -477,12 +481,21 @@ def _is_heard(endpoint: EndpointOut, message: MessageOut) -> bool:
 
 
 def _attempted(
-    organization: Organization, endpoint: EndpointOut, messages: Sequence[MessageOut]
+    organization: Organization,
+    endpoint: EndpointOut,
+    messages: Sequence[MessageOut],
+    event_types: list[str] | None,
 ) -> dict[str, str]:
-    """The states of those messages that were for this endpoint, asked for by the time that they span."""
+    """The states of those messages that were for this endpoint, asked for by the time that they span.
+
+    `event_types` are those that the messages were listed by: what else was sent meanwhile may be far more.
+    """
     moments = [message.timestamp for message in messages]
     options = MessageAttemptListAttemptedMessagesOptions(
-        limit=AT_ONCE, after=_utc(min(moments) - _INSTANT), before=_utc(max(moments) + _INSTANT)
+        limit=AT_ONCE,
+        after=_utc(min(moments) - _INSTANT),
+        before=_utc(max(moments) + _INSTANT),
+        event_types=event_types,
     )
     answer = get_svix().message_attempt.list_attempted_messages(organization.uid, endpoint.id, options)
     return {message.id: STATES[message.status] for message in answer.data}

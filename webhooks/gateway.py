@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pydantic
 from django.conf import settings
+from pydantic_core import PydanticSerializationError
 from svix.api import (
     Application,
     Authentication,
@@ -81,6 +82,8 @@ def _readable(call: Callable[..., Any]) -> Callable[..., Any]:
             raise Unreachable("unreachable", str(error) or type(error).__name__, status_code=503) from error
         except (json.JSONDecodeError, pydantic.ValidationError) as error:
             raise HttpError("unexpected_answer", "The answer cannot be read.", status_code=502) from error
+        except PydanticSerializationError as error:  # nested too deep, or half a character
+            raise HttpError("validation", "This cannot be sent as JSON.", status_code=400) from error
 
     return readable
 
