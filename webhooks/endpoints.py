@@ -77,9 +77,15 @@ def get(*, organization: Organization, endpoint_id: str) -> EndpointOut:
     return get_svix().endpoint.get(organization.uid, endpoint_id)
 
 
-def headers(*, organization: Organization, endpoint_id: str) -> EndpointHeadersOut:
-    """Return what an endpoint is sent besides; of those whose values are told to nobody, the names."""
-    return get_svix().endpoint.get_headers(organization.uid, endpoint_id)
+def headers(*, organization: Organization, endpoint_id: str, with_values: bool) -> EndpointHeadersOut:
+    """Return what an endpoint is sent besides; of those whose values are told to nobody, the names.
+
+    Any of them may be a password, so who may not manage endpoints learns the names alone.
+    """
+    found = get_svix().endpoint.get_headers(organization.uid, endpoint_id)
+    if with_values:
+        return found
+    return EndpointHeadersOut(headers={}, sensitive=sorted({*found.headers, *found.sensitive}))
 
 
 def create(

@@ -66,7 +66,8 @@ class EndpointAnswer(EndpointLine):
     headers = serializers.DictField(child=serializers.CharField(), help_text="Sent with each message.")
     sensitive_headers = serializers.ListField(
         child=serializers.CharField(),
-        help_text="Names of headers that are sent too, and whose values are not told.",
+        help_text="Names of headers that are sent too, and whose values are not told: to who may not manage "
+        "endpoints, none are.",
     )
 
 
@@ -284,7 +285,11 @@ class EndpointRotateSecret(SvixView):
 
 
 def _answer(request: OrganizationRequest, endpoint: EndpointOut, *, status: int = 200) -> Response:
-    headers = endpoints.headers(organization=request.organization, endpoint_id=endpoint.id)
+    headers = endpoints.headers(
+        organization=request.organization,
+        endpoint_id=endpoint.id,
+        with_values=Permission.WEBHOOKS_MANAGE in request.standing.granted,
+    )
     shown = EndpointAnswer(
         endpoint.model_dump() | {"headers": headers.headers, "sensitive_headers": headers.sensitive}
     )

@@ -87,15 +87,18 @@ def detail(request: MemberRequest, endpoint_id: str) -> HttpResponse:
     organization = request.organization
     endpoint = endpoints.get(organization=organization, endpoint_id=endpoint_id)
     [health] = endpoint_health.of(organization, [endpoint])
+    may_manage = request.may(Permission.WEBHOOKS_MANAGE)
     return render(
         request,
         "webhooks/endpoint.html",
         {
             "endpoint": endpoint,
             "health": health,
-            "headers": endpoints.headers(organization=organization, endpoint_id=endpoint_id),
+            "headers": endpoints.headers(
+                organization=organization, endpoint_id=endpoint_id, with_values=may_manage
+            ),
             "snippets": snippets(),
-            "may_manage": request.may(Permission.WEBHOOKS_MANAGE),
+            "may_manage": may_manage,
         },
     )
 
@@ -109,7 +112,7 @@ def edit(request: MemberRequest, endpoint_id: str) -> HttpResponse:
     form = EndpointForm(
         request.POST if request.method == "POST" else None,
         endpoint=endpoint,
-        headers=endpoints.headers(organization=organization, endpoint_id=endpoint_id),
+        headers=endpoints.headers(organization=organization, endpoint_id=endpoint_id, with_values=True),
     )
     if request.method == "POST" and form.is_valid():
         try:

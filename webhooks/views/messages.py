@@ -20,7 +20,7 @@ from svix.models import MessageAttemptOut, MessageAttemptTriggerType, MessageEnd
 from accounts.access import MemberRequest, actor_of, member_page
 from accounts.models import Organization
 from accounts.permissions import Permission
-from webhooks import catalogue, deliveries, events, outbox
+from webhooks import catalogue, deliveries, endpoints, events, outbox
 from webhooks.deliveries import STATES, Told
 from webhooks.gateway import get_svix
 from webhooks.message_forms import ExampleForm, FilterForm, RecoverForm, ReplayForm
@@ -132,7 +132,7 @@ def detail(request: MemberRequest, message_id: str) -> HttpResponse:
             "job_id": _job_id(payload),
             "destinations": destinations,
             "tries": tries,
-            "chosen": _try(chosen, _headers(organization, told, chosen)) if chosen else None,
+            "chosen": _try(chosen, _headers(request, told, chosen)) if chosen else None,
             "is_moving": any(each.state in ("waiting", "retrying") for each in destinations)
             or not told.message
             or bool(told.url and not tries),
@@ -151,7 +151,7 @@ def _try(attempt: MessageAttemptOut, request: str = "") -> Try:
     )
 
 
-def _headers(organization: Organization, told: Told, attempt: MessageAttemptOut) -> str:
+def _headers(request: MemberRequest, told: Told, attempt: MessageAttemptOut) -> str:
     """The head of the request as it was sent; the endpoint's own headers as they are set now."""
     lines = [
         f"POST {attempt.url}",
@@ -162,7 +162,11 @@ def _headers(organization: Organization, told: Told, attempt: MessageAttemptOut)
     ]
     if any(endpoint.id == attempt.endpoint_id for endpoint in told.destinations):
         try:
-            own = get_svix().endpoint.get_headers(organization.uid, attempt.endpoint_id)
+            own = endpoints.headers(
+                organization=request.organization,
+                endpoint_id=attempt.endpoint_id,
+                with_values=request.may(Permission.WEBHOOKS_MANAGE),
+            )
         except HttpError as error:
             if error.status_code != 404:  # deleted since
                 raise
