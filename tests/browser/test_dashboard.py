@@ -29,13 +29,13 @@ def test_filters_narrow_the_page_without_loading_it_anew(
     page.get_by_label("File type", exact=True).select_option("docx")
     page.wait_for_url("**file_type=docx*")
     expect(page.locator("#requests-title + .legend")).to_have_text("Split 4")
-    page.get_by_label("Told apart by").select_option("file_type")
+    page.get_by_label("Group by").select_option("file_type")
     expect(page.get_by_role("heading", name="Requests by file type")).to_be_visible()
 
     assert page.evaluate("window.stayed")
     page.reload()
     expect(page.get_by_label("File type", exact=True)).to_have_value("docx")
-    expect(page.get_by_label("Told apart by")).to_have_value("file_type")
+    expect(page.get_by_label("Group by")).to_have_value("file_type")
 
 
 def test_days_of_ones_choice(

@@ -39,8 +39,8 @@ def test_log_is_narrowed_refreshes_by_itself_and_is_downloaded(
     page.get_by_role("button", name="Refresh request logs").click()
     expect(page.locator("tbody tr")).to_have_count(3)
 
-    page.get_by_role("switch", name="Refresh by itself").click()
-    expect(page.get_by_role("switch", name="Refresh by itself")).to_have_attribute("aria-checked", "true")
+    page.get_by_role("switch", name="Auto-refresh").click()
+    expect(page.get_by_role("switch", name="Auto-refresh")).to_have_attribute("aria-checked", "true")
     assert "live=on" in page.url
     job_row(key, "parsed-3", created_at=timezone.now())
     expect(page.get_by_role("link", name="parsed-3")).to_be_visible()
