@@ -5,6 +5,7 @@ lease: what a dead worker had claimed falls due again when it ends, so every mes
 """
 
 import json
+import logging
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -12,12 +13,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from cryptography.fernet import InvalidToken
 from django.contrib.postgres.functions import TransactionNow
 from django.db import connection, transaction
 from django.utils import timezone
 
 from webhooks.embedded import health
 from webhooks.models import Application, Attempt, Delivery, Endpoint, Message, Status
+
+logger = logging.getLogger(__name__)
 
 # How many deliveries one worker has under way to one endpoint (or to all URLs that one organization's jobs named).
 AT_ONCE_IN_LANE = 8
@@ -150,7 +154,7 @@ def claim(limit: int, under_way: Counter[int] | None = None) -> list[Claimed]:
     """Lease up to `limit` due deliveries, each for whoever asked first, and return them.
 
     `under_way` counts what the caller is sending already in each lane. Lanes are visited in a random order, so
-    that the backlog of one never stands before the others. What no longer has a receiver is canceled.
+    that the backlog of one never stands before the others. What no longer has a receiver or content is canceled.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -170,20 +174,32 @@ def claim(limit: int, under_way: Counter[int] | None = None) -> list[Claimed]:
     deliveries = list(
         Delivery.objects.filter(pk__in=before).select_related("organization", "message", "endpoint")
     )
-    orphans = [delivery.pk for delivery in deliveries if not delivery.receives]
-    if orphans:
-        Delivery.objects.filter(pk__in=orphans).update(status=Status.CANCELED, next_attempt_at=None)
-    deliveries = [delivery for delivery in deliveries if delivery.receives and delivery.next_attempt_at]
+    canceled = [delivery for delivery in deliveries if delivery.message.expunged_at or not delivery.receives]
+    for delivery in canceled:
+        _, status = before[delivery.pk]
+        # What came of one that was only asked for again stays true.
+        delivery.status = status if status in (Status.SUCCESS, Status.FAIL) else Status.CANCELED
+        delivery.next_attempt_at = None
+    Delivery.objects.bulk_update(canceled, ["status", "next_attempt_at"])
+    deliveries = [delivery for delivery in deliveries if delivery.next_attempt_at]
     delays = _throttled(deliveries, before)
     now = timezone.now()
     # By lane, for which they are the same: decrypting them takes time.
     kept: dict[int, tuple[list[str], dict[str, str]]] = {}
     direct = [delivery.organization_id for delivery in deliveries if delivery.endpoint is None]
-    for application in Application.objects.filter(organization_id__in=direct):
-        kept[-application.organization_id] = [application.secret], {}
-    for delivery in deliveries:
-        if delivery.endpoint and delivery.lane not in kept:
-            kept[delivery.lane] = delivery.endpoint.signing_secrets(now), delivery.endpoint.headers
+    signers: dict[int, Application | Endpoint] = {
+        -application.organization_id: application
+        for application in Application.objects.filter(organization_id__in=direct)
+    }
+    signers |= {delivery.lane: delivery.endpoint for delivery in deliveries if delivery.endpoint}
+    for lane, signer in signers.items():
+        try:
+            if isinstance(signer, Endpoint):
+                kept[lane] = signer.signing_secrets(now), signer.headers
+            else:
+                kept[lane] = [signer.secret], {}
+        except InvalidToken:  # it waits for its key; nobody else does
+            logger.error("What %s signs with was written with none of ENCRYPTION_KEYS", signer.uid)
     return [
         Claimed(
             delivery_id=delivery.pk,
