@@ -41,9 +41,18 @@ class OrganizationRequest(Request):
     standing: Standing
 
 
-def read_query(query: "type[serializers.Serializer[Any]]", request: Request) -> dict[str, Any]:
-    """The parameters in the address, checked by a serializer. Raises ValidationError naming the first bad one."""
+def read_query(
+    query: "type[serializers.Serializer[Any]]", request: Request, *, and_no_others: bool = False
+) -> dict[str, Any]:
+    """The parameters in the address, checked by a serializer. Raises ValidationError naming the first bad one.
+
+    `and_no_others` refuses those that nobody knows: a misspelt filter would pass for all there is.
+    """
     asked = query(data=request.query_params)
+    known = {*asked.fields, ORG_ID.name}
+    if and_no_others and (unknown := request.query_params.keys() - known):
+        there_are = f"There is no such parameter. There are: {', '.join(sorted(known, key=str.lower))}."
+        raise serializers.ValidationError({min(unknown): there_are})
     asked.is_valid(raise_exception=True)
     return dict(asked.validated_data)
 

@@ -76,6 +76,16 @@ def test_default_is_the_last_thirty_days_by_product(client: Client, key: ApiKey)
     assert [row["date"] for row in answer["data"]] == [str(today - timedelta(days=30)), str(today)]
 
 
+@pytest.mark.parametrize("name", ["groupby", "from", "group", "\0"])
+def test_names_that_nobody_knows_are_refused(client: Client, name: str) -> None:
+    status, error = refusal(client, **{name: "feature"})
+
+    assert (status, error["param"]) == (400, name)
+    assert (
+        "apiKey, endDate, feature, fileType, format, groupBy, orgId, product, startDate" in error["message"]
+    )
+
+
 def test_default_days_are_the_organizations_own(client: Client, organization: Organization) -> None:
     # Somewhere between these two zones, 26 hours apart, there is always a midnight.
     ends = set()

@@ -70,7 +70,15 @@ def test_filters_keep_what_matches(client: Client, key: ApiKey, query: dict[str,
 
 @pytest.mark.parametrize(
     ("param", "value"),
-    [("limit", "0"), ("cursor", "x"), ("since", "x"), ("product", "x"), ("format", "xml"), ("region", "\0")],
+    [
+        ("limit", "0"),
+        ("cursor", "x"),
+        ("since", "x"),
+        ("product", "x"),
+        ("format", "xml"),
+        ("region", "\0"),
+        ("startDate", "2026-06-18"),
+    ],
 )
 def test_bad_parameter_is_named(client: Client, param: str, value: str) -> None:
     response = client.get(RECORDS, {param: value})

@@ -448,6 +448,8 @@ def test_summary_asks_as_much_for_much_usage(
         ({"product": "nonsense"}, "product"),
         ({"file_type": "x" * 200}, "file_type"),
         ({"region": "a\0"}, "region"),
+        ({"groupBy": "region"}, "groupBy"),
+        ({"startDate": "2026-06-18"}, "startDate"),
     ],
 )
 def test_bad_parameters_are_refused_by_name(api: Client, query: Json, param: str) -> None:

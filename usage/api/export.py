@@ -102,7 +102,7 @@ class UsageExport(APIView):
         ],
     )
     def get(self, request: OrganizationRequest) -> HttpResponseBase:
-        asked = read_query(UsageExportQuery, request)
+        asked = read_query(UsageExportQuery, request, and_no_others=True)
         organization = request.organization
         today = reports.today(organization)
         start = asked.get("startDate", today - timedelta(days=30))

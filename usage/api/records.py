@@ -117,7 +117,7 @@ class Records(APIView):
         ],
     )
     def get(self, request: OrganizationRequest) -> HttpResponseBase:
-        asked = read_query(RecordsQuery, request)
+        asked = read_query(RecordsQuery, request, and_no_others=True)
         as_csv = asked.pop("format") == "csv"
         limit, cursor = asked.pop("limit"), asked.pop("cursor", None)
         filters = RecordFilters(**asked)

@@ -184,7 +184,7 @@ class UsageSummary(APIView):
         ],
     )
     def get(self, request: OrganizationRequest) -> Response:
-        checked = read_query(UsageSummaryQuery, request)
+        checked = read_query(UsageSummaryQuery, request, and_no_others=True)
         organization, now = request.organization, timezone.now()
         keys = reports.keys(organization)
         query = {name: str(value) for name, value in checked.items()}
