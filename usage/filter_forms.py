@@ -1,11 +1,13 @@
 """What the addresses of the request log and of exports ask for, checked."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
 
 from accounts.models import ApiKey
 from usage.models import Feature, JobStatus, JobType, Product
+from usage.periods import EARLIEST, LATEST
 from usage.reports import Filters, RecordFilters
 
 
@@ -44,9 +46,17 @@ class LogForm(_Days):
         widget=forms.TextInput(attrs={"placeholder": "or its beginning", "type": "search", "size": 18}),
     )
     day = _day("Jump to")
+    # Where a bar of an hour leads.
+    hour = forms.DateTimeField(required=False, widget=forms.HiddenInput())
 
     def __init__(self, data: Any) -> None:
         super().__init__(data, auto_id="filter-%s")
+
+    def clean_hour(self) -> datetime | None:
+        hour: datetime | None = self.cleaned_data["hour"]
+        if hour and not EARLIEST <= hour.date() <= LATEST:
+            raise forms.ValidationError(f"Use an hour from {EARLIEST} to {LATEST}.")
+        return hour
 
 
 class ExportForm(_Days):

@@ -331,7 +331,8 @@ def midnight(day: date, organization: Organization) -> datetime:
 class Filters:
     """Which jobs of the request log to list; None lists all.
 
-    `api_key` is a public id, `job_id` how an id begins; days are the organization's, and the last one counts as well.
+    `api_key` is a public id, `job_id` how an id begins, `hour` the moment it begins; days are the organization's, and
+    the last one counts as well.
     Those before a change of zone are cut as they would be now, for jobs carry no day of their own.
     """
 
@@ -344,6 +345,7 @@ class Filters:
     until: date | None = None
     job_id: str | None = None
     environment: str | None = None
+    hour: datetime | None = None
 
     def apply(self, jobs: JobQuerySet, organization: Organization) -> JobQuerySet:
         found, rest = self.split(jobs, organization)
@@ -367,6 +369,8 @@ class Filters:
             jobs = jobs.filter(**{along: rest.pop(along)})
         if self.job_id is not None:
             jobs = jobs.filter(job_id__startswith=self.job_id)
+        if self.hour is not None:
+            jobs = jobs.filter(created_at__gte=self.hour, created_at__lt=self.hour + timedelta(hours=1))
         return _within(jobs, self.since, self.until, organization), rest
 
 

@@ -206,10 +206,11 @@ def test_environment_narrows_the_log_as_well(
     assert [entry.job.job_id for entry in log.context["entries"]] == ["of-staging"]
 
 
-def test_bar_of_an_hour_opens_the_log_where_the_hour_ends(
+def test_bar_of_an_hour_opens_the_log_of_that_hour(
     page: Client, organization: Organization, key: ApiKey
 ) -> None:
     daily_usage(key, NOON.date())
+    job_row(key, "of-the-one-before", created_at=NOON - timedelta(seconds=1))
     job_row(key, "of-the-hour", created_at=NOON + timedelta(minutes=59))
     job_row(key, "of-the-next", created_at=NOON + timedelta(hours=1))
     days = {"from": NOON.date(), "to": NOON.date()}
@@ -218,6 +219,8 @@ def test_bar_of_an_hour_opens_the_log_where_the_hour_ends(
 
     log = page.get(column.url).context
     assert [entry.job.job_id for entry in log["entries"]] == ["of-the-hour"]
+    day = page.get(f"/o/{organization.uid}/jobs/{log['whole_day']}").context
+    assert len(day["entries"]) == 3
 
 
 def test_duration_is_compared_with_the_period_before(

@@ -110,10 +110,23 @@ def test_key_filter_keeps_its_jobs(
 
 @pytest.mark.parametrize("name", ["region", "api_key", "type", "status"])
 @pytest.mark.parametrize("value", ["nonsense", "\0", "<script>"])
-def test_senseless_filters_are_ignored(page: Client, url: str, key: ApiKey, name: str, value: str) -> None:
+def test_senseless_filters_are_told_and_left_out(
+    page: Client, url: str, key: ApiKey, name: str, value: str
+) -> None:
     job_row(key)
 
-    assert ids(shown(page, url, **{name: value})) == ["job-1"]
+    response = page.get(url, {name: value})
+
+    assert response.status_code == 400
+    assert f"There is no such {request_log.LABELS[name]}." in response.content.decode()
+    assert ids(response.context) == ["job-1"]
+
+
+def test_senseless_filter_is_also_told_to_the_page_itself(page: Client, url: str, key: ApiKey) -> None:
+    response = page.get(url, {"status": "Nope"}, headers={"HX-Request": "true"})
+
+    assert response.status_code == 200
+    assert "There is no such status." in response.content.decode()
 
 
 @pytest.mark.parametrize("name", ["older_than", "newer_than"])

@@ -72,12 +72,33 @@ def test_jump_to_a_day_begins_with_its_last_job(page: Client, url: str, key: Api
     assert ids(shown(page, url + context["older"])) == ["12", "11", "10"]
 
 
-@pytest.mark.parametrize("query", ["day=someday", "since=2026-13-01", "since=2026-06-02&until=2026-06-01"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "day=someday",
+        "since=2026-13-01",
+        "since=2026-06-02&until=2026-06-01",
+        "hour=noon",
+        "hour=%00",
+        "hour=0001-01-01T00:00%2B14:00",
+        "hour=9999-12-31T23:59Z",
+    ],
+)
 def test_senseless_day_is_told(page: Client, url: str, query: str) -> None:
     response = page.get(f"{url}?{query}")
 
     assert response.status_code == 400
     assert response.context["form"].errors
+
+
+def test_hour_stays_chosen_from_page_to_page(page: Client, url: str, key: ApiKey) -> None:
+    for number in range(8):
+        job_row(key, f"{number}", created_at=NOON + timedelta(minutes=10 * number - 10))
+
+    context = shown(page, url, hour=NOON.isoformat())
+
+    assert ids(context) == ["6", "5", "4"]
+    assert ids(shown(page, url + context["older"])) == ["3", "2", "1"]
 
 
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])

@@ -1,7 +1,7 @@
 """The usage of a period, in numbers and charts."""
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import UTC, date
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
@@ -15,7 +15,6 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from accounts.access import MemberRequest, member_page
-from accounts.cursors import Cursor
 from accounts.models import ApiKey
 from accounts.permissions import Permission
 from usage import charts, forecast, periods, reports, summary
@@ -219,9 +218,8 @@ def _slots(spans: Sequence[Span], asked: Asked, log: str) -> list[Slot]:
     for span in spans:
         url = f"{log}{'&' if '?' in log else '?'}since={span.first}&until={span.last}" if log else ""
         if span.begin:
-            # The log narrows to days; it begins where the hour ends.
-            place = Cursor(span.begin + timedelta(hours=1), 0)
-            slots.append(charts.hour(span.begin, url and f"{url}&older_than={place}"))
+            begin = urlencode({"hour": span.begin.astimezone(UTC).isoformat()})
+            slots.append(charts.hour(span.begin, url and f"{url}&{begin}"))
         elif asked.period.by is Granularity.MONTH:
             slots.append(charts.month(span.first, span.last, url))
         else:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -24,6 +24,13 @@ from usage.reports import Filters, LogPage
 from webhooks import attempts
 
 PAGE = 50
+LABELS = {
+    "api_key": "API key",
+    "region": "region",
+    "type": "endpoint",
+    "status": "status",
+    "environment": "environment",
+}
 RECORDS_SHOWN = 200
 
 
@@ -43,20 +50,22 @@ def entries(jobs: Iterable[Job], keys: Iterable[ApiKey]) -> list[Entry]:
 @member_page(Permission.JOBS_VIEW)
 @require_safe
 def listing(request: MemberRequest) -> HttpResponse:
-    """Jobs, newest first, a page at a time. A choice that names nothing known is ignored."""
+    """Jobs, newest first, a page at a time. A choice that names nothing known is told, and left out."""
     organization = request.organization
     keys = reports.keys(organization)
     regions = reports.regions(organization)
     form = LogForm(request.GET)
     is_valid = form.is_valid()
-    filters = Filters(
-        api_key=_chosen(request.GET, "api_key", [key.uid for key in keys]),
-        region=_chosen(request.GET, "region", regions),
-        type=_chosen(request.GET, "type", JobType.values),
-        status=_chosen(request.GET, "status", JobStatus.values),
-        environment=_chosen(request.GET, "environment", ApiKey.Environment.values),
-        **form.chosen("since", "until", "file_type", "job_id"),
-    )
+    choices: dict[str, Iterable[str]] = {
+        "api_key": [key.uid for key in keys],
+        "region": regions,
+        "type": JobType.values,
+        "status": JobStatus.values,
+        "environment": ApiKey.Environment.values,
+    }
+    chosen = {name: _chosen(request.GET, name, known) for name, known in choices.items()}
+    unknown = [LABELS[name] for name, value in chosen.items() if request.GET.get(name) and not value]
+    filters = Filters(**chosen, **form.chosen("since", "until", "file_type", "job_id", "hour"))
     older_than = cursors.in_address(request.GET)
     newer_than = cursors.in_address(request.GET, "newer_than")
     day = form.cleaned_data.get("day")
@@ -76,6 +85,7 @@ def listing(request: MemberRequest) -> HttpResponse:
         "usage/request_log.html",
         {
             "form": form,
+            "unknown": unknown,
             "entries": entries(page.jobs, keys),
             "keys": keys,
             "regions": regions,
@@ -90,13 +100,14 @@ def listing(request: MemberRequest) -> HttpResponse:
             "may_export": request.may(Permission.EXPORTS_CREATE),
             "looked_until": page.looked_until,
             "looked_at": reports.LOOK_BACK,
+            "whole_day": _address(replace(filters, hour=None)),
             "newest": _address(filters),
             "live": _address(filters, live="on"),
             "older": _address(filters, older_than=page.older) if page.older else "",
             "newer": _address(filters, newer_than=page.newer) if page.newer else "",
         },
         # htmx shows an answer only if it is a good one.
-        status=200 if is_valid or request.headers.get("HX-Request") else 400,
+        status=200 if (is_valid and not unknown) or request.headers.get("HX-Request") else 400,
     )
 
 
