@@ -63,7 +63,7 @@ def listing(request: MemberRequest) -> HttpResponse:
         "status": JobStatus.values,
         "environment": ApiKey.Environment.values,
     }
-    chosen = {name: _chosen(request.GET, name, known) for name, known in choices.items()}
+    chosen: dict[str, Any] = {name: _chosen(request.GET, name, known) for name, known in choices.items()}
     unknown = [LABELS[name] for name, value in chosen.items() if request.GET.get(name) and not value]
     filters = Filters(**chosen, **form.chosen("since", "until", "file_type", "job_id", "hour"))
     older_than = cursors.in_address(request.GET)
