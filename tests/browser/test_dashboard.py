@@ -58,7 +58,8 @@ def test_days_of_ones_choice(
     page.get_by_label("To", exact=True).fill(str(today - timedelta(days=60)))
     page.get_by_role("button", name="Show").click()
 
-    expect(page.get_by_role("alert")).to_contain_text("from:")
+    expect(page.get_by_role("alert")).to_contain_text("From:")
+    expect(page.get_by_label("To", exact=True)).to_have_value(str(today - timedelta(days=60)))
 
 
 def test_click_on_a_bar_shows_its_jobs(

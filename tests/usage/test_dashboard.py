@@ -14,6 +14,7 @@ from accounts.models import ApiKey, Organization, User
 from tests.usage.rows import NOON, daily_jobs, daily_usage, job_row
 from usage import reports
 from usage.models import DailyJobs, JobMargin
+from usage.views.dashboard import LABELS
 
 
 @pytest.fixture
@@ -96,7 +97,19 @@ def test_senseless_parameters_are_named_and_left_out(
     response = page.get(url(organization), query)
 
     assert response.status_code == 400
-    assert response.context["problem"].startswith(f"{field}: ")
+    assert response.context["problem"].startswith(f"{LABELS[field]}: ")
+
+
+def test_days_stay_typed_to_be_put_right(page: Client, organization: Organization, key: ApiKey) -> None:
+    daily_usage(key, reports.today(organization))
+
+    response = page.get(url(organization), {"period": "range", "from": "2026-11-20", "to": "2026-11-01"})
+
+    html = " ".join(response.content.decode().split())
+    assert "From: 2026-11-20 is after 2026-11-01." in html
+    assert '<option value="range" selected>' in html
+    assert 'name="from" value="2026-11-20"' in html
+    assert 'name="to" value="2026-11-01"' in html
 
 
 def test_the_rest_of_what_is_asked_for_is_shown(
@@ -107,7 +120,7 @@ def test_the_rest_of_what_is_asked_for_is_shown(
 
     context = page.get(url(organization), {"period": "7", "by": "hour", "file_type": "docx"}).context
 
-    assert context["problem"] == "by: By the hour, at most 2 days can be shown; these are 7."
+    assert context["problem"] == "Steps: By the hour, at most 2 days can be shown; these are 7."
     assert (context["asked"].period.days, context["asked"].period.by) == (7, "day")
     assert context["found"].totals.requests == 3
 
@@ -126,7 +139,7 @@ def test_what_the_page_itself_asks_for_is_answered_also_when_it_is_refused(
     response = page.get(url(organization), {"period": "range"}, headers={"HX-Request": "true"})
 
     assert response.status_code == 200
-    assert "from: Use a day in the form yyyy-mm-dd" in response.content.decode()
+    assert "From: Use a day in the form yyyy-mm-dd" in response.content.decode()
 
 
 def test_one_key_can_be_looked_at(page: Client, organization: Organization, key: ApiKey, owner: User) -> None:

@@ -28,6 +28,19 @@ from usage.views.request_log import entries
 LATEST = 5
 LOOK_BACK = 2_000  # for these few: the log itself looks further
 PERCENT = [0.0, 25.0, 50.0, 75.0, 100.0]
+# What the form calls its parameters.
+LABELS = {
+    "period": "Period",
+    "from": "From",
+    "to": "To",
+    "by": "Steps",
+    "group": "Group by",
+    "api_key": "API key",
+    "environment": "Environment",
+    "product": "Product",
+    "file_type": "File type",
+    "region": "Region of jobs",
+}
 KINDS = {Granularity.HOUR: "Hour", Granularity.DAY: "Day", Granularity.MONTH: "Month"}
 
 
@@ -40,7 +53,7 @@ def dashboard(request: MemberRequest) -> HttpResponse:
     now = timezone.now()
     today = reports.today(organization, now=now)
     keys = reports.keys(organization)
-    asked, problem = _read(request.GET.dict(), keys, today)
+    asked, problem, typed = _read(request.GET.dict(), keys, today)
     found = summary.summarize(organization, asked, keys=keys, with_choices=True, now=now)
     filters = reports.Filters(**_of_log(asked))
     latest = (
@@ -58,6 +71,8 @@ def dashboard(request: MemberRequest) -> HttpResponse:
         "asked": asked,
         "is_filtered": is_filtered,
         "problem": problem,
+        "days": typed
+        or {"period": asked.period.name, "from": str(asked.period.start), "to": str(asked.period.end)},
         "keys": keys,
         "choices": _choices(found),
         "found": found,
@@ -77,17 +92,26 @@ def dashboard(request: MemberRequest) -> HttpResponse:
     return render(request, "usage/dashboard.html", context, status=status)
 
 
-def _read(query: dict[str, str], keys: Sequence[ApiKey], today: date) -> tuple[Asked, str]:
-    """What is asked for, and what is wrong with it: what can be shown instead is without that."""
-    problem = ""
+def _read(query: dict[str, str], keys: Sequence[ApiKey], today: date) -> tuple[Asked, str, dict[str, str]]:
+    """What is asked for, and what is wrong with it: what can be shown instead is without that.
+
+    Days that make no sense are handed back as they were typed, to be put right.
+    """
+    problem, typed = "", {}
     while True:
         try:
-            return summary.read(query, keys=keys, today=today), problem
+            return summary.read(query, keys=keys, today=today), problem, typed
         except ValidationError as error:
             [(name, [message]), *_] = error.message_dict.items()
-            problem = problem or f"{name}: {message}"
+            problem = problem or f"{LABELS[name]}: {message}"
             # A day of a range says nothing without the other.
             gone = {"period", "from", "to"} if name in {"period", "from", "to"} else {name}
+            if name in {"from", "to"}:
+                typed = {
+                    "period": periods.RANGE,
+                    "from": query.get("from", ""),
+                    "to": query.get("to", ""),
+                }
             query = {name: value for name, value in query.items() if name not in gone}
 
 
