@@ -139,6 +139,14 @@ class Entitlement(models.Model):
             return None
         return max(self.credits_ceiling - self.credits_used, Decimal(0))
 
+    def refusal(self, now: datetime) -> str:
+        """The code with which verify refuses each of the organization's keys now, or ""; in verify's order."""
+        if not self.may_call:
+            return "SUSPENDED"
+        if self.spend_cap_reached_until and self.spend_cap_reached_until > now:
+            return "SPEND_CAP_REACHED"
+        return "OUT_OF_CREDITS" if self.credits_remaining == 0 and not self.overage_allowed else ""
+
 
 class PipelineConfig(models.Model):
     """A job's configuration as the JSON text it was reported in, kept once however many jobs ran with it."""
