@@ -309,6 +309,12 @@ def export_version(
     return " ".join(map(str, found[0]))
 
 
+def first_day(organization: Organization) -> date | None:
+    """The first day with usage."""
+    days = UsageDay.objects.filter(organization_id=organization.pk)
+    return days.order_by("day").values_list("day", flat=True).first()
+
+
 def has_usage(organization: Organization) -> bool:
     """Whether anything was ever used or asked for."""
     asked = Job.objects.filter(organization=organization).values(found=models.Value(1))[:1]

@@ -186,6 +186,20 @@ class JobTotals:
 
 
 @dataclass
+class Comparison:
+    """The whole days of a period, beside as many before it."""
+
+    start: date
+    end: date
+    before_start: date
+    before_end: date
+    totals: Totals = field(default_factory=Totals)
+    before: Totals = field(default_factory=Totals)
+    jobs: JobTotals = field(default_factory=JobTotals)
+    jobs_before: JobTotals = field(default_factory=JobTotals)
+
+
+@dataclass
 class Summary:
     """A period in numbers. Each list has a number for each of `spans`; jobs' are by day or month."""
 
@@ -195,6 +209,8 @@ class Summary:
     before: Totals = field(default_factory=Totals)
     jobs: JobTotals = field(default_factory=JobTotals)
     jobs_before: JobTotals = field(default_factory=JobTotals)
+    # None while none of the days is over.
+    compared: Comparison | None = None
     by_span: list[Totals] = field(default_factory=list)
     products: dict[str, list[Totals]] = field(default_factory=dict)
     # Told apart as asked: what was used, or the number of jobs.
@@ -226,6 +242,7 @@ def summarize(
     days = [Span(day, day) for day in _each(period.start, period.end)]
     spans = period.spans(zone)
     found = Summary(spans=spans, job_spans=days if by_hour else spans)
+    found.compared = compared = _compared(period, today=now.astimezone(zone).date())
 
     wanted = {Dimension.PRODUCT, *([asked.group.dimension] if asked.group.dimension else [])}
     # Without filters, one question answers all; what can be chosen from is never narrowed.
@@ -252,6 +269,10 @@ def summarize(
             found.totals.add(used)
         elif period.before_start <= day <= period.before_end:
             found.before.add(used)
+        if compared and compared.start <= day <= compared.end:
+            compared.totals.add(used)
+        elif compared and compared.before_start <= day <= compared.before_end:
+            compared.before.add(used)
 
     places: dict[Dimension, reports.Sums[int]]
     if by_hour:
@@ -294,8 +315,19 @@ def summarize(
     return found
 
 
+def _compared(period: Period, *, today: date) -> Comparison | None:
+    """What can be compared: a day that is not over has no like."""
+    end = min(period.end, today - timedelta(days=1))
+    if end < period.start:
+        return None
+    before_end = period.before_end
+    if end < period.end:
+        before_end = min(period.before_start + (end - period.start), before_end)
+    return Comparison(period.start, end, period.before_start, before_end)
+
+
 def _add_jobs(found: Summary, organization: Organization, asked: Asked) -> None:
-    period = asked.period
+    period, compared = asked.period, found.compared
     counts = reports.jobs_by_day(
         organization,
         start=min(period.start, period.before_start),
@@ -318,6 +350,10 @@ def _add_jobs(found: Summary, organization: Organization, asked: Asked) -> None:
                 groups[count.region if asked.group is Group.REGION else count.status][place] += count.jobs
         elif period.before_start <= count.day <= period.before_end:
             found.jobs_before.add(count)
+        if compared and compared.start <= count.day <= compared.end:
+            compared.jobs.add(count)
+        elif compared and compared.before_start <= count.day <= compared.before_end:
+            compared.jobs_before.add(count)
     for each in found.jobs_by_span:
         found.jobs.merge(each)
     found.job_groups = {

@@ -171,13 +171,14 @@ def test_chart_stacks_endpoints_in_colours_of_their_own(
 def test_totals_are_compared_with_the_period_before(
     page: Client, organization: Organization, key: ApiKey
 ) -> None:
-    today = reports.today(organization)
-    daily_usage(key, today, requests=3, pages=1, credits=1, cost=0)
-    daily_usage(key, today - timedelta(days=7), requests=2, pages=1, credits=2, cost=0)
+    day = NOON.date()
+    daily_usage(key, day, requests=3, pages=1, credits=1, cost=0)
+    daily_usage(key, day - timedelta(days=1), requests=2, pages=1, credits=2, cost=0)
 
-    changes = shown(page, organization, period="7")["changes"]
+    context = shown(page, organization, **{"from": day, "to": day})
 
-    assert changes == {
+    assert context["comparison"] == "compared with 17 Jun 2026"
+    assert context["changes"] == {
         "requests": "50 % more than before",
         "pages": "as before",
         "credits": "50 % less than before",
@@ -185,6 +186,47 @@ def test_totals_are_compared_with_the_period_before(
         "p50": "",
         "success_rate": "",
     }
+
+
+def test_today_is_not_compared_as_if_it_were_over(
+    page: Client, organization: Organization, key: ApiKey
+) -> None:
+    today = reports.today(organization)
+    for days_ago, requests in ((0, 100), (1, 6), (2, 50), (3, 3)):
+        daily_usage(key, today - timedelta(days=days_ago), requests=requests)
+
+    context = shown(page, organization, **{"from": today - timedelta(days=1), "to": today})
+
+    # Yesterday with the first of the two days before.
+    assert context["changes"]["requests"] == "100 % more than before"
+    assert context["comparison"].startswith("compared by whole days: ")
+    assert context["found"].totals.requests == 106
+
+
+def test_nothing_is_compared_with_days_before_the_first_usage(
+    page: Client, organization: Organization, key: ApiKey
+) -> None:
+    day = NOON.date()
+    daily_usage(key, day)
+    daily_usage(key, day - timedelta(days=2))
+
+    context = shown(page, organization, **{"from": day - timedelta(days=1), "to": day})
+
+    assert set(context["changes"].values()) == {"no data before"}
+    assert context["comparison"] == "not compared with the days before: usage began on 16 Jun 2026"
+
+
+@pytest.mark.parametrize(("days_ahead", "words"), [(0, "so far today"), (1, "")])
+def test_days_that_are_not_over_are_not_compared(
+    page: Client, organization: Organization, key: ApiKey, days_ahead: int, words: str
+) -> None:
+    today = reports.today(organization)
+    daily_usage(key, today - timedelta(days=9), requests=5)
+    first = today + timedelta(days=days_ahead)
+
+    context = shown(page, organization, **{"from": first, "to": first + timedelta(days=1)})
+
+    assert context["changes"].get("requests", "") == words
 
 
 def test_bars_open_the_log_of_their_day_and_endpoint(
@@ -251,6 +293,8 @@ def test_duration_is_compared_with_the_period_before(
             jobs=10,
             durations=durations,
         )
+
+    daily_usage(key, NOON.date() - timedelta(days=1))
 
     context = shown(page, organization, **{"from": NOON.date(), "to": NOON.date()})
 
@@ -375,7 +419,7 @@ def test_outsider_finds_nothing(client: Client, outsider: User, organization: Or
         {"file_type": "pdf", "group": "api_key"},
     ],
 )
-def test_page_asks_at_most_thirteen_questions_whatever_the_usage(
+def test_page_asks_at_most_fourteen_questions_whatever_the_usage(
     page: Client,
     organization: Organization,
     key: ApiKey,
@@ -402,8 +446,8 @@ def test_page_asks_at_most_thirteen_questions_whatever_the_usage(
 
     monkeypatch.setattr(prepared, "fetch", counted)
 
-    with django_assert_max_num_queries(13) as captured:
+    with django_assert_max_num_queries(14) as captured:
         page.get(url(organization), query | ({"api_key": extra.uid} if "group" in query else {}))
 
     assert prepared_ones
-    assert len(captured) + len(prepared_ones) <= 13
+    assert len(captured) + len(prepared_ones) <= 14

@@ -230,6 +230,27 @@ def test_environment_is_that_of_the_keys(key: ApiKey, organization: Organization
     assert asked_for(organization, environment="staging", api_key=key.uid, **days)[1].totals.requests == 0
 
 
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"period": "7"}, ("2026-06-12", "2026-06-17", "2026-06-05", "2026-06-10")),
+        ({"period": "month"}, ("2026-06-01", "2026-06-17", "2026-05-01", "2026-05-17")),
+        ({"period": "last_month"}, ("2026-05-01", "2026-05-31", "2026-04-01", "2026-04-30")),
+        ({"from": "2026-06-18"}, None),
+    ],
+)
+def test_whole_days_are_compared(
+    organization: Organization, query: Json, expected: tuple[str, ...] | None
+) -> None:
+    asked = summary.read(query, keys=[], today=DAY)
+
+    found = summary.summarize(organization, asked, keys=[], now=NOON).compared
+
+    assert expected == (
+        tuple(map(str, (found.start, found.end, found.before_start, found.before_end))) if found else None
+    )
+
+
 def test_region_narrows_jobs_and_leaves_usage(key: ApiKey, organization: Organization) -> None:
     daily_usage(key, DAY, requests=5)
     daily_jobs(key, "eu")

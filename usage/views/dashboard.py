@@ -62,6 +62,7 @@ def dashboard(request: MemberRequest) -> HttpResponse:
         else []
     )
     is_filtered = bool(asked.only or asked.region)
+    comparison, changes = _compared(found, asked, today=today, first=reports.first_day(organization))
     # Of everything, and so beside everything only.
     expected = None if is_filtered else forecast.of_month(organization, now=now)
     if not (request.GET or expected or latest or found.totals.requests or reports.has_usage(organization)):
@@ -76,9 +77,9 @@ def dashboard(request: MemberRequest) -> HttpResponse:
         "keys": keys,
         "choices": _choices(found),
         "found": found,
-        "before": _said(asked.period.before_start, asked.period.before_end),
         "shown": _said(asked.period.start, asked.period.end),
-        "changes": _changes(found),
+        "comparison": comparison,
+        "changes": changes,
         "forecast": expected,
         "usage_charts": _usage_charts(request, asked, found, keys, with_links=may_view_jobs),
         "small_charts": _small_charts(asked, found),
@@ -352,12 +353,27 @@ def _seconds(value: charts.Number | None) -> str:
     return duration(None if value is None else float(value))
 
 
-def _changes(found: Summary) -> dict[str, str]:
-    """How each total compares with the one of the period before, in words."""
+def _compared(found: Summary, asked: Asked, *, today: date, first: date | None) -> tuple[str, dict[str, str]]:
+    """What the totals are compared with, and how each compares, in words; `first` is the first day with usage."""
+    whole = found.compared
+    if whole is None:
+        if asked.period.start > today:
+            return "these days are still to come", {}
+        return "so far today; whole days only are compared", _of_each("so far today")
+    if first is None or whole.before_start < first:
+        began = f": usage began on {_said(first, first)}" if first else ""
+        return f"not compared with the days before{began}", _of_each("no data before")
+    before = _said(whole.before_start, whole.before_end)
     changes = {
-        name: _change(value, getattr(found.before, name)) for name, value in vars(found.totals).items()
-    }
-    return changes | _job_changes(found.jobs, found.jobs_before)
+        name: _change(value, getattr(whole.before, name)) for name, value in vars(whole.totals).items()
+    } | _job_changes(whole.jobs, whole.jobs_before)
+    if whole.end < asked.period.end:
+        return f"compared by whole days: {_said(whole.start, whole.end)} with {before}", changes
+    return f"compared with {before}", changes
+
+
+def _of_each(words: str) -> dict[str, str]:
+    return dict.fromkeys(["requests", "pages", "credits", "cost", "success_rate", "p50"], words)
 
 
 def _job_changes(now: JobTotals, before: JobTotals) -> dict[str, str]:
