@@ -38,11 +38,38 @@ def test_the_shorter_of_plan_and_choice_counts(
 def test_a_choice_within_the_plan_is_kept(client: Client, owner: User, path: str) -> None:
     client.force_login(owner)
 
-    page = client.post(path, {"retention_days": "30"}, follow=True).content.decode()
+    page = client.post(path, {"retention_days": "30", "confirmed": "yes"}, follow=True).content.decode()
 
     assert Organization.objects.get().retention_days == 30
     assert "<strong>30 days</strong>" in page
     assert "up to 90 days" in page
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [("30", "The details of 60 days go for good"), ("0", "The details of 90 days go for good")],
+)
+def test_who_chooses_less_is_first_told_what_goes(
+    client: Client, owner: User, path: str, days: str, said: str
+) -> None:
+    client.force_login(owner)
+
+    page = client.post(path, {"retention_days": days}).content.decode()
+
+    assert said in page
+    assert f'name="retention_days" value="{days}"' in page
+    assert Organization.objects.get().retention_days is None
+
+
+def test_who_chooses_more_is_not_asked(
+    client: Client, owner: User, organization: Organization, path: str
+) -> None:
+    choose(organization, 30)
+    client.force_login(owner)
+
+    client.post(path, {"retention_days": "60"})
+
+    assert Organization.objects.get().retention_days == 60
 
 
 def test_an_empty_choice_is_the_plans(

@@ -19,7 +19,7 @@ from usage.forms import RetentionForm
 @member_page(Permission.ORGANIZATION_VIEW)
 @require_http_methods(["GET", "POST"])
 def data_settings(request: MemberRequest) -> HttpResponse:
-    """What the plan allows, and what the organization chose within that."""
+    """What the plan allows, and what the organization chose within that. Who chooses less is asked once more."""
     organization = request.organization
     may_manage = request.may(Permission.ORGANIZATION_MANAGE)
     if request.method == "POST" and not may_manage:
@@ -28,7 +28,15 @@ def data_settings(request: MemberRequest) -> HttpResponse:
     form = RetentionForm(
         request.POST if request.method == "POST" else None, organization=organization, most=most
     )
+    days, now = retention.retention_days(organization), timezone.now()
     if request.method == "POST" and form.is_valid():
+        fewer = retention.days_kept(most, form.cleaned_data["retention_days"])
+        if fewer < days and "confirmed" not in request.POST:
+            return render(
+                request,
+                "usage/shorten_retention.html",
+                {"days": days, "fewer": fewer, "lost": days - fewer, "next_run": retention.next_run(now)},
+            )
         try:
             changed = organizations.update(
                 organization=organization, changes=form.cleaned_data, actor=actor_of(request)
@@ -38,7 +46,6 @@ def data_settings(request: MemberRequest) -> HttpResponse:
         else:
             messages.success(request, "Saved." if changed else "Nothing was changed.")
             return redirect("usage:data_settings", organization_uid=organization.uid)
-    days, now = retention.retention_days(organization), timezone.now()
     return render(
         request,
         "usage/data_settings.html",
