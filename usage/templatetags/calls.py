@@ -13,7 +13,7 @@ register = template.Library()
 
 @register.inclusion_tag("usage/calls_notice.html", takes_context=True)
 def calls_notice(context: RequestContext, *, with_credits: bool = False) -> dict[str, Any]:
-    """Say why requests of the organization are refused, while they are; and the credits left, if these are asked for."""
+    """Say why the organization's requests are refused, while they are; and, if asked for, the credits left."""
     request = context["request"]
     entitlement = Entitlement.objects.filter(organization=request.organization).first()
     return {
