@@ -54,12 +54,15 @@ def service_key(permission: ServicePermission) -> Callable[[View], View]:
                 if scopes is None:
                     response = problem(401, "invalid_api_key", authentication.BAD_KEY)
                     response["WWW-Authenticate"] = "Bearer"
-                    return response
-                if permission not in scopes:
-                    return problem(
+                elif permission not in scopes:
+                    response = problem(
                         403, "permission_denied", f"This needs a service key with the scope {permission}."
                     )
-                return view(request)
+                else:
+                    return view(request)
+                # The body is not waited for, so the server cuts the connection, which the caller has to know.
+                response["Connection"] = "close"
+                return response
             except OperationalError:
                 # The data plane keeps what it wanted to report and sends it again: nothing is lost or counted twice.
                 response = problem(503, "unavailable", "The database does not answer. Send the same again.")
