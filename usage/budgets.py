@@ -89,12 +89,12 @@ def _settle(keys: Sequence[ApiKey], now: datetime) -> int:
         until = month.end if budget is not None and credits.get(key.pk, Decimal(0)) >= budget else None
         # A mark of a month that is over says nothing, and need not be wiped off.
         if until != (mark if mark and mark > now else None):
-            changed += _mark(key, until, month)
+            changed += _mark(key, until, month, used=credits.get(key.pk, Decimal(0)))
     return changed
 
 
 @transaction.atomic
-def _mark(key: ApiKey, until: datetime | None, month: Month) -> int:
+def _mark(key: ApiKey, until: datetime | None, month: Month, *, used: Decimal) -> int:
     organization = Organization.objects.select_for_update(no_key=True).get(api_keys=key)
     # Only for the budget that was looked at: whoever has changed it since has had it looked at anew.
     same = ApiKey.objects.filter(id=key.id, monthly_credit_budget=key.monthly_credit_budget)
@@ -107,9 +107,13 @@ def _mark(key: ApiKey, until: datetime | None, month: Month) -> int:
             kind=NoticeKind.API_KEYS,
             key=f"api_key.budget:{key.uid}:{month.first:%Y-%m}:{key.monthly_credit_budget}",
             title=f"The API key {key.name} has used up its budget of this month",
-            body=f"{key.masked} has used {key.monthly_credit_budget.normalize():,f} credits, all that it may use in a "
-            f"month. Requests with it are refused until {month.next:%-d %B}, or until you raise its budget.",
+            body=f"{key.masked} has used {_credits(used)} this month; it may use {_credits(key.monthly_credit_budget)} "
+            f"a month. Requests with it are refused until {month.next:%-d %B}, or until you raise its budget.",
             url=key_notices.address(key),
             organization=organization,
         )
     return 1
+
+
+def _credits(count: Decimal) -> str:
+    return f"{count.normalize():,f} credit{'' if count == 1 else 's'}"

@@ -157,6 +157,15 @@ def test_they_are_told_again_when_a_raised_budget_is_used_up_too(
     assert [notice.body.split(" credits")[0].split()[-1] for notice in told.order_by("pk")] == ["10", "20"]
 
 
+def test_they_are_told_what_was_used_however_much_more_it_is(budgeted: Key, admin: User) -> None:
+    daily_usage(budgeted[0], date(2026, 6, 3), credits=Decimal("1200.5"))
+
+    budgets.settle()
+
+    notice = Notification.objects.get(kind="api_keys", user=admin)
+    assert "has used 1,200.5 credits this month; it may use 10 credits a month." in notice.body
+
+
 def test_a_budget_changed_meanwhile_is_not_marked_by_the_old_one(budgeted: Key) -> None:
     stale = ApiKey.objects.select_related("organization").get()
     daily_usage(budgeted[0], date(2026, 6, 3), credits=Decimal(10))
