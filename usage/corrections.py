@@ -263,14 +263,16 @@ def _check(amendment: Amendment, record: UsageRecord) -> None:
 
 def _record_and_tell(record: UsageRecord, rows: list[RecordRow], *, reason: str, actor: Actor | None) -> None:
     is_amended = len(rows) > 1
+    before = _facts(record)
+    after = _facts(rows[-1]) if is_amended else {"pages": 0, "credits": Decimal(0), "cost": Decimal(0)}
+    changed = [name for name in before if name in after and after[name] != before[name]]
     audit.record(
         audit.Action.USAGE_RECORD_AMENDED if is_amended else audit.Action.USAGE_RECORD_VOIDED,
         actor=actor,
         organization=record.organization,
         target=record,
-        before=_facts(record) | {"job_id": record.job_id},
-        after=(_facts(rows[-1]) if is_amended else {"pages": 0, "credits": 0, "cost": 0})
-        | {"job_id": record.job_id, "reason": reason},
+        before={name: before[name] for name in changed},
+        after={name: after[name] for name in changed} | {"job_id": record.job_id, "reason": reason},
     )
     if record.organization.deleted_at:
         return

@@ -350,9 +350,9 @@ def test_the_customers_audit_trail_says_what_changed_and_why(
 
     entry = AuditEntry.objects.get(action=audit.Action.USAGE_RECORD_AMENDED)
     assert (entry.organization, entry.actor, entry.by_staff) == (organization, staff, True)
-    assert (entry.before["pages"], entry.before["credits"], entry.before["job_id"]) == (12, 12, "job-1")
-    assert (entry.after["pages"], entry.after["credits"], entry.after["cost"]) == (10, 10, 0.15)
-    assert entry.after["reason"] == "Two pages are blank."
+    assert entry.before == {"pages": 12, "credits": 12, "cost": 0.18}
+    changed = {"pages": 10, "credits": 10, "cost": 0.15}
+    assert entry.after == changed | {"job_id": "job-1", "reason": "Two pages are blank."}
 
 
 def test_owner_and_admins_are_told(
