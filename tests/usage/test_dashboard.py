@@ -146,7 +146,7 @@ def test_one_key_can_be_looked_at(page: Client, organization: Organization, key:
     second, _ = keys.create_organization_key(organization=organization, name="staging", actor=Actor(owner))
     daily_usage(key, reports.today(organization), requests=5)
     daily_usage(second, reports.today(organization), requests=7)
-    job_row(key, "of the first key")
+    job_row(key, "of the first key", created_at=timezone.now())
 
     context = shown(page, organization, api_key=second.uid)
 
@@ -278,6 +278,28 @@ def test_bar_of_an_hour_opens_the_log_of_that_hour(
     assert len(day["entries"]) == 3
 
 
+def test_latest_requests_are_those_of_the_period(
+    page: Client, organization: Organization, key: ApiKey
+) -> None:
+    day = NOON.date()
+    daily_usage(key, day)
+    job_row(key, "before", created_at=NOON - timedelta(days=1))
+    job_row(key, "of-the-day")
+    job_row(key, "after", created_at=NOON + timedelta(days=1))
+
+    context = shown(page, organization, **{"from": day, "to": day})
+
+    assert [entry.job.job_id for entry in context["entries"]] == ["of-the-day"]
+
+
+def test_jobs_have_no_charts_by_hour(page: Client, organization: Organization, key: ApiKey) -> None:
+    daily_usage(key, NOON.date())
+
+    context = shown(page, organization, by="hour", **{"from": NOON.date(), "to": NOON.date()})
+
+    assert [id for id, _, _ in context["small_charts"]] == ["cost", "pages"]
+
+
 def test_duration_is_compared_with_the_period_before(
     page: Client, organization: Organization, key: ApiKey
 ) -> None:
@@ -362,7 +384,7 @@ def test_page_works_with_every_table_and_chart_drawn(
     page: Client, organization: Organization, key: ApiKey
 ) -> None:
     daily_usage(key, reports.today(organization), requests=1234)
-    job_row(key, "<b>/odd id")
+    job_row(key, "<b>/odd id", created_at=timezone.now())
 
     html = page.get(url(organization)).content.decode()
 
@@ -393,7 +415,7 @@ def test_another_organizations_usage_never_shows(
         organization=other_organization, name="x", actor=Actor(outsider)
     )
     daily_usage(foreign, reports.today(organization), requests=5)
-    job_row(foreign)
+    job_row(foreign, created_at=timezone.now())
 
     daily_usage(key, reports.today(organization), requests=1)
 
@@ -434,7 +456,7 @@ def test_page_asks_at_most_fourteen_questions_whatever_the_usage(
             organization=organization, name=f"k{number}", actor=Actor(owner)
         )
         daily_usage(extra, today - timedelta(days=number))
-        job_row(extra, f"job-{number}")
+        job_row(extra, f"job-{number}", created_at=timezone.now())
     page.get(url(organization), query)
     # Prepared queries pass Django's own count by.
     prepared_ones: list[object] = []

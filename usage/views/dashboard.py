@@ -55,7 +55,7 @@ def dashboard(request: MemberRequest) -> HttpResponse:
     keys = reports.keys(organization)
     asked, problem, typed = _read(request.GET.dict(), keys, today)
     found = summary.summarize(organization, asked, keys=keys, with_choices=True, now=now)
-    filters = reports.Filters(**_of_log(asked))
+    filters = reports.Filters(since=asked.period.start, until=asked.period.end, **_of_log(asked))
     latest = (
         reports.log(organization, limit=LATEST, filters=filters, look_back=LOOK_BACK).jobs
         if may_view_jobs
@@ -185,12 +185,11 @@ def _bars(slots: Sequence[Slot], series: Sequence[Series], unit: str, kind: str)
 def _small_charts(asked: Asked, found: Summary) -> list[tuple[str, str, Chart]]:
     """The id, title and drawing of each chart of one number over time."""
     kind = KINDS[asked.period.by]
-    slots, job_slots = _slots(found.spans, asked, ""), _slots(found.job_spans, asked, "")
-    job_kind = "Day" if asked.period.by is Granularity.HOUR else kind
+    slots = _slots(found.spans, asked, "")
     totals, jobs = found.by_span, found.jobs_by_span
     costs = [total.cost for total in totals]
     pages = [total.pages for total in totals]
-    return [
+    of_usage = [
         (
             "cost",
             "Cost at list price in dollars",
@@ -209,30 +208,36 @@ def _small_charts(asked: Asked, found: Summary) -> list[tuple[str, str, Chart]]:
                 kind=kind,
             ),
         ),
+    ]
+    if asked.period.by is Granularity.HOUR:
+        # Jobs are not kept by hour, and a dot a day is no line.
+        return of_usage
+    return [
+        *of_usage,
         (
             "success",
             "Success rate in percent",
             charts.lines(
-                job_slots,
+                slots,
                 [Series("Success rate", [each.success_rate for each in jobs])],
                 write=_percent,
                 footer=[_percent(found.jobs.success_rate)],
                 ticks=PERCENT,
-                kind=job_kind,
+                kind=kind,
             ),
         ),
         (
             "durations",
             "Duration of jobs in seconds",
             charts.lines(
-                job_slots,
+                slots,
                 [
                     Series("p50", [each.p50 for each in jobs], 1),
                     Series("p95", [each.p95 for each in jobs], 2),
                 ],
                 write=_seconds,
                 footer=[_seconds(found.jobs.p50), _seconds(found.jobs.p95)],
-                kind=job_kind,
+                kind=kind,
             ),
         ),
     ]
