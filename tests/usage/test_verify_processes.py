@@ -407,9 +407,7 @@ def test_one_who_is_refused_again_and_again_hears_it_each_time(
     ports: list[int], organization_key: Key
 ) -> None:
     """The server cuts a connection of which it read no body, and says so: the next call is not lost on it."""
-    asker = Asker(ports, "ch_service_nobody")
-
-    answers = {code for _ in range(100) for code in asker.ask(organization_key[1])}
-    asker.close()
+    with closing(Asker(list(servers), "ch_service_nobody")) as asker:
+        answers = {code for _ in range(100) for code in asker.ask(organization_key[1])}
 
     assert answers == {"401"}
