@@ -361,6 +361,51 @@ def test_page_says_what_a_filter_does_not_cover(
     assert note in page.get(url(organization), query).content.decode()
 
 
+@pytest.mark.parametrize(
+    ("query", "titles"),
+    [
+        (
+            {"region": "eu"},
+            ["<dt>Credits, all regions</dt>", "Requests by endpoint, all regions", "Success rate<"],
+        ),
+        (
+            {"file_type": "pdf"},
+            [
+                "<dt>Credits</dt>",
+                "<dt>Success rate, all file types</dt>",
+                "Duration of jobs in seconds, all file types",
+            ],
+        ),
+    ],
+)
+def test_figures_that_a_filter_does_not_narrow_say_so_themselves(
+    page: Client, organization: Organization, key: ApiKey, query: dict[str, str], titles: list[str]
+) -> None:
+    daily_usage(key, reports.today(organization))
+
+    html = page.get(url(organization), query).content.decode()
+
+    assert [title for title in titles if title not in html] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "note"),
+    [
+        ({"group": "feature"}, ""),
+        ({"group": "region"}, " (by product)"),
+        ({"group": "status", "region": "eu"}, " (by product, all regions)"),
+    ],
+)
+def test_csv_that_is_not_quite_what_is_shown_says_so(
+    page: Client, organization: Organization, key: ApiKey, query: dict[str, str], note: str
+) -> None:
+    daily_usage(key, reports.today(organization))
+
+    html = page.get(url(organization), query).content.decode()
+
+    assert f"Download usage data as CSV{note}</a>" in html
+
+
 def test_csv_holds_what_is_shown(page: Client, organization: Organization, key: ApiKey) -> None:
     day = NOON.date()
     daily_usage(key, day, file_type="pdf", requests=2, credits=5)

@@ -63,6 +63,8 @@ def dashboard(request: MemberRequest) -> HttpResponse:
     )
     is_filtered = bool(asked.only or asked.region)
     comparison, changes = _compared(found, asked, today=today, first=reports.first_day(organization))
+    whole_usage = "all regions" if asked.leaves_usage_whole else ""
+    whole_jobs = "all file types" if asked.leaves_jobs_whole else ""
     # Of everything, and so beside everything only.
     expected = None if is_filtered else forecast.of_month(organization, now=now)
     if not (request.GET or expected or latest or found.totals.requests or reports.has_usage(organization)):
@@ -81,12 +83,21 @@ def dashboard(request: MemberRequest) -> HttpResponse:
         "comparison": comparison,
         "changes": changes,
         "forecast": expected,
-        "usage_charts": _usage_charts(request, asked, found, keys, with_links=may_view_jobs),
-        "small_charts": _small_charts(asked, found),
+        "whole_usage": whole_usage,
+        "whole_jobs": whole_jobs,
+        "usage_charts": [
+            (id, _noted(title, whole_jobs if id == "jobs" else whole_usage), chart)
+            for id, title, chart in _usage_charts(request, asked, found, keys, with_links=may_view_jobs)
+        ],
+        "small_charts": [
+            (id, _noted(title, whole_jobs if id in {"success", "durations"} else whole_usage), chart)
+            for id, title, chart in _small_charts(asked, found)
+        ],
         "entries": entries(latest, keys),
         "may_view_jobs": may_view_jobs,
         "log": _log_address(request, asked) if may_view_jobs else "",
         "export": _export_address(organization.uid, asked),
+        "export_note": ", ".join(filter(None, ["" if asked.group.dimension else "by product", whole_usage])),
     }
     # htmx shows an answer only if it is a good one.
     status = 400 if problem and not request.headers.get("HX-Request") else 200
@@ -176,6 +187,11 @@ def _usage_charts(
         )
         series = _of_groups(asked, found, keys, "credits")
     return [*drawn, ("credits", f"Credits by {name}", _bars(slots, series, "credits", kind))]
+
+
+def _noted(title: str, note: str) -> str:
+    """A title that says what a filter left as it is."""
+    return f"{title}, {note}" if note else title
 
 
 def _bars(slots: Sequence[Slot], series: Sequence[Series], unit: str, kind: str) -> Chart:
