@@ -404,7 +404,7 @@ def test_a_question_that_comes_in_pieces_is_read_whole(
 
 
 def test_one_who_is_refused_again_and_again_hears_it_each_time(
-    ports: list[int], organization_key: Key
+    servers: dict[int, subprocess.Popen[bytes]], organization_key: Key
 ) -> None:
     """The server cuts a connection of which it read no body, and says so: the next call is not lost on it."""
     with closing(Asker(list(servers), "ch_service_nobody")) as asker:
