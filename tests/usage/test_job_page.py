@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.html import strip_tags
 from pytest_django import Settings
 
+from accounts import keys
 from accounts.audit import Actor
 from accounts.models import ApiKey, Organization, User
 from tests.usage.conftest import item
@@ -118,11 +119,54 @@ def test_a_charge_is_explained(
 
 
 def test_the_version_of_the_rate_is_named(post_jobs: Post, job: Make, read: Read) -> None:
-    post_jobs(job())
+    post_jobs(job(usage=[item("a", priority="batch")]))
 
     page = read()
 
     assert "1 credit per page of Parse, Standard, in force since 1 Jan 2020; × 0.8 for batch priority" in page
+
+
+def test_a_batch_factor_that_did_not_apply_is_not_named(post_jobs: Post, job: Make, read: Read) -> None:
+    post_jobs(job())
+
+    assert "for batch priority" not in read()
+
+
+def test_the_key_leads_to_its_page(
+    post_jobs: Post,
+    job: Make,
+    read: Read,
+    client: Client,
+    organization: Organization,
+    organization_key: tuple[ApiKey, str],
+) -> None:
+    post_jobs(job())
+    read()
+
+    page = client.get(f"/o/{organization.uid}/jobs/job-1/").content.decode()
+
+    address = f"/o/{organization.uid}/api-keys/{organization_key[0].uid}/"
+    assert f'<a href="{address}">' in page
+    assert client.get(address).status_code == 200
+
+
+def test_the_personal_key_of_somebody_else_leads_nowhere(
+    post_jobs: Post,
+    job: Make,
+    read: Read,
+    client: Client,
+    organization: Organization,
+    owner: User,
+) -> None:
+    theirs, _ = keys.create_personal_key(user=owner, organization=organization, name="laptop")
+    post_jobs(job())
+    Job.objects.update(api_key=theirs)
+    read()
+
+    page = client.get(f"/o/{organization.uid}/jobs/job-1/").content.decode()
+
+    assert theirs.label in page
+    assert theirs.uid not in page
 
 
 def test_an_old_charge_is_explained_by_the_rate_and_price_of_then(
@@ -135,6 +179,7 @@ def test_an_old_charge_is_explained_by_the_rate_and_price_of_then(
 
     page = read()
 
+    assert "before corrections" not in page
     assert "12 pages × 1 credit = 12 credits. 12 credits × $0.015 = $0.18 at list price." in page
 
 
@@ -153,6 +198,7 @@ def test_a_voided_record_says_why(post_jobs: Post, job: Make, read: Read) -> Non
     correct("a")
 
     page = read()
+    assert "Pages 3 before corrections" in page
     assert "Voided Two pages are blank." in page
     assert "−12 credits: takes back the record a. −12 credits × $0.015 = −$0.18 at list price." in page
 

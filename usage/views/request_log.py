@@ -142,12 +142,15 @@ def job(request: MemberRequest, job_id: str) -> HttpResponse:
     configuration = json.loads(text) if text and not is_large else None
     records = reports.records(found)
     shown = records[:RECORDS_SHOWN]
+    api_key = reports.key_of(found)
     return render(
         request,
         "usage/job.html",
         {
             "job": found,
-            "api_key": reports.key_of(found),
+            "api_key": api_key,
+            "may_open_key": api_key is not None and _may_open(request, api_key),
+            "is_corrected": any(record.corrects for record in records),
             "timeline": _timeline(found, shown),
             "charges": charges.explained(found, shown),
             "records_left_out": max(len(records) - RECORDS_SHOWN, 0),
@@ -164,6 +167,13 @@ def job(request: MemberRequest, job_id: str) -> HttpResponse:
             else None,
         },
     )
+
+
+def _may_open(request: MemberRequest, key: ApiKey) -> bool:
+    """Whether the reader may see the key's page: nobody else may see one's personal keys."""
+    if key.kind == ApiKey.Kind.PERSONAL:
+        return key.user_id == request.user.pk
+    return request.may(Permission.API_KEYS_VIEW)
 
 
 def _pretty(value: Any) -> str:
