@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.postgres.expressions import ArraySubquery
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import BooleanField, F, Func, Q, QuerySet
+from django.db.models import BooleanField, F, Func, OuterRef, Q, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -110,7 +110,17 @@ class UsageRecordAdmin(BigTableAdmin[UsageRecord]):
         ("Used", {"fields": ("product", "feature", "file_type", "pages", "quantity", "requests")}),
         (
             "Charged",
-            {"fields": ("charged", "list_cost", "explanation", "rate_id", "unrated", "priority", "region")},
+            {
+                "fields": (
+                    "charged",
+                    "list_cost",
+                    "explanation",
+                    "rate_id",
+                    "without_rate",
+                    "priority",
+                    "region",
+                )
+            },
         ),
         ("Correction", {"fields": ("corrected_by", "corrects", "reason")}),
         ("Sent with it", {"fields": ("attributes_sent",)}),
@@ -148,15 +158,34 @@ class UsageRecordAdmin(BigTableAdmin[UsageRecord]):
     def corrected_by(self, record: UsageRecord) -> str:
         return links_to(corrections.of(record)) or "–"
 
-    @display(description="flag", label={"unrated": "warning", "correction": "info"})  # type: ignore[untyped-decorator]
+    @admin.display(description="unrated")
+    def without_rate(self, record: UsageRecord) -> str:
+        return "Yes: no rate was in force, recorded at 0 credits" if record.unrated else "No"
+
+    @display(  # type: ignore[untyped-decorator]
+        description="flag",
+        label={"Unrated": "warning", "Corrected": "info", "Void": "info", "Amended": "info"},
+    )
     def flagged(self, record: UsageRecord) -> str:
+        if corrections.is_void(record):
+            return "Void"
+        if record.correction:  # type: ignore[attr-defined]
+            return "Corrected"
         if record.corrects:
-            return "correction"
-        return "unrated" if record.unrated else ""
+            return "Amended"
+        return "Unrated" if record.unrated else ""
 
     @admin.display(description="attributes")
     def attributes_sent(self, record: UsageRecord) -> str:
         return json_block(record.attributes)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[UsageRecord]:
+        same_job = UsageRecord.objects.filter(
+            organization_id=OuterRef("organization_id"), job_id=OuterRef("job_id")
+        )
+        correction = same_job.filter(corrects=OuterRef("idempotency_key")).values("pk")[:1]
+        # Not EXISTS: of a list without end PostgreSQL might read all records at once, rather than probe for each shown.
+        return super().get_queryset(request).annotate(correction=Subquery(correction))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[UsageRecord], search_term: str

@@ -1,5 +1,6 @@
 """Usage records as the staff finds and corrects them."""
 
+import re
 from collections.abc import Callable
 from html import unescape
 from typing import Any
@@ -234,3 +235,27 @@ def test_an_organizations_page_leads_to_its_usage(back_office: Client, record: U
     page = back_office.get(reverse("admin:accounts_organization_change", args=[record.organization_id]))
 
     assert f"{RECORDS}?q={record.organization.uid}" in page.content.decode()
+
+
+def test_the_list_says_which_record_was_corrected_and_by_which(
+    back_office: Client, record: UsageRecord
+) -> None:
+    back_office.post(address(record, "amend"), NUMBERS)
+
+    page = text(back_office.get(RECORDS, {"q": "job-1"}))
+
+    assert UsageRecord.objects.count() == 3
+    assert re.findall(r"Amended|Void|Corrected|Unrated", page[page.index("job-1") :]) == [
+        "Amended",
+        "Void",
+        "Corrected",
+    ]
+
+
+def test_the_record_says_plainly_whether_a_rate_was_in_force(
+    back_office: Client, record: UsageRecord
+) -> None:
+    page = text(back_office.get(address(record, "change")))
+
+    assert "Unrated No" in page
+    assert "recorded at 0 credits" not in page
