@@ -109,7 +109,8 @@ def _read(query: dict[str, str], keys: Sequence[ApiKey], today: date) -> tuple[A
 
     Days that make no sense are handed back as they were typed, to be put right.
     """
-    problem, typed = "", {}
+    problem = ""
+    typed: dict[str, str] = {}
     while True:
         try:
             return summary.read(query, keys=keys, today=today), problem, typed
