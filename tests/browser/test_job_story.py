@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from accounts.models import ApiKey, Organization, User
@@ -27,8 +28,8 @@ def test_from_the_charts_to_a_jobs_configuration(
     daily_usage(key, reports.today(organization), requests=17)
     daily_jobs(key, "eu")
     daily_jobs(key, "us")
-    job_row(key, "the-job", region="us", config={"tables": "html"})
-    job_row(key, "another-job")
+    job_row(key, "the-job", region="us", config={"tables": "html"}, created_at=timezone.now())
+    job_row(key, "another-job", created_at=timezone.now())
 
     open_usage()
     expect(page.get_by_role("heading", name="Requests by endpoint")).to_be_visible()

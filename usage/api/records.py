@@ -72,6 +72,9 @@ class RecordsQuery(PageQuery, DaysQuery):
         help_text="As CSV, all that match come at once, packed by gzip if the request accepts it; this needs the "
         "permission to export.",
     )
+    gzip = serializers.ChoiceField(
+        ["1", "true", "0", "false"], required=False, help_text="The CSV as a .csv.gz file."
+    )
 
 
 class Record(serializers.ModelSerializer[UsageRecord]):
@@ -119,6 +122,7 @@ class Records(APIView):
     def get(self, request: OrganizationRequest) -> HttpResponseBase:
         asked = read_query(RecordsQuery, request, and_no_others=True)
         as_csv = asked.pop("format") == "csv"
+        asked.pop("gzip", None)  # `exports.download` reads it
         limit, cursor = asked.pop("limit"), asked.pop("cursor", None)
         filters = RecordFilters(**asked)
         if as_csv:
