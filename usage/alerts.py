@@ -113,8 +113,8 @@ def _clean(organization: Organization, fields: Mapping[str, Any]) -> dict[str, A
     return cleaned
 
 
-def shares(total: Decimal, percentages: Iterable[int], *, metric: str) -> list[Decimal]:
-    """The thresholds at these percentages of a number, rounded up to what the metric can be."""
+def shares(total: Decimal, percentages: Iterable[int], *, metric: str) -> dict[Decimal, int]:
+    """The thresholds at these percentages of a number, rounded up to what the metric can be, and the percentages."""
     if total.is_nan() or not 0 < total < LARGEST:
         raise ValidationError({"threshold": "More than 0, and less than a trillion."})
     percentages = sorted(set(percentages))
@@ -123,9 +123,10 @@ def shares(total: Decimal, percentages: Iterable[int], *, metric: str) -> list[D
     if any(not 1 <= percent <= LARGEST_PERCENTAGE for percent in percentages):
         raise ValidationError({"percentages": f"Whole numbers from 1 to {LARGEST_PERCENTAGE}."})
     step = STEPS.get(metric, Decimal(1))
-    return list(
-        dict.fromkeys((total * percent / 100).quantize(step, ROUND_CEILING) for percent in percentages)
-    )
+    found: dict[Decimal, int] = {}
+    for percent in percentages:
+        found.setdefault((total * percent / 100).quantize(step, ROUND_CEILING), percent)
+    return found
 
 
 # ── Changing ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -144,7 +145,7 @@ def create(
     product: str = "",
     is_enabled: bool = True,
 ) -> list[UsageAlert]:
-    """Make an alert for each of the thresholds.
+    """Make an alert for each of the thresholds. Several `shares` have their percentage in their name.
 
     Raises `Duplicate`, `TooMany`, and ValidationError with a message a field.
     """
@@ -156,7 +157,13 @@ def create(
         "product": product,
         "is_enabled": is_enabled,
     }
-    wanted = [_clean(organization, rule | {"threshold": threshold}) for threshold in thresholds]
+    names: dict[Decimal, str] = {}
+    if name and isinstance(thresholds, dict) and len(thresholds) > 1:
+        names = {threshold: f"{name.strip()}, {percent}\u00a0%" for threshold, percent in thresholds.items()}
+    wanted = [
+        _clean(organization, rule | {"threshold": threshold, "name": names.get(threshold, name)})
+        for threshold in thresholds
+    ]
     _lock(organization)
     if UsageAlert.objects.filter(organization=organization).count() + len(wanted) > MOST:
         raise TooMany

@@ -82,7 +82,11 @@ def test_a_form_makes_several_at_once(client: Client, pages: str, member: User) 
     )
 
     assert "3 alerts are on." in answer.content.decode()
-    assert sorted(UsageAlert.objects.values_list("threshold", flat=True)) == [50, 80, 100]
+    assert list(UsageAlert.objects.order_by("threshold").values_list("threshold", "name")) == [
+        (50, "pilot, 50\u00a0%"),
+        (80, "pilot, 80\u00a0%"),
+        (100, "pilot, 100\u00a0%"),
+    ]
     assert {alert.created_by for alert in UsageAlert.objects.all()} == {member}
 
 

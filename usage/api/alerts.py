@@ -270,7 +270,7 @@ class Alerts(APIView):
         fields = _fields(request, asked.validated_data)
         percentages = fields.pop("percentages", None)
         threshold = fields.pop("threshold")
-        thresholds = (
+        thresholds: dict[Decimal, int] | list[Decimal] = (
             alerts.shares(threshold, percentages, metric=fields["metric"]) if percentages else [threshold]
         )
         try:
