@@ -2,9 +2,11 @@
 
 import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
@@ -444,7 +446,17 @@ def test_new_organization_learns_how_to_send_a_first_request(
     response = page.get(url(organization))
 
     assert "No requests yet" in response.content.decode()
+    assert "Bearer $COUNTINGHOUSE_API_KEY" in unescape(response.content.decode())
     assert "/api/v1/api-keys/whoami" in response.content.decode()
+    assert f"curl {settings.API_URL.rstrip('/')}/parse" in response.content.decode()
+    assert "Ask somebody who manages the keys" in response.content.decode()
+
+
+def test_who_has_a_key_is_not_told_to_get_one(page: Client, organization: Organization, key: ApiKey) -> None:
+    response = page.get(url(organization))
+
+    assert "No requests yet" in response.content.decode()
+    assert "Ask somebody who manages the keys" not in response.content.decode()
 
 
 def test_quiet_period_is_no_new_organization(page: Client, organization: Organization, key: ApiKey) -> None:

@@ -17,9 +17,10 @@ from django.views.decorators.http import require_safe
 from accounts.access import MemberRequest, member_page
 from accounts.models import ApiKey
 from accounts.permissions import Permission
-from usage import charts, forecast, periods, reports, summary
+from accounts.views.api_keys import variable
+from usage import charts, forecast, periods, pipeline_calls, reports, summary
 from usage.charts import Chart, Series, Slot
-from usage.models import Feature, JobStatus, Product
+from usage.models import Feature, JobStatus, JobType, Product
 from usage.periods import Granularity, Span
 from usage.summary import TYPE_OF, Asked, Group, JobTotals, Summary
 from usage.templatetags.jobs import dollars, duration
@@ -68,8 +69,7 @@ def dashboard(request: MemberRequest) -> HttpResponse:
     # Of everything, and so beside everything only.
     expected = None if is_filtered else forecast.of_month(organization, now=now)
     if not (request.GET or expected or latest or found.totals.requests or reports.has_usage(organization)):
-        new = {"may_create_keys": request.may(Permission.API_KEYS_MANAGE), "base_url": settings.BASE_URL}
-        return render(request, "usage/dashboard.html", {"is_new": True} | new)
+        return _first_request(request, [key for key in keys if key.state == "active"])
     context = {
         "asked": asked,
         "is_filtered": is_filtered,
@@ -102,6 +102,22 @@ def dashboard(request: MemberRequest) -> HttpResponse:
     # htmx shows an answer only if it is a good one.
     status = 400 if problem and not request.headers.get("HX-Request") else 200
     return render(request, "usage/dashboard.html", context, status=status)
+
+
+def _first_request(request: MemberRequest, keys: Sequence[ApiKey]) -> HttpResponse:
+    """Where nothing was used so far: how to begin."""
+    return render(
+        request,
+        "usage/dashboard.html",
+        {
+            "is_new": True,
+            "keys": keys,
+            "may_create_keys": request.may(Permission.API_KEYS_MANAGE),
+            "base_url": settings.BASE_URL,
+            "variable": variable(),
+            "first_request": pipeline_calls.curl({}, type=JobType.PARSE, variable=variable()),
+        },
+    )
 
 
 def _read(query: dict[str, str], keys: Sequence[ApiKey], today: date) -> tuple[Asked, str, dict[str, str]]:
