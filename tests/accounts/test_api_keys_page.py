@@ -103,7 +103,7 @@ def test_many_keys_come_in_pages_with_few_queries(
         keys.create_organization_key(organization=organization, name=f"key {number}", actor=Actor(owner))
     client.force_login(owner)
 
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(12):
         first = client.get(address(organization))
     second = client.get(address(organization) + first.context["older"])
 

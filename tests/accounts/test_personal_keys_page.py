@@ -155,7 +155,7 @@ def test_many_keys_take_few_queries(
     for number in range(20):
         keys.create_personal_key(user=viewer, organization=organization, name=f"key {number}")
 
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(12):
         by_viewer.get(address(organization))
 
 

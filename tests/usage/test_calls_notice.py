@@ -14,7 +14,7 @@ from usage import spending
 from usage.models import Entitlement
 from usage.verify import verify
 
-PATHS = ["usage/", "jobs/", "usage/alerts/", "api-keys/"]
+PATHS = ["usage/", "jobs/", "usage/alerts/"]
 SAID = {
     "SUSPENDED": "may not call the API now.",
     "SPEND_CAP_REACHED": "The spend cap is reached.",
