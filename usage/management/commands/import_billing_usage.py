@@ -46,6 +46,11 @@ class Command(BaseCommand):
             ) from None
         for series, numbers in gaps.items():
             self.stderr.write(f"Missing of {series}: {_ranges(numbers)}")
+        if gaps:
+            self.stderr.write(
+                "Files that POST /billing-usage made are numbered along with those of the command, and are no folder's: "
+                "whoever sent these finds links to each, by its number, in the admin under “Billing export files”."
+            )
         if self._wrong or gaps:
             missing = sum(map(len, gaps.values()))
             raise CommandError(
