@@ -36,7 +36,7 @@ def test_alerts_at_several_thresholds_are_set_fire_and_are_heard_of(
     assert UsageAlert.objects.count() == 3
 
     alert_notices.tell()
-    page.get_by_role("row", name="Fired").get_by_role("link", name="pilot", exact=True).click()
+    page.get_by_role("row", name="Fired").get_by_role("link", name="pilot, 50 %", exact=True).click()
     expect(page.get_by_role("row", name="600 pages on")).to_contain_text("Olivia")
     page.get_by_role("link", name="Notifications").first.click()
     page.get_by_role("button", name="Usage alert: 600 pages on").click()

@@ -48,8 +48,8 @@ class Command(BaseCommand):
             self.stderr.write(f"Missing of {series}: {_ranges(numbers)}")
         if gaps:
             self.stderr.write(
-                "Files that POST /billing-usage made are numbered along with those of the command and are in no folder: "
-                "whoever sent these finds links to each, by its number, in the admin under “Billing export files”."
+                "Files that POST /billing-usage made are counted with those of the command, but are in no folder. "
+                "Whoever sent these finds links to each, by its number, in the admin under “Billing export files”."
             )
         if self._wrong or gaps:
             missing = sum(map(len, gaps.values()))
