@@ -49,6 +49,7 @@ class MemberRequest(SignedInRequest):
     """The request of a page of an organization, once `member_page` has let it through."""
 
     membership: Membership
+    memberships: list[Membership]
     organization: Organization
 
     def may(self, permission: Permission) -> bool:
@@ -101,15 +102,17 @@ def member_page(
     def decorate(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         @wraps(view)
         def guarded(request: Any, organization_uid: str, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            membership = (
-                Membership.objects.of(request.user).filter(organization__uid=organization_uid).first()
+            # All of them in one question, for the page lists them too.
+            memberships = list(Membership.objects.of(request.user).in_order())
+            membership = next(
+                (each for each in memberships if each.organization.uid == organization_uid), None
             )
             if membership is None:
                 raise Http404
             if lacks_two_factor(membership):
                 return redirect("accounts:two_factor")
             require(membership, permission)
-            request.membership = membership
+            request.membership, request.memberships = membership, memberships
             request.organization = membership.organization
             request.may = membership.permissions.__contains__
             if request.session.get(LAST_ORGANIZATION) != organization_uid:

@@ -68,7 +68,9 @@ def _navigation(request: HttpRequest) -> dict[str, Any]:
     here: Membership | None = getattr(request, "membership", None)
     if not isinstance(request.user, User):
         return {"sections": [], "organizations": []}
-    memberships = list(Membership.objects.of(request.user).in_order())
+    memberships = getattr(request, "memberships", None)
+    if memberships is None:
+        memberships = list(Membership.objects.of(request.user).in_order())
     if here is None:  # a page about the person: beside it stands the organization last looked at
         last = request.session.get(LAST_ORGANIZATION)
         here = next((each for each in memberships if each.organization.uid == last), None)

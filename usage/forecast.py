@@ -51,7 +51,7 @@ def of_month(organization: Organization, *, now: datetime | None = None) -> Fore
         sum((credits[day] for day in credits if period.start <= day < period.next), Decimal(0))
         for period in (month, lately)
     )
-    cost_so_far, cost_lately = (spending.spend(organization, period) for period in (month, lately))
+    cost_so_far, cost_lately = spending.spend_each(organization, [month, lately])
     return Forecast(
         month=month.start,
         credits_so_far=credits_so_far,

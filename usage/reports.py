@@ -337,12 +337,12 @@ def midnight(day: date, organization: Organization) -> datetime:
 class Filters:
     """Which jobs of the request log to list; None lists all.
 
-    `api_key` is a public id, `job_id` how an id begins, `hour` the moment it begins; days are the organization's, and
-    the last one counts as well.
+    `api_key` is one of the organization's or a public id, `job_id` how an id begins, `hour` the moment it begins; days
+    are the organization's, and the last one counts as well.
     Those before a change of zone are cut as they would be now, for jobs carry no day of their own.
     """
 
-    api_key: str | None = None
+    api_key: ApiKey | str | None = None
     region: str | None = None
     type: str | None = None
     status: str | None = None
@@ -425,8 +425,10 @@ class RecordFilters:
         return records, rest
 
 
-def _key_id(organization: Organization, uid: str) -> int:
-    return organization.api_keys.filter(uid=uid).values_list("id", flat=True).first() or -1
+def _key_id(organization: Organization, key: ApiKey | str) -> int:
+    if isinstance(key, ApiKey):
+        return key.pk
+    return organization.api_keys.filter(uid=key).values_list("id", flat=True).first() or -1
 
 
 def _utc_midnight(day: date) -> datetime:

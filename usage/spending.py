@@ -6,7 +6,7 @@ notice when that comes.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,8 @@ from typing import Any, LiteralString
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
-from django.db.models import Sum
+from django.db.models import Q, Sum
+from django.db.models.functions import Coalesce
 from django.urls import reverse
 from django.utils import timezone
 
@@ -54,10 +55,19 @@ ORDER BY c.organization_id
 
 def spend(organization: Organization, period: Period) -> Decimal:
     """What an organization has spent in a period, in dollars: the list cost of what it used."""
-    days = UsageDay.objects.filter(
-        organization_id=organization.pk, day__gte=period.start, day__lt=period.next
-    )
-    return days.aggregate(sum=Sum("cost"))["sum"] or Decimal(0)
+    [spent] = spend_each(organization, [period])
+    return spent
+
+
+def spend_each(organization: Organization, periods: Sequence[Period]) -> list[Decimal]:
+    """The same of several periods, in one question."""
+    of_period = [
+        Coalesce(Sum("cost", filter=Q(day__gte=period.start, day__lt=period.next)), Decimal(0))
+        for period in periods
+    ]
+    start, end = min(period.start for period in periods), max(period.next for period in periods)
+    days = UsageDay.objects.filter(organization_id=organization.pk, day__gte=start, day__lt=end)
+    return list(days.aggregate(**{f"spent_{number}": sum_ for number, sum_ in enumerate(of_period)}).values())
 
 
 # ── The cap ──────────────────────────────────────────────────────────────────────────────────────────────────

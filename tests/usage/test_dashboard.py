@@ -498,7 +498,7 @@ def test_outsider_finds_nothing(client: Client, outsider: User, organization: Or
         {"file_type": "pdf", "group": "api_key"},
     ],
 )
-def test_page_asks_at_most_fourteen_questions_whatever_the_usage(
+def test_page_asks_at_most_twelve_questions_whatever_the_usage(
     page: Client,
     organization: Organization,
     key: ApiKey,
@@ -525,8 +525,8 @@ def test_page_asks_at_most_fourteen_questions_whatever_the_usage(
 
     monkeypatch.setattr(prepared, "fetch", counted)
 
-    with django_assert_max_num_queries(14) as captured:
+    with django_assert_max_num_queries(12) as captured:
         page.get(url(organization), query | ({"api_key": extra.uid} if "group" in query else {}))
 
     assert prepared_ones
-    assert len(captured) + len(prepared_ones) <= 14
+    assert len(captured) + len(prepared_ones) <= 12

@@ -169,7 +169,7 @@ def test_queries_do_not_grow_with_the_page(
         job_row(key, f"job-{number}")
     page.get(url)
 
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(8):
         page.get(url)
 
 

@@ -56,7 +56,8 @@ def dashboard(request: MemberRequest) -> HttpResponse:
     keys = reports.keys(organization)
     asked, problem, typed = _read(request.GET.dict(), keys, today)
     found = summary.summarize(organization, asked, keys=keys, with_choices=True, now=now)
-    filters = reports.Filters(since=asked.period.start, until=asked.period.end, **_of_log(asked))
+    of_log = _of_log(asked) | {"api_key": asked.api_key}
+    filters = reports.Filters(since=asked.period.start, until=asked.period.end, **of_log)
     latest = (
         reports.log(organization, limit=LATEST, filters=filters, look_back=LOOK_BACK).jobs
         if may_view_jobs
