@@ -12,4 +12,4 @@ from billing import plans
 @receiver(audit.recorded, sender=AuditEntry)
 def start_plan(entry: AuditEntry, target: object, **_: Any) -> None:
     if entry.action == audit.Action.ORGANIZATION_CREATED and isinstance(target, Organization):
-        plans.put_on(target, plans.PAY_AS_YOU_GO)
+        plans.start(target)

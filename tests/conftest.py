@@ -10,9 +10,9 @@ from accounts import keys, organizations, team, two_factor
 from accounts.audit import Actor
 from accounts.models import ApiKey, Organization, User
 from accounts.permissions import Role
-from tests.database import clean_redis, django_db_setup
+from tests.database import clean_redis, django_db_setup, pytest_runtest_teardown
 
-__all__ = ["clean_redis", "django_db_setup"]
+__all__ = ["clean_redis", "django_db_setup", "pytest_runtest_teardown"]
 
 PASSWORD = "correct horse battery"
 

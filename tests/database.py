@@ -7,14 +7,19 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 import redis
+from django.apps import apps
 from django.conf import settings
+from django.core import serializers
 from django.core.management import call_command
 from django.db import connection
 from django.test import override_settings
 from psycopg import sql
 from pytest_django import DjangoDbBlocker
+from pytest_django.plugin import blocking_manager_key
 
 TEMPLATE = "template_countinghouse_"
+# The plans and packs that migrations put on offer.
+_offers: list[dict[str, object]] = []
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +35,26 @@ def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBl
         server.execute("SELECT pg_advisory_unlock(1)")
         connection.close()
         connection.settings_dict["NAME"] = name
+        with django_db_blocker.unblock():
+            offered = [apps.get_model("billing", model).objects.all() for model in ("Plan", "CreditPack")]
+            _offers[:] = [row for rows in offered for row in serializers.serialize("python", rows)]
         yield
         with django_db_blocker.unblock():
             connection.close()
         _drop(server, name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Put plans and packs back after a test that commits, which leaves all tables empty."""
+    yield
+    marker = item.get_closest_marker("django_db")
+    fixtures = getattr(item, "fixturenames", [])
+    if "transactional_db" in fixtures or (marker and marker.kwargs.get("transaction")):
+        with item.config.stash[blocking_manager_key].unblock():
+            for row in serializers.deserialize("python", _offers):
+                row.save()
+            connection.close()
 
 
 @pytest.fixture(autouse=True)

@@ -13,26 +13,35 @@ def write(
     organization: Organization,
     *,
     plan: str,
+    may_call: bool = True,
+    reason: str = "",
     requests_per_minute: int,
     credit_price: Decimal,
-    credits: Decimal | None,
+    credits_ceiling: Decimal | None,
     overage_allowed: bool,
     retention_days: int,
-) -> Entitlement:
-    """Set what an organization may do now. `credits` is the balance from here on; None for no limit."""
-    Organization.objects.select_for_update().get(pk=organization.pk)
-    entitlement = Entitlement.objects.select_for_update().filter(organization=organization).first()
-    used = entitlement.credits_used if entitlement else Decimal(0)
-    entitlement, _ = Entitlement.objects.update_or_create(
-        organization=organization,
-        defaults={
-            "plan": plan,
-            "requests_per_minute": requests_per_minute,
-            "credit_price": credit_price,
-            "credits_ceiling": None if credits is None else used + credits,
-            "overage_allowed": overage_allowed,
-            "retention_days": retention_days,
-        },
-    )
-    organization.bump_access()
-    return entitlement
+) -> bool:
+    """Set what an organization may do now. Says whether that is anything else than before.
+
+    `credits_ceiling` is compared with all that it has used so far; None for no limit.
+    """
+    wanted = {
+        "plan": plan,
+        "may_call": may_call,
+        "reason": reason,
+        "requests_per_minute": requests_per_minute,
+        "credit_price": credit_price,
+        "credits_ceiling": credits_ceiling,
+        "overage_allowed": overage_allowed,
+        "retention_days": retention_days,
+    }
+    # The organization first, as everybody does who changes what verify knows.
+    Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
+    entitlement, is_new = Entitlement.objects.get_or_create(organization=organization, defaults=wanted)
+    different = [name for name, value in wanted.items() if getattr(entitlement, name) != value]
+    if different and not is_new:
+        # Only these: meanwhile ingest goes on to bump what was used.
+        Entitlement.objects.filter(pk=organization.pk).update(**{name: wanted[name] for name in different})
+    if different or is_new:
+        organization.bump_access()
+    return bool(different or is_new)

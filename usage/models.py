@@ -296,6 +296,12 @@ class UsageRecord(models.Model):
             models.Index(fields=["organization", "-timestamp", "-id"], name="usage_record_log"),
             models.Index(fields=["organization", "job_id"], name="usage_record_of_job"),
             models.Index(fields=["id"], name="usage_record_unrated", condition=models.Q(unrated=True)),
+            # What takes something back, of which the ledger of credits tells by record.
+            models.Index(
+                fields=["organization", "day"],
+                name="usage_record_correction",
+                condition=~models.Q(corrects="") & models.Q(credits__lt=0),
+            ),
         ]
 
     def __str__(self) -> str:

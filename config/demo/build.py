@@ -48,7 +48,7 @@ def build(*, days: int = history.DAYS, on_day: Callable[[], object]) -> dict[str
         _make_history(customers, until, days, on_day)
         with transaction.atomic():
             for customer, organization in customers:
-                cast.leave_credits(organization, customer)
+                cast.leave_credits(organization, customer, now=until)
                 cast.watch_usage(organization, customer)
         state["done"] = True
         _remember(path, state)

@@ -1,7 +1,7 @@
 """Who is in the demo: three customers on different plans, their people and keys, and somebody on the staff."""
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,8 +13,8 @@ from accounts import invitations, keys, organizations, staff, team, two_factor
 from accounts.audit import Actor
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.permissions import Role
-from billing import plans
-from billing.plans import Plan
+from billing import access, credits, plans
+from billing.models import CreditGrant
 from config.demo.jobs import Work
 from usage import alerts, spending
 from usage.models import UsageAlert
@@ -54,7 +54,7 @@ class Customer:
     """
 
     name: str
-    plan: Plan
+    plan: str
     people: tuple[tuple[str, str, Role], ...]
     work: Work
     jobs_a_day: int
@@ -64,13 +64,14 @@ class Customer:
     invited: str = ""
     watched: Decimal | None = None
     cap: Decimal | None = None
+    retention_days: int | None = None
 
 
 CUSTOMERS = (
     Customer(
         name="Northwind Insurance",
         # Its details are kept by agreement, so that there are some to look at; Meridian's are not, as its plan has it.
-        plan=replace(plans.PRO, retention_days=plans.PAY_AS_YOU_GO.retention_days),
+        plan=plans.PRO,
         people=(
             ("Olivia Brandt", "olivia@northwind.example", Role.OWNER),
             ("Adam Kowalski", "adam@northwind.example", Role.ADMIN),
@@ -105,6 +106,7 @@ CUSTOMERS = (
         invited="priya@northwind.example",
         watched=Decimal(40_000),
         cap=Decimal(1_000),
+        retention_days=90,
     ),
     Customer(
         name="Meridian Freight Group",
@@ -197,7 +199,14 @@ def _organization(customer: Customer, passwords: dict[str, str], now: datetime) 
         invitations.invite(
             organization=organization, email=customer.invited, role=Role.MEMBER, actor=Actor(owner)
         )
-    plans.put_on(organization, customer.plan)
+    plans.put_on(organization, plans.named(customer.plan), actor=None)
+    if customer.retention_days is not None:
+        access.agree(
+            organization=organization,
+            retention_days=customer.retention_days,
+            reason="Details are kept by agreement",
+            actor=None,
+        )
     api_keys = {key.name: _key(key, organization, owner, now) for key in KEYS}
     _, personal_key = keys.create_personal_key(user=owner, organization=organization, name="laptop")
     # They have been here for longer than their history.
@@ -212,7 +221,7 @@ def _organization(customer: Customer, passwords: dict[str, str], now: datetime) 
     return {
         "id": organization.uid,
         "name": organization.name,
-        "plan": customer.plan.slug,
+        "plan": customer.plan,
         "owner": {"email": owner.email, "password": passwords[owner.email]},
         "members": logins[1:],
         "api_key": api_keys[PRODUCTION.name],
@@ -245,9 +254,28 @@ def _key(key: Key, organization: Organization, owner: User, now: datetime) -> st
     return secret
 
 
-def leave_credits(organization: Organization, customer: Customer) -> None:
-    """Give an organization the credits that it is to have left after its history."""
-    plans.put_on(organization, replace(customer.plan, credits=customer.credits))
+def leave_credits(organization: Organization, customer: Customer, *, now: datetime) -> None:
+    """Leave an organization the credits that it is to have after its history."""
+    if customer.credits is None:
+        return
+    left = credits.lock(organization, now=now).balance
+    if left > customer.credits:
+        credits.deduct(
+            organization,
+            amount=left - customer.credits,
+            key="demo",
+            reason="Used before the history",
+            now=now,
+        )
+    elif left < customer.credits:
+        credits.grant(
+            organization,
+            kind=CreditGrant.Kind.PROMOTIONAL,
+            amount=customer.credits - left,
+            key="demo",
+            reason="Welcome credits",
+            now=now,
+        )
 
 
 def watch_usage(organization: Organization, customer: Customer) -> None:

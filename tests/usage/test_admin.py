@@ -30,15 +30,16 @@ RATE = {
 
 @pytest.fixture
 def entitlement(organization: Organization) -> Entitlement:
-    return entitlements.write(
+    entitlements.write(
         organization,
         plan="pro",
         requests_per_minute=100,
         credit_price=Decimal("0.01"),
-        credits=Decimal(1000),
+        credits_ceiling=Decimal(1000),
         overage_allowed=False,
         retention_days=90,
     )
+    return Entitlement.objects.get(organization=organization)
 
 
 def form_of(entitlement: Entitlement, **changed: str) -> dict[str, str]:

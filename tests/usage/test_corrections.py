@@ -41,7 +41,7 @@ def priced(organization: Organization) -> None:
         plan="pro",
         requests_per_minute=100,
         credit_price=Decimal("0.015"),
-        credits=Decimal(1000),
+        credits_ceiling=Decimal(1000),
         overage_allowed=False,
         retention_days=90,
     )

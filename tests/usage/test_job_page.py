@@ -38,7 +38,7 @@ def priced(organization: Organization) -> None:
         plan="pro",
         requests_per_minute=100,
         credit_price=Decimal("0.015"),
-        credits=None,
+        credits_ceiling=None,
         overage_allowed=True,
         retention_days=90,
     )
