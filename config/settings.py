@@ -161,7 +161,15 @@ WEBHOOK_ALLOWED_NETWORKS = env.list(
 WEBHOOK_RETENTION_DAYS = env.int("WEBHOOK_RETENTION_DAYS", default=90)
 
 # ── Stripe ───────────────────────────────────────────────────────────────────────────────────────────────────
-STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="sk_test_countinghousewithoutstripe")
+# Without a key of Stripe's the demo bills through a simulator on this machine; elsewhere nothing can be paid for.
+STRIPE_SIMULATOR_KEY = "sk_test_countinghousesimulatednomoney"
+STRIPE_SIMULATOR_PORT = env.int("STRIPE_SIMULATOR_PORT", default=min(PORT + 2, LAST_PORT))
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default=STRIPE_SIMULATOR_KEY)
+STRIPE_IS_SIMULATED = STRIPE_SECRET_KEY == STRIPE_SIMULATOR_KEY
+STRIPE_API_BASE = env.str(
+    "STRIPE_API_BASE",
+    default=f"http://127.0.0.1:{STRIPE_SIMULATOR_PORT}" if STRIPE_IS_SIMULATED else "https://api.stripe.com",
+)
 STRIPE_LIVE_MODE = STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_"))
 STRIPE_API_VERSION = "2026-08-26.dahlia"
 if STRIPE_LIVE_MODE:
