@@ -163,7 +163,7 @@ WEBHOOK_RETENTION_DAYS = env.int("WEBHOOK_RETENTION_DAYS", default=90)
 # ── Stripe ───────────────────────────────────────────────────────────────────────────────────────────────────
 # Without a key of Stripe's the demo bills through a simulator on this machine; elsewhere nothing can be paid for.
 STRIPE_SIMULATOR_KEY = "sk_test_countinghousesimulatednomoney"
-STRIPE_SIMULATOR_PORT = env.int("STRIPE_SIMULATOR_PORT", default=min(PORT + 2, LAST_PORT))
+STRIPE_SIMULATOR_PORT = _port("STRIPE_SIMULATOR_PORT", PORT + 2 if PORT < LAST_PORT - 1 else PORT - 2)
 STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default=STRIPE_SIMULATOR_KEY)
 STRIPE_IS_SIMULATED = STRIPE_SECRET_KEY == STRIPE_SIMULATOR_KEY
 STRIPE_API_BASE = env.str(
