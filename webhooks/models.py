@@ -311,6 +311,8 @@ class Delivery(models.Model):
     next_attempt_at = models.DateTimeField(null=True, default=timezone.now)
     # Asked for by somebody: tried once, and not again if it fails.
     is_manual = models.BooleanField(default=False, db_default=False)
+    # Claimed, and not recorded yet: as long as `next_attempt_at`, the end of the lease, lies ahead.
+    is_under_way = models.BooleanField(default=False, db_default=False, editable=False)
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = DeliveryQuerySet.as_manager()
@@ -329,6 +331,11 @@ class Delivery(models.Model):
                 fields=["lane", "next_attempt_at"],
                 name="delivery_due",
                 condition=Q(next_attempt_at__isnull=False),
+            ),
+            models.Index(
+                fields=["lane"],
+                name="delivery_under_way",
+                condition=Q(is_under_way=True, next_attempt_at__isnull=False),
             ),
             models.Index(fields=["endpoint", "-created_at", "-id"], name="delivery_of_endpoint"),
             models.Index(

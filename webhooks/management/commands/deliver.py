@@ -41,7 +41,7 @@ class Command(BaseCommand):
                 publisher.step()
             try:
                 if not is_prepared:
-                    _do_not_wait_for_disk()
+                    _prepare_connection()
                     is_prepared = True
                 is_busy = any([relay.hand_over(), sender.step(wait=POLL)])
                 failures = 0
@@ -68,11 +68,13 @@ class Command(BaseCommand):
         self.is_stopping = True
 
 
-def _do_not_wait_for_disk() -> None:
-    """Let the database answer before it has written to disk.
+def _prepare_connection() -> None:
+    """Let the database answer before it has written to disk, and go by its indexes whatever it thinks of the tables.
 
-    What a crash of the database then undoes is done again: a message handed over is known by its event id, and
-    one whose attempt is forgotten is sent again, as after any crash.
+    What a crash of the database undoes is done again: a message handed over is known by its event id, and one whose
+    attempt is forgotten is sent again, as after any crash. And plans are kept, also those made when the queue was
+    empty, of which all can be read at once.
     """
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit TO off")
+        cursor.execute("SET enable_seqscan TO off")
