@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 from django.utils import timezone
+from pytest_django import Settings
 from svix.api import Message as MessageApi
 from svix.exceptions import HttpError
 
@@ -14,21 +15,26 @@ from accounts.models import Organization
 from tests.webhooks.conftest import Receiver, deliver, let_time_pass
 from webhooks import endpoints, outbox, relay
 from webhooks.endpoints import NewEndpoint
+from webhooks.gateway import get_embedded
 from webhooks.models import Message, OutboxMessage
 
 Send = Callable[..., None]
 
 
 @pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], Exception | None]], None]:
-    """Have the engine fail for messages of which the given function returns an error."""
+def engine(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> Callable[[Callable[[Any], Exception | None]], None]:
+    """Have a server that fails for messages of which the given function returns an error."""
     create = MessageApi.create
 
     def break_for(error_of: Callable[[Any], Exception | None]) -> None:
+        settings.SVIX_SERVER_URL, settings.SVIX_AUTH_TOKEN = "http://127.0.0.1:9", "token"
+
         def failing(self: MessageApi, app_id: str, message_in: Any, *rest: Any) -> Any:
             if error := error_of(message_in):
                 raise error
-            return create(self, app_id, message_in, *rest)
+            return create(get_embedded().message, app_id, message_in, *rest)
 
         monkeypatch.setattr(MessageApi, "create", failing)
 
