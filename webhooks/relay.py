@@ -53,38 +53,23 @@ def hand_over() -> int:
     return done if is_all else done + _hand_over_one_by_one()
 
 
-@transaction.atomic
 def _hand_over_plain() -> tuple[int, bool]:
     """Give the embedded engine at once what it is sure to take. Returns how many, and whether that was all.
 
     All or nothing in one transaction, so there is no lease. An organization of whose messages one may be refused is
     left alone, for its order's sake.
     """
-    if not prepared.fetch("SELECT 1 WHERE pg_try_advisory_xact_lock(hashtext('webhooks.relay'))", []):
-        return 0, True  # another worker is about it
-    rows = [_Waiting(*row) for row in prepared.fetch(_WAITING, [OF_ONE_ORGANIZATION, AT_A_TIME])]
-    odd = {row.organization_id for row in rows if not _is_plain(row)}
-    plain = [row for row in rows if row.organization_id not in odd]
-    if plain:
-        try:
-            with transaction.atomic():
-                queue.take_in_many(
-                    [
-                        Incoming(
-                            organization_id=row.organization_id,
-                            event_id=row.uid,
-                            event_type=row.event_type,
-                            payload=row.payload,
-                            channels=row.channels or None,
-                            url=row.url,
-                        )
-                        for row in plain
-                    ]
-                )
-        except (DataError, IntegrityError) as error:
-            logger.warning("Which message cannot be taken in will be seen one by one: %s", error)
-            return 0, False
-        prepared.fetch(_MARK, [EXPIRED, [row.id for row in plain]])
+    try:
+        with transaction.atomic():
+            rows = [_Waiting(*row) for row in prepared.fetch(_WAITING, [OF_ONE_ORGANIZATION, AT_A_TIME])]
+            odd = {row.organization_id for row in rows if not _is_plain(row)}
+            plain = [row for row in rows if row.organization_id not in odd]
+            if plain:
+                queue.take_in_many([row.incoming() for row in plain])
+                prepared.fetch(_MARK, [EXPIRED, [row.id for row in plain]])
+    except (DataError, IntegrityError) as error:
+        logger.warning("Which message cannot be taken in will be seen one by one: %s", error)
+        return 0, False
     return len(plain), not odd
 
 
@@ -98,6 +83,11 @@ class _Waiting(NamedTuple):
     url: str
     deleted_at: datetime | None  # of the organization, as what follows
     has_application: bool
+
+    def incoming(self) -> Incoming:
+        return Incoming(
+            self.organization_id, self.uid, self.event_type, self.payload, self.channels or None, self.url
+        )
 
 
 def _is_plain(row: _Waiting) -> bool:
@@ -236,6 +226,7 @@ _CLAIM = f"""
     RETURNING webhooks_outboxmessage.id
 """
 
+# Nothing while another worker is about it. What that one has just handed over may be among it: taken in, it is known.
 _WAITING = f"""
     {_DUE}
     SELECT message.id, message.uid, message.organization_id, message.event_type, message.payload,
@@ -244,11 +235,12 @@ _WAITING = f"""
     JOIN webhooks_outboxmessage AS message USING (id)
     LEFT JOIN accounts_organization AS organization ON organization.id = message.organization_id
     LEFT JOIN webhooks_application AS application ON application.organization_id = organization.id
+    WHERE (SELECT pg_try_advisory_xact_lock(hashtext('webhooks.relay')))
     ORDER BY message.organization_id, message.id
 """
 
 _MARK = """
     UPDATE webhooks_outboxmessage
     SET handed_over_at = now(), attempts = attempts + 1, last_error = '', payload = %s
-    WHERE id = ANY (%s)
+    WHERE id = ANY (%s) AND handed_over_at IS NULL
 """

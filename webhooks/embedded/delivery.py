@@ -24,7 +24,7 @@ from webhooks.embedded.queue import Claimed, Outcome, Reply
 logger = logging.getLogger(__name__)
 
 # For what a worker has under way to receivers that are known to answer quickly, and as many for all others.
-PLACES = 128
+PLACES = 256
 QUICK = 1.0  # seconds within which a quick receiver answers
 # How many of them, by the seconds that the last answer took, one lane may take; there is one where it took longer.
 PLACES_IN_LANE = ((QUICK, queue.AT_ONCE_IN_LANE), (5.0, queue.AT_ONCE_IN_LANE // 4))

@@ -214,8 +214,8 @@ def claim(limit: int, *, slow_limit: int = 0, places: Mapping[int, int] | None =
     random order, so that the backlog of one never stands before the others. What no longer has a receiver or content
     is canceled.
     """
-    with connection.cursor() as cursor:  # one at a time, so that each counts what the others have under way
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('webhooks.queue'))")
+    with prepared.pipeline():  # one at a time, so that each counts what the others have under way
+        prepared.fetch("SELECT pg_advisory_xact_lock(hashtext('webhooks.queue'))", [])
     rows = [
         _Row(*row)
         for row in prepared.fetch(

@@ -1,5 +1,6 @@
 import logging
 import signal
+import sys
 import time
 from types import FrameType
 from typing import Any
@@ -15,6 +16,7 @@ from webhooks.publishing import Publisher
 logger = logging.getLogger(__name__)
 
 POLL = 0.2  # seconds between two looks while there is nothing to do
+TURN = 0.0005  # seconds that the thread which sends may keep the one that waits for the database
 LONGEST_PAUSE = 10.0  # seconds between two tries while the database is away
 
 
@@ -29,6 +31,7 @@ class Command(BaseCommand):
         if not once:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._stop)
+            sys.setswitchinterval(TURN)
         with Sender() as sender:
             self._run(sender, once=once)
 
