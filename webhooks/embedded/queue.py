@@ -476,20 +476,21 @@ _TAKE_IN = """
         ORDER BY position
         ON CONFLICT (organization_id, event_id) DO NOTHING
         RETURNING id, uid, organization_id, event_type, channels, created_at
+    ), direct AS MATERIALIZED (
+        SELECT uid, url FROM incoming WHERE url <> ''
     ), receiver AS (
         SELECT message.*, endpoint.id AS endpoint_id, '' AS url, endpoint.id AS lane
         FROM message
-        JOIN incoming ON incoming.uid = message.uid AND incoming.url = ''
         JOIN webhooks_endpoint AS endpoint
           ON endpoint.organization_id = message.organization_id
          AND endpoint.deleted_at IS NULL
          AND NOT endpoint.disabled
          AND (endpoint.event_types IS NULL OR message.event_type = ANY (endpoint.event_types))
          AND (endpoint.channels IS NULL OR endpoint.channels && message.channels)
+        WHERE NOT EXISTS (SELECT FROM direct WHERE direct.uid = message.uid)
         UNION ALL
-        SELECT message.*, NULL, incoming.url, -message.organization_id
-        FROM message
-        JOIN incoming ON incoming.uid = message.uid AND incoming.url <> ''
+        SELECT message.*, NULL, direct.url, -message.organization_id
+        FROM message JOIN direct USING (uid)
     ), delivery AS (
         INSERT INTO webhooks_delivery (
             organization_id, message_id, endpoint_id, url, lane, status, attempts, next_attempt_at, created_at
@@ -580,10 +581,10 @@ _RECORD = """
             becomes smallint, next_attempt_at timestamptz
         )
     ), held AS MATERIALIZED (
-        SELECT made.position, delivery.id, organization_id, message_id, endpoint_id, attempts,
+        SELECT made.*, delivery.organization_id, delivery.message_id, delivery.endpoint_id, delivery.attempts,
                delivery.next_attempt_at IS NOT DISTINCT FROM made.lease AS is_ours
         FROM made JOIN webhooks_delivery AS delivery USING (id)
-        ORDER BY delivery.id
+        ORDER BY delivery.id, made.position
         FOR UPDATE OF delivery
     ), attempt AS (
         INSERT INTO webhooks_attempt (
@@ -592,13 +593,13 @@ _RECORD = """
         )
         SELECT uid, organization_id, message_id, endpoint_id, url, status, status_code, response, duration_ms,
                trigger, timestamp
-        FROM held JOIN made USING (position)
-        ORDER BY held.id, position
+        FROM held
+        ORDER BY id, position
     ), settled AS (
         UPDATE webhooks_delivery AS delivery
-        SET attempts = held.attempts + 1, status = made.becomes, next_attempt_at = made.next_attempt_at,
+        SET attempts = held.attempts + 1, status = held.becomes, next_attempt_at = held.next_attempt_at,
             is_manual = FALSE, is_under_way = FALSE
-        FROM held JOIN made USING (position)
+        FROM held
         WHERE delivery.id = held.id AND held.is_ours
     )
     SELECT held.position, held.id, held.organization_id, held.message_id, held.endpoint_id, held.is_ours,

@@ -80,4 +80,5 @@ def _prepare_connection() -> None:
     """
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit TO off")
-        cursor.execute("SET enable_seqscan TO off")
+        for way in ("seqscan", "hashjoin", "mergejoin"):
+            cursor.execute(f"SET enable_{way} TO off")
