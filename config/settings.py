@@ -153,6 +153,8 @@ STORAGES = {
 # ── Webhooks ─────────────────────────────────────────────────────────────────────────────────────────────────
 SVIX_SERVER_URL = env.str("SVIX_SERVER_URL", default="")
 SVIX_AUTH_TOKEN = env.str("SVIX_AUTH_TOKEN", default="")
+# What the server signs its operational webhooks with, by which members hear of endpoints that fail.
+SVIX_OPERATIONAL_SECRET = env.str("SVIX_OPERATIONAL_SECRET", default="")
 # Networks that webhooks may reach although they are not public. Only the demo's receiver needs one.
 WEBHOOK_ALLOWED_NETWORKS = env.list(
     "WEBHOOK_ALLOWED_NETWORKS", default=["127.0.0.0/8", "::1/128"] if DEMO else []

@@ -423,3 +423,16 @@ class RememberedAnswer(models.Model):
 
     def __str__(self) -> str:
         return self.key[:12]
+
+
+class OperationalEvent(models.Model):
+    """A Svix server's operational webhook that was heeded, so that it is once, however often it comes."""
+
+    event_id = models.TextField()
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["event_id"], name="operational_event_once")]
+
+    def __str__(self) -> str:
+        return self.event_id

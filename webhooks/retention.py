@@ -11,11 +11,13 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 
 from webhooks.embedded import idempotency
-from webhooks.models import Attempt, Delivery, Endpoint, Message, OutboxMessage
+from webhooks.models import Attempt, Delivery, Endpoint, Message, OperationalEvent, OutboxMessage
 
 BATCH = 1_000
 # For so long the outbox knows what it has handed over; afterwards the engine does.
 HANDED_OVER_KEPT = timedelta(days=7)
+# For so long a server's operational webhook is known again. It tries each for little more than a day.
+HEEDED_KEPT = timedelta(days=30)
 
 
 def prune(*, now: datetime) -> dict[str, int]:
@@ -30,6 +32,7 @@ def prune(*, now: datetime) -> dict[str, int]:
         ),
         "endpoints": _delete_endpoints(before),
         "answers": idempotency.prune(),
+        "operational events": OperationalEvent.objects.filter(created_at__lt=now - HEEDED_KEPT).delete()[0],
     }
 
 
