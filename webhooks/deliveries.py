@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from svix.api import (
@@ -106,21 +107,27 @@ class Told:
 
     `message` is None while it waits in the outbox, or when it was refused; `written` is what the outbox knows of it,
     None for a test and for what it has forgotten. `destinations` are endpoints; a message for the URL of a job has
-    attempts alone.
+    `direct` instead.
     """
 
     message: MessageOut | None
     written: OutboxMessage | None
     destinations: list[MessageEndpointOut]
+    direct: Delivery | None
     attempts: list[MessageAttemptOut]
     has_more_attempts: bool
 
     @property
     def url(self) -> str:
         """Where a message goes whose job named a URL; empty for one to endpoints."""
-        if self.written:
-            return self.written.url
-        return next((attempt.url for attempt in self.attempts if not attempt.endpoint_id), "")
+        if self.direct:
+            return self.direct.url
+        return self.written.url if self.written else ""
+
+    @property
+    def direct_state(self) -> str:
+        """What became of it at the URL of its job; empty for a message to endpoints."""
+        return STATES[MessageStatus(self.direct.status)] if self.direct else ""
 
 
 @dataclass(frozen=True)
@@ -258,7 +265,7 @@ def get(*, organization: Organization, message_id: str) -> Told:
     """All about one message, by its id or its event id, also if the engine has it not yet."""
     written = OutboxMessage.objects.filter(organization=organization, uid=message_id).first()
     if written and not written.handed_over_at:
-        return Told(None, written, [], [], has_more_attempts=False)
+        return Told(None, written, [], None, [], has_more_attempts=False)
     svix, message = _find(organization, message_id, with_content=True)
     if written is None and message.event_id:
         written = OutboxMessage.objects.filter(organization=organization, uid=message.event_id).first()
@@ -266,7 +273,17 @@ def get(*, organization: Organization, message_id: str) -> Told:
     attempts = svix.message_attempt.list_by_msg(
         organization.uid, message.id, MessageAttemptListByMsgOptions(limit=ATTEMPTS_SHOWN, with_content=True)
     )
-    return Told(message, written, destinations, attempts.data, has_more_attempts=not attempts.done)
+    direct = of_url(organization=organization, message_id=message.id)
+    return Told(message, written, destinations, direct, attempts.data, has_more_attempts=not attempts.done)
+
+
+def of_url(*, organization: Organization, message_id: str) -> Delivery | None:
+    """The delivery of a message to the URL of its job, by the message's id or event id; None for all others."""
+    by_name = (
+        {"message__uid": message_id} if message_id.startswith("msg_") else {"message__event_id": message_id}
+    )
+    found = Delivery.objects.to_urls().filter(message__organization=organization, **by_name)
+    return found.select_related("message").defer("message__payload").first()
 
 
 def attempts(
@@ -349,6 +366,22 @@ def resend(*, organization: Organization, message_id: str, endpoint_id: str, act
         target=Message(uid=message.id),
         after={"event_type": message.event_type, "endpoint": endpoint.id, "url": endpoint.url},
     )
+
+
+def resend_to_url(*, organization: Organization, delivery: Delivery, actor: Actor | None) -> None:
+    """Send a message once more now to the URL of its job. Raises Expired."""
+    with transaction.atomic():
+        message = Message.objects.select_for_update().defer("payload").get(pk=delivery.message_id)
+        # The URL goes with the content, which a deletion of the content alone leaves behind.
+        if message.expunged_at or not Delivery.objects.to_urls().filter(message=message).send_again():
+            raise Expired
+        audit.record(
+            audit.Action.MESSAGE_RESENT,
+            actor=actor,
+            organization=organization,
+            target=message,
+            after={"event_type": message.event_type, "url": delivery.url},
+        )
 
 
 def recover(

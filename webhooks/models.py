@@ -276,10 +276,7 @@ class Status(models.IntegerChoices):
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def send_now(self, message: Message, endpoint: Endpoint, *, is_manual: bool) -> None:
         """Have a message sent to an endpoint, once more if it was before, whatever the endpoint filters."""
-        due = {
-            "is_manual": is_manual,
-            "next_attempt_at": TransactionNow(),
-        }  # by the clock that the queue goes by
+        due = {"is_manual": is_manual, "next_attempt_at": TransactionNow()}  # by the queue's clock
         self.update_or_create(
             message=message,
             endpoint=endpoint,
@@ -291,6 +288,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
                 "created_at": message.created_at,
             },
         )
+
+    def to_urls(self) -> Self:
+        """Those to URLs that jobs named."""
+        return self.filter(endpoint=None)
+
+    def send_again(self) -> int:
+        """Have these sent once more now, and not again if that fails. Returns how many they are."""
+        return self.update(is_manual=True, next_attempt_at=TransactionNow())
 
 
 class Delivery(models.Model):

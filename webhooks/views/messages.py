@@ -135,10 +135,16 @@ def detail(request: MemberRequest, message_id: str) -> HttpResponse:
             "chosen": _try(chosen, _headers(request, told, chosen)) if chosen else None,
             "is_moving": any(each.state in ("waiting", "retrying") for each in destinations)
             or not told.message
-            or bool(told.url and not tries),
+            or told.direct_state in ("waiting", "retrying")
+            or _is_due(told),
             "may_manage": request.may(Permission.WEBHOOKS_MANAGE),
         },
     )
+
+
+def _is_due(told: Told) -> bool:
+    """Whether it was asked for again, at the URL of its job, and is not yet tried."""
+    return told.direct is not None and told.direct.is_manual and told.direct.next_attempt_at is not None
 
 
 def _try(attempt: MessageAttemptOut, request: str = "") -> Try:
@@ -195,17 +201,20 @@ def _job_id(payload: dict[str, Any]) -> str:
 @require_POST
 @asks_svix
 def resend(request: MemberRequest, message_id: str) -> HttpResponse:
-    get_svix().message.get(request.organization.uid, message_id)  # or 404, whatever the form says
+    organization, actor = request.organization, actor_of(request)
+    direct = deliveries.of_url(organization=organization, message_id=message_id)
+    if direct is None:
+        get_svix().message.get(organization.uid, message_id)  # or 404, whatever the form says
     endpoint_id = request.POST.get("endpoint", "")
-    if not endpoint_id:
-        raise BadRequest("Which endpoint is meant?")
+    if bool(endpoint_id) == bool(direct):
+        raise BadRequest("It goes to the URL of its job alone." if direct else "Which endpoint is meant?")
     try:
-        deliveries.resend(
-            organization=request.organization,
-            message_id=message_id,
-            endpoint_id=endpoint_id,
-            actor=actor_of(request),
-        )
+        if direct:
+            deliveries.resend_to_url(organization=organization, delivery=direct, actor=actor)
+        else:
+            deliveries.resend(
+                organization=organization, message_id=message_id, endpoint_id=endpoint_id, actor=actor
+            )
     except deliveries.Disabled:
         messages.error(request, "The endpoint is disabled: resume it, then send the message again.")
     except deliveries.Expired:
