@@ -467,6 +467,12 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(minute="*/10"),
         "options": {"expires": 600},
     },
+    # At once when one is asked for; this takes up what the queue or a worker lost.
+    "go-on-with-replays": {
+        "task": "webhooks.tasks.go_on_with_replays",
+        "schedule": 30,
+        "options": {"expires": 30},
+    },
     "prune-webhooks": {
         "task": "webhooks.tasks.prune_webhooks",
         "schedule": crontab(hour="4", minute="30"),

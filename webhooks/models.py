@@ -19,7 +19,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.ids import new_uid
-from accounts.models import Organization, uid_field
+from accounts.models import Organization, User, uid_field
 from webhooks import encryption
 
 SECRET_BYTES = 24
@@ -398,6 +398,59 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return self.uid
+
+
+class ReplayQuerySet(models.QuerySet["Replay"]):
+    def unfinished(self) -> Self:
+        return self.filter(state__in=(Replay.State.COUNTING, Replay.State.SENDING))
+
+
+class Replay(models.Model):
+    """Sending what an endpoint missed, by a worker: first all is counted, then it is sent, oldest first.
+
+    Who works on it moves `leased_until` ahead, so what a dead worker had begun is taken up again.
+    """
+
+    class State(models.TextChoices):
+        COUNTING = "counting"
+        SENDING = "sending"
+        DONE = "done"
+        FAILED = "failed"
+
+    uid = uid_field("rpl")
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="+", db_index=False)
+    endpoint_id = models.CharField(max_length=256, help_text="As the engine names it.")
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    since = models.DateTimeField()
+    until = models.DateTimeField()
+    state = models.CharField(max_length=16, choices=State.choices, default=State.COUNTING)
+    total = models.IntegerField(default=0)
+    sent = models.IntegerField(default=0)
+    problem = models.TextField(default="")
+    # Where the engine's list goes on.
+    place = models.CharField(max_length=300, default="", editable=False)
+    leased_until = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    finished_at = models.DateTimeField(null=True, editable=False)
+
+    objects = ReplayQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "endpoint_id"],
+                name="replay_once_at_a_time",
+                condition=Q(state__in=("counting", "sending")),
+            )
+        ]
+        indexes = [models.Index(fields=["organization", "endpoint_id", "-id"], name="replay_of_endpoint")]
+
+    def __str__(self) -> str:
+        return self.uid
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in (self.State.DONE, self.State.FAILED)
 
 
 class CustomEventType(models.Model):

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 
+from webhooks import replays
 from webhooks.embedded import idempotency
 from webhooks.models import Attempt, Delivery, Endpoint, Message, OperationalEvent, OutboxMessage
 
@@ -31,6 +32,7 @@ def prune(*, now: datetime) -> dict[str, int]:
             lambda ids: _delete_from_outbox(ids, now=now, before=before),
         ),
         "endpoints": _delete_endpoints(before),
+        "replays": replays.prune(before=before),
         "answers": idempotency.prune(),
         "operational events": OperationalEvent.objects.filter(created_at__lt=now - HEEDED_KEPT).delete()[0],
     }
