@@ -467,6 +467,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(minute="*/10"),
         "options": {"expires": 600},
     },
+    # After an hour's end and what `webhooks.embedded.attempt_counts` waits for.
+    "fold-attempts": {
+        "task": "webhooks.tasks.fold_attempts",
+        "schedule": crontab(minute="12"),
+    },
     # At once when one is asked for; this takes up what the queue or a worker lost.
     "go-on-with-replays": {
         "task": "webhooks.tasks.go_on_with_replays",

@@ -344,7 +344,7 @@ class Delivery(models.Model):
             ),
             models.Index(fields=["endpoint", "-created_at", "-id"], name="delivery_of_endpoint"),
             models.Index(
-                fields=["endpoint", "-created_at", "-id"],
+                fields=["endpoint", "status", "-created_at", "-id"],
                 name="delivery_unsuccessful",
                 condition=Q(status__in=(Status.FAIL, Status.CANCELED)),
             ),
@@ -398,6 +398,21 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return self.uid
+
+
+class EndpointHour(models.Model):
+    """How an hour's attempts at an endpoint went, counted when it is over: by the hour, for none is read twice."""
+
+    endpoint = models.ForeignKey(Endpoint, models.CASCADE, related_name="+", db_index=False)
+    hour = models.DateTimeField()
+    arrived = models.IntegerField()
+    failed = models.IntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["endpoint", "hour"], name="endpoint_hour_once")]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint_id} {self.hour:%Y-%m-%d %H:%M}"
 
 
 class ReplayQuerySet(models.QuerySet["Replay"]):

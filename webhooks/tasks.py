@@ -5,11 +5,17 @@ from django.db import transaction
 from django.utils import timezone
 
 from webhooks import replays, retention
+from webhooks.embedded import attempt_counts
 
 
 @shared_task
 def prune_webhooks() -> dict[str, int]:
     return retention.prune(now=timezone.now())
+
+
+@shared_task
+def fold_attempts() -> int:
+    return attempt_counts.fold(now=timezone.now())
 
 
 @shared_task
