@@ -36,7 +36,7 @@ from webhooks import deliveries, endpoints
 from webhooks.embedded import egress
 from webhooks.events import EVENT_TYPES
 from webhooks.gateway import EmbeddedSvix, get_svix
-from webhooks.models import Application, Attempt, Delivery, Endpoint, Message, OutboxMessage, Status
+from webhooks.models import Application, Attempt, Delivery, Endpoint, Message, OutboxMessage, Replay, Status
 
 _SHOWN_OF_ANSWER = 300  # characters
 
@@ -50,6 +50,9 @@ STATUS_COLORS = {
     "Disabled": "danger",
     "Failing": "warning",
     "Unwanted": "info",
+    "Done": "success",
+    "Counting": "warning",
+    "Failed": "danger",
 }
 
 
@@ -440,3 +443,22 @@ class AttemptAdmin(FoundById[Attempt]):
     @display(description="status", label=STATUS_COLORS)  # type: ignore[untyped-decorator]
     def outcome(self, attempt: Attempt) -> str:
         return attempt.get_status_display()
+
+
+@admin.register(Replay)
+class ReplayAdmin(FoundById[Replay]):
+    """What members had sent again of what an endpoint missed, and how far each is."""
+
+    list_display = ("created_at", "organization", "endpoint_id", "outcome", "sent", "total", "created_by")
+    list_select_related: ClassVar[Any] = ("organization", "created_by")
+    fieldsets = (
+        (
+            None,
+            {"fields": ("uid", "organization", "endpoint_id", "since", "until", "created_by", "created_at")},
+        ),
+        ("Progress", {"fields": ("outcome", "sent", "total", "problem", "leased_until", "finished_at")}),
+    )
+
+    @display(description="state", label=STATUS_COLORS)  # type: ignore[untyped-decorator]
+    def outcome(self, replay: Replay) -> str:
+        return replay.get_state_display()

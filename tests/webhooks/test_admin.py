@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import timedelta
 from unittest.mock import Mock
 
 import pytest
@@ -12,10 +13,11 @@ from svix.api.errors.validation_error import ValidationError
 from svix.exceptions import HttpError, HTTPValidationError
 
 from accounts import audit
+from accounts.audit import Actor
 from accounts.models import AuditEntry, Organization, User
 from tests.conftest import sign_in_verified
 from tests.webhooks.conftest import Receiver, deliver
-from webhooks import contents, deliveries, endpoints, outbox
+from webhooks import contents, deliveries, endpoints, outbox, replays
 from webhooks.embedded import egress
 from webhooks.endpoints import NewEndpoint
 from webhooks.gateway import Unreachable
@@ -394,3 +396,22 @@ def test_a_message_of_the_engine_is_found_by_what_the_outbox_calls_it(
     assert f"{OUTBOX}{written.pk}/change/" in page
     written.delete()
     assert message.uid in back_office.get(MESSAGES, {"q": written.uid}).content.decode()
+
+
+def test_staff_see_how_far_a_replay_is(
+    back_office: Client, organization: Organization, endpoint: NewEndpoint, owner: User
+) -> None:
+    now = timezone.now()
+    replay = replays.start(
+        organization=organization,
+        endpoint_id=endpoint.endpoint.id,
+        since=now - timedelta(days=1),
+        until=now,
+        actor=Actor(owner),
+    )
+
+    listed = back_office.get(reverse("admin:webhooks_replay_changelist"), {"q": organization.uid})
+    page = back_office.get(reverse("admin:webhooks_replay_change", args=[replay.pk]))
+
+    assert endpoint.endpoint.id in listed.content.decode()
+    assert "Counting" in page.content.decode()
