@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0007_notice_urls"),
-        ("webhooks", "0007_replays"),
+        ("webhooks", "0008_replays"),
     ]
 
     operations = [

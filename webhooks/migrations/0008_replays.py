@@ -11,7 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0007_notice_urls"),
-        ("webhooks", "0006_operational_events"),
+        ("webhooks", "0007_operational_events"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("webhooks", "0005_next_slot_of_throttled_endpoints"),
+        ("webhooks", "0006_deliveries_under_way"),
     ]
 
     operations = [
