@@ -45,7 +45,7 @@ def update_product(sim: Simulator, params: dict[str, Any], id: str) -> Object:
 
 
 def list_products(sim: Simulator, params: dict[str, Any]) -> Object:
-    where = {name: params[name] for name in ("active", "type", "url") if name in params}
+    where: dict[str, Any] = {name: params[name] for name in ("active", "type", "url") if name in params}
     if "ids" in params:
         where["id"] = params["ids"]
     return lists.page(sim, "product", "/v1/products", params, **where)

@@ -6,18 +6,10 @@ from typing import Any
 from billing.simulator import catalog, collection, invoice_items, invoice_lines, invoices, payments
 from billing.simulator.errors import StripeError, no_such, unsupported
 from billing.simulator.periods import day_name, next_boundary, previous_boundary, share
+from billing.simulator.proration import credit_unused, described, used_line
 from billing.simulator.simulator import Simulator, merge_metadata
 from billing.simulator.store import Object
-from billing.simulator.subscriptions import (
-    check_items,
-    check_method,
-    credit_unused,
-    described,
-    new_item,
-    schedule,
-    set_cancellation,
-    used_line,
-)
+from billing.simulator.subscriptions import check_items, check_method, new_item, schedule, set_cancellation
 
 
 @dataclass
@@ -203,9 +195,10 @@ def _change_item(change: Change, given: dict[str, Any], param: str) -> None:
         if not is_metered(item):
             change.debit(item)
         return
-    item = next((item for item in items if item["id"] == given["id"]), None)
-    if item is None:
+    known = {item["id"]: item for item in items}
+    if given["id"] not in known:
         raise no_such("subscription_item", given["id"], param=f"{param}[id]")
+    item = known[given["id"]]
     merge_metadata(item, given.get("metadata"))
     if given.get("deleted"):
         if is_metered(item):

@@ -228,11 +228,21 @@ def _subscribe(
         raise missing("customer")
     payment_methods.attach_to(sim, method["id"], customer["id"], authenticated=confirmed)
     data = session["_sim"]["later"].get("subscription_data", {})
-    items, once = [], []
+    items: list[dict[str, Any]] = []
+    once: list[dict[str, Any]] = []
     for item in session["_sim"]["items"]:
         one = {"price": item["price"]["id"]} | ({"quantity": item["quantity"]} if item["quantity"] else {})
         (items if item["price"]["recurring"] else once).append(one)
-    known = ("billing_cycle_anchor", "billing_mode", "description", "metadata", "proration_behavior", "trial_end", "trial_period_days", "trial_settings")  # fmt: skip
+    known = (
+        "billing_cycle_anchor",
+        "billing_mode",
+        "description",
+        "metadata",
+        "proration_behavior",
+        "trial_end",
+        "trial_period_days",
+        "trial_settings",
+    )
     subscription = subscriptions.begin(
         sim,
         {name: data[name] for name in known if name in data}
@@ -352,7 +362,8 @@ def expire(sim: Simulator, params: dict[str, Any], id: str) -> Object:
     session = sim.get("checkout.session", id)
     if session["status"] != "open":
         raise StripeError(
-            f'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout Session has a status of {session["status"]}.'
+            "Only Checkout Sessions that are open can be expired."
+            f" This Checkout Session has a status of {session['status']}."
         )
     expire_session(sim, session)
     return session

@@ -21,9 +21,12 @@ def show(sim: Simulator, session: Object, form: dict[str, str], error: str | Non
         to = checkout.success_address(session) if done else session["cancel_url"]
         return page(
             "This checkout is complete" if done else "This checkout has expired",
-            html('<section><p>{}</p></section>', html('<a href="{}">Continue to the site</a>', to) if to else "Go back and start again."),
+            html(
+                "<section><p>{}</p></section>",
+                html('<a href="{}">Continue to the site</a>', to) if to else "Go back and start again.",
+            ),
             status=200 if done else 410,
-        )  # fmt: skip
+        )
     action = f"/checkout/{session['id']}"
     customer = sim.store.find(session["customer"] or "") or {}
     email = form.get("email", customer.get("email") or session["customer_email"] or "")
@@ -39,7 +42,8 @@ def show(sim: Simulator, session: Object, form: dict[str, str], error: str | Non
         section(
             "Payment details",
             html(
-                '<form class="block" method="post" action="{}">{}{}{}{}{}<p><button class="main">{}</button> {}</p></form>',
+                '<form class="block" method="post" action="{}">{}{}{}{}{}'
+                '<p><button class="main">{}</button> {}</p></form>',
                 action,
                 text_field("E-mail", "email", email, kind="email", required=True),
                 text_field("Name on card", "name", form.get("name", customer.get("name") or "")),

@@ -243,7 +243,7 @@ def no_method(customer: str) -> StripeError:
 
 
 def list_payments(sim: Simulator, params: dict[str, Any]) -> Object:
-    where = {name: params[name] for name in ("invoice", "status") if name in params}
+    where: dict[str, Any] = {name: params[name] for name in ("invoice", "status") if name in params}
     if intent := params.get("payment", {}).get("payment_intent"):
         where["payment.payment_intent"] = intent
     return lists.page(sim, "invoice_payment", "/v1/invoice_payments", params, **where)

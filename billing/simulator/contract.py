@@ -118,8 +118,7 @@ def fields(record: Record) -> dict[str, Field]:
     for statement in node.body:
         if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
             continue
-        annotation = ast.unparse(statement.annotation)
-        if "ClassVar" not in annotation and not statement.target.id.startswith("_"):
+        if "ClassVar" not in ast.unparse(statement.annotation) and not statement.target.id.startswith("_"):
             declared[statement.target.id] = _field(statement.annotation, scope, record.name)
     return declared
 

@@ -27,7 +27,14 @@ def create(sim: Simulator, params: dict[str, Any]) -> Object:
         preferred_locales=[],
         tax_exempt="none",
     )
-    for includable in ("business_name", "individual_name", "cash_balance", "customer_account", "invoice_credit_balance", "tax"):  # fmt: skip
+    for includable in (
+        "business_name",
+        "individual_name",
+        "cash_balance",
+        "customer_account",
+        "invoice_credit_balance",
+        "tax",
+    ):
         customer.pop(includable, None)
     _apply(sim, customer, params)
     sim.add(customer, "customer.created")

@@ -1,6 +1,8 @@
 """The simulator's own page: its clock, and everything it holds."""
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 from billing.simulator import clock, control, webhooks_out
 from billing.simulator.collection import AFTER_LAST_RETRY
@@ -66,7 +68,13 @@ def _customers(sim: Simulator) -> Html:
         ]
         for customer in sim.store.select("customer")[:SHOWN]
     ]
-    return _listed("Customers", ("Name", "E-mail", "Id", "Balance", "Owes"), rows, "No application has made a customer yet.", amounts=(3,))  # fmt: skip
+    return _listed(
+        "Customers",
+        ("Name", "E-mail", "Id", "Balance", "Owes"),
+        rows,
+        "No application has made a customer yet.",
+        amounts=(3,),
+    )
 
 
 def _subscriptions(sim: Simulator) -> Html:
@@ -177,7 +185,8 @@ def _settings(sim: Simulator) -> Html:
         "Settings",
         html(
             '<form method="post" action="/settings"><label>After the last retry of a payment, the subscription becomes'
-            '<select name="after_last_retry">{}</select></label><label>Seconds that event summaries of meters lag behind'
+            '<select name="after_last_retry">{}</select></label>'
+            "<label>Seconds that event summaries of meters lag behind"
             '<input name="meter_lag" type="number" min="0" value="{}"></label><button>Save</button></form>',
             options,
             settings["meter_lag"],
@@ -186,7 +195,12 @@ def _settings(sim: Simulator) -> Html:
 
 
 def _listed(
-    title: str, heads: tuple[str, ...], rows: list[list[object]], empty: str, *, amounts: tuple[int, ...] = ()
+    title: str,
+    heads: tuple[str, ...],
+    rows: Sequence[list[Any]],
+    empty: str,
+    *,
+    amounts: tuple[int, ...] = (),
 ) -> Html:
     return section(
         title, table(heads, rows, amounts=amounts) if rows else html('<p class="quiet">{}</p>', empty)

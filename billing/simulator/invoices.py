@@ -38,7 +38,13 @@ def draft(
         attempt_count=0,
         attempted=False,
         auto_advance=False,
-        automatic_tax={"disabled_reason": None, "enabled": False, "liability": None, "provider": None, "status": None},
+        automatic_tax={
+            "disabled_reason": None,
+            "enabled": False,
+            "liability": None,
+            "provider": None,
+            "status": None,
+        },
         billing_reason=reason,
         collection_method=method,
         currency=subscription["currency"] if subscription else given.pop("currency", "usd"),
@@ -59,21 +65,30 @@ def draft(
         issuer={"type": "self"},
         lines=page_of("", []),
         parent=invoice_lines.subscription_parent(subscription) if subscription else None,
-        payment_settings={"default_mandate": None, "payment_method_options": None, "payment_method_types": None},
+        payment_settings={
+            "default_mandate": None,
+            "payment_method_options": None,
+            "payment_method_types": None,
+        },
         period_start=start,
         period_end=end,
         post_payment_credit_notes_amount=0,
         pre_payment_credit_notes_amount=0,
         starting_balance=customer["balance"],
         status="draft",
-        status_transitions={"finalized_at": None, "marked_uncollectible_at": None, "paid_at": None, "voided_at": None},
+        status_transitions={
+            "finalized_at": None,
+            "marked_uncollectible_at": None,
+            "paid_at": None,
+            "voided_at": None,
+        },
         subtotal=0,
         total=0,
         total_discount_amounts=[],
         total_pretax_credit_amounts=[],
         total_taxes=[],
         _sim={"due": None},
-    )  # fmt: skip
+    )
     invoice |= given
     if subscription and method == "send_invoice":
         invoice["_sim"]["days_until_due"] = subscription["days_until_due"]
@@ -224,7 +239,11 @@ def create(sim: Simulator, params: dict[str, Any]) -> Object:
         subscription = sim.get("subscription", params["subscription"], "subscription")
     included = params.get("pending_invoice_items_behavior", "exclude") == "include" or subscription
     pending = pending_items(sim, customer["id"], (subscription or {}).get("id")) if included else []
-    given = {name: params[name] for name in ("description", "footer", "default_payment_method", "collection_method", "due_date") if params.get(name)}  # fmt: skip
+    given = {
+        name: params[name]
+        for name in ("description", "footer", "default_payment_method", "collection_method", "due_date")
+        if params.get(name)
+    }
     invoice = draft(
         sim,
         customer,
@@ -365,7 +384,9 @@ def _close(sim: Simulator, invoice: Object, status: str, at: str) -> None:
 
 
 def list_all(sim: Simulator, params: dict[str, Any]) -> Object:
-    where = {name: params[name] for name in ("customer", "status", "collection_method") if name in params}
+    where: dict[str, Any] = {
+        name: params[name] for name in ("customer", "status", "collection_method") if name in params
+    }
     if "subscription" in params:
         where[collection.OF_SUBSCRIPTION] = params["subscription"]
     return lists.page(sim, "invoice", "/v1/invoices", params, **where)

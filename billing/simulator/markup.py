@@ -1,7 +1,7 @@
 """HTML that escapes what it is given, and the frame of every page."""
 
 import html as standard
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +25,7 @@ th { text-align: left; color: var(--quiet); font-weight: 500; } th, td { padding
   vertical-align: top; border-bottom: 1px solid var(--line); } tr:last-child td { border-bottom: 0; }
 .amount { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .total td { font-weight: 600; border-top: 2px solid var(--line); }
-label { display: block; margin: .6rem 0; font-size: .92rem; } label.inline { display: inline-block; margin-right: .6rem; }
+label { display: block; margin: .6rem 0; font-size: .92rem; }
 input, select { display: block; width: 100%; margin-top: .2rem; padding: .5rem .6rem; font: inherit; color: inherit;
   background: var(--paper); border: 1px solid var(--line); border-radius: .4rem; }
 button, .button { display: inline-block; padding: .5rem .95rem; font: inherit; border-radius: .4rem; cursor: pointer;
@@ -129,11 +129,16 @@ def problem(text: str | None) -> Html:
     return html('<p class="problem" role="alert">{}</p>', text) if text else Html("")
 
 
-def table(heads: Iterable[str], rows: list[list[Any]], *, amounts: tuple[int, ...] = ()) -> Html:
+def table(heads: Iterable[str], rows: Sequence[list[Any]], *, amounts: tuple[int, ...] = ()) -> Html:
     """Return a table; the columns in `amounts` stand to the right."""
 
     def cell(tag: str, index: int, value: Any) -> Html:
-        return html("<{tag}{right}>{}</{tag}>", value, tag=Html(tag), right=Html(' class="amount"') if index in amounts else None)  # fmt: skip
+        return html(
+            "<{tag}{right}>{}</{tag}>",
+            value,
+            tag=Html(tag),
+            right=Html(' class="amount"') if index in amounts else None,
+        )
 
     head = [cell("th", index, text) for index, text in enumerate(heads)]
     body = [

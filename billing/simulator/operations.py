@@ -1,4 +1,5 @@
 """The operations that the simulator has, and the parameters it honours on each."""
+# ruff: noqa: E501 - the table has a row a line
 
 import re
 from collections.abc import Callable

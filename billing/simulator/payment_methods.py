@@ -27,13 +27,47 @@ CARDS = {
     for card in (
         TestCard("4242424242424242", "visa", "Succeeds", "visa"),
         TestCard("5555555555554444", "mastercard", "Succeeds (Mastercard)", "mastercard"),
-        TestCard("4000002500003155", "visa", "Asks to be confirmed once, then succeeds", "authenticationRequiredOnSetup", saving="authenticate"),
-        TestCard("4000002760003184", "visa", "Asks to be confirmed at every payment", "authenticationRequired", saving="authenticate", charging="authenticate"),
-        TestCard("4000000000000341", "visa", "Can be saved, but fails when it is charged", "chargeCustomerFail", charging="declined"),
-        TestCard("4000000000009995", "visa", "Is declined: insufficient funds", "chargeDeclinedInsufficientFunds", saving="declined", charging="declined", decline_code="insufficient_funds"),
-        TestCard("4000000000000002", "visa", "Is declined", "chargeDeclined", saving="declined", charging="declined"),
+        TestCard(
+            "4000002500003155",
+            "visa",
+            "Asks to be confirmed once, then succeeds",
+            "authenticationRequiredOnSetup",
+            saving="authenticate",
+        ),
+        TestCard(
+            "4000002760003184",
+            "visa",
+            "Asks to be confirmed at every payment",
+            "authenticationRequired",
+            saving="authenticate",
+            charging="authenticate",
+        ),
+        TestCard(
+            "4000000000000341",
+            "visa",
+            "Can be saved, but fails when it is charged",
+            "chargeCustomerFail",
+            charging="declined",
+        ),
+        TestCard(
+            "4000000000009995",
+            "visa",
+            "Is declined: insufficient funds",
+            "chargeDeclinedInsufficientFunds",
+            saving="declined",
+            charging="declined",
+            decline_code="insufficient_funds",
+        ),
+        TestCard(
+            "4000000000000002",
+            "visa",
+            "Is declined",
+            "chargeDeclined",
+            saving="declined",
+            charging="declined",
+        ),
     )
-}  # fmt: skip
+}
 TOKENS = {f"{prefix}{card.token}": card for card in CARDS.values() for prefix in ("pm_card_", "tok_")}
 
 
@@ -68,7 +102,8 @@ def new_card(sim: Simulator, card: TestCard, details: dict[str, Any] | None = No
             "payment_method",
             allow_redisplay="unspecified",
             billing_details={
-                "address": given.get("address") or dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state")),
+                "address": given.get("address")
+                or dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state")),
                 "email": given.get("email"),
                 "name": given.get("name"),
                 "phone": given.get("phone"),
@@ -80,7 +115,7 @@ def new_card(sim: Simulator, card: TestCard, details: dict[str, Any] | None = No
             type="card",
             _sim={"number": card.number, "authenticated": False},
         )
-    )  # fmt: skip
+    )
 
 
 def _card_details(card: TestCard, now: int) -> Object:
@@ -133,10 +168,7 @@ def attach(sim: Simulator, params: dict[str, Any], id: str) -> Object:
 def attach_to(sim: Simulator, id: str, customer: str, *, authenticated: bool = False) -> Object:
     """Attach a payment method, or a new one of a ready-made test card such as `pm_card_visa`."""
     sim.get("customer", customer, "customer")
-    if id in TOKENS:
-        method = new_card(sim, TOKENS[id])
-    else:
-        method = sim.get("payment_method", id)
+    method = new_card(sim, TOKENS[id]) if id in TOKENS else sim.get("payment_method", id)
     if method["customer"] == customer:
         return method
     if method["customer"] or method["_sim"].get("detached"):

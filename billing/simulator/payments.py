@@ -66,8 +66,10 @@ def attempt(
             "status": "requires_payment_method",
             "latest_charge": charge["id"],
             "payment_method": None,
-            "last_payment_error": _payment_error("card_declined", decline_message(card), card.decline_code, method, charge["id"]),
-        }  # fmt: skip
+            "last_payment_error": _payment_error(
+                "card_declined", decline_message(card), card.decline_code, method, charge["id"]
+            ),
+        }
         sim.save(intent)
         sim.record("charge.failed", charge)
         sim.record("payment_intent.payment_failed", intent)
@@ -119,7 +121,10 @@ def _charge(
     sim: Simulator, intent: Object, method: Object, failure: tuple[str, str, str] | None = None
 ) -> Object:
     code, message, decline_code = failure or (None, None, None)
-    card = {name: method["card"][name] for name in ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")}  # fmt: skip
+    card = {
+        name: method["card"][name]
+        for name in ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
+    }
     charge = sim.blank(
         "charge",
         amount=intent["amount"],
@@ -283,11 +288,19 @@ def refund(sim: Simulator, params: dict[str, Any]) -> Object:
         charge=charge["id"],
         currency=charge["currency"],
         customer=charge["customer"],
-        destination_details={"type": "card", "card": {"type": "refund", "reference": None, "reference_status": "pending", "reference_type": "acquirer_reference_number"}},
+        destination_details={
+            "type": "card",
+            "card": {
+                "type": "refund",
+                "reference": None,
+                "reference_status": "pending",
+                "reference_type": "acquirer_reference_number",
+            },
+        },
         payment_intent=charge["payment_intent"],
         reason=params.get("reason"),
         status="succeeded",
-    )  # fmt: skip
+    )
     merge_metadata(made, params.get("metadata"))
     sim.add(made)
     charge["amount_refunded"] += amount

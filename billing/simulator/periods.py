@@ -11,7 +11,7 @@ HOUR = 3_600
 
 def after(anchor: int, recurring: dict[str, Any], number: int) -> int:
     """Return the moment that is a number of intervals after the anchor. The 31st becomes the last of a short month."""
-    count = recurring["interval_count"] * number
+    count: int = recurring["interval_count"] * number
     match recurring["interval"]:
         case "day":
             return anchor + count * DAY

@@ -10,7 +10,16 @@ from billing.simulator.store import Object
 
 OPEN_FOR = HOUR  # of real use; a session is a link, not a login
 
-REASONS = ["too_expensive", "missing_features", "switched_service", "unused", "customer_service", "too_complex", "low_quality", "other"]  # fmt: skip
+REASONS = [
+    "too_expensive",
+    "missing_features",
+    "switched_service",
+    "unused",
+    "customer_service",
+    "too_complex",
+    "low_quality",
+    "other",
+]
 
 
 def create_configuration(sim: Simulator, params: dict[str, Any]) -> Object:

@@ -28,7 +28,14 @@ from billing.simulator.renewals import next_end, undone
 from billing.simulator.simulator import Simulator
 from billing.simulator.store import Object
 
-LABELS = {"line1": "Address", "line2": "Address, second line", "postal_code": "Postal code", "city": "City", "state": "State", "country": "Country (two letters)"}  # fmt: skip
+LABELS = {
+    "line1": "Address",
+    "line2": "Address, second line",
+    "postal_code": "Postal code",
+    "city": "City",
+    "state": "State",
+    "country": "Country (two letters)",
+}
 
 
 def _open(sim: Simulator, id: str) -> tuple[Object, Object, Object]:
@@ -202,7 +209,7 @@ def _billing(sim: Simulator, base: str, features: Object, customer: Object) -> H
         )
     if not parts:
         parts.append(html("<p>{} <span class='quiet'>{}</span></p>", customer["name"], customer["email"]))
-    return section("Billing information", *parts)  # fmt: skip
+    return section("Billing information", *parts)
 
 
 def _history(sim: Simulator, customer: Object) -> Html:
@@ -217,7 +224,12 @@ def _history(sim: Simulator, customer: Object) -> Html:
         for invoice in sim.store.select("invoice", customer=customer["id"])
         if invoice["number"]
     ]
-    return section("Invoice history", table(("Invoice", "Date", "Status", "Total", ""), rows, amounts=(3,)) if rows else html('<p class="quiet">There is none yet.</p>'))  # fmt: skip
+    return section(
+        "Invoice history",
+        table(("Invoice", "Date", "Status", "Total", ""), rows, amounts=(3,))
+        if rows
+        else html('<p class="quiet">There is none yet.</p>'),
+    )
 
 
 # What its buttons do

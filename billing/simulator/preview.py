@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from billing.simulator import changes, invoice_items, invoices, subscriptions
+from billing.simulator import changes, invoice_items, invoices, proration, subscriptions
 from billing.simulator.errors import StripeError, missing
 from billing.simulator.renewals import undone, upcoming
 from billing.simulator.simulator import Simulator
@@ -37,7 +37,11 @@ def create(sim: Simulator, params: dict[str, Any]) -> Object:
 
 def _add_items(sim: Simulator, customer: Object, given: list[dict[str, Any]]) -> None:
     for item in given:
-        invoice_items.create(sim, {"customer": customer["id"], **{k: v for k, v in item.items() if k != "price"}} | ({"pricing": {"price": item["price"]}} if "price" in item else {}))  # fmt: skip
+        invoice_items.create(
+            sim,
+            {"customer": customer["id"], **{k: v for k, v in item.items() if k != "price"}}
+            | ({"pricing": {"price": item["price"]}} if "price" in item else {}),
+        )
 
 
 def _of_new(sim: Simulator, customer: Object, details: dict[str, Any]) -> Object | None:
@@ -59,7 +63,7 @@ def _of_existing(sim: Simulator, subscription: Object, details: dict[str, Any]) 
         return None
     if details.get("cancel_now"):
         prorate = details.get("proration_behavior", "create_prorations") != "none"
-        return subscriptions.draft_final(sim, subscription, {"invoice_now": True, "prorate": prorate})
+        return proration.draft_final(sim, subscription, {"invoice_now": True, "prorate": prorate})
     invoice = changes.apply(sim, subscription, details)
     if invoice is not None:
         return invoice

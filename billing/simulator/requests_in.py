@@ -15,16 +15,13 @@ def parse_form(text: str) -> dict[str, Any]:
     """Unfold `items[0][price]=…`; lists stay dictionaries of their indices, for the contract knows which are lists."""
     root: dict[str, Any] = {}
     for name, value in parse_qsl(text, keep_blank_values=True):
-        head, _, rest = name.partition("[")
-        keys = [head, *re.findall(r"[^\[\]]+|(?<=\[)(?=\])", "[" + rest)] if rest else [head]
+        head, bracket, rest = name.partition("[")
+        keys = [head, *rest.removesuffix("]").split("][")] if bracket else [head]
         place = root
-        for key, following in zip(keys, keys[1:], strict=False):
-            key = key or str(len(place))
-            inner = place.setdefault(key, {})
-            if not isinstance(inner, dict):
+        for key in keys[:-1]:
+            place = place.setdefault(key or str(len(place)), {})
+            if not isinstance(place, dict):
                 raise StripeError(f"Invalid object: {head}", param=head)
-            place = inner
-            del following
         place[keys[-1] or str(len(place))] = value
     return root
 
@@ -65,16 +62,16 @@ def _read(kind: Kind, raw: Any, path: str) -> Any:
 
 
 def _read_choice(kind: Choice, raw: Any, path: str) -> Any:
-    problems = []
+    found = []
     for option in kind.options:
         try:
             return _read(option, raw, path)
-        except StripeError as problem:
-            problems.append((option, problem))
-    for option, problem in problems:  # the reason is told of the form that was meant
+        except StripeError as error:
+            found.append((option, error))
+    for option, problem in found:  # the reason is told of the form that was meant
         if isinstance(raw, dict) == isinstance(option, Record | Array | Mapping) and option != Enum(("",)):
             raise problem
-    raise problems[-1][1]
+    raise found[-1][1]
 
 
 def _read_record(kind: Record, raw: Any, path: str) -> dict[str, Any]:

@@ -132,7 +132,10 @@ class Store:
     def select(self, kind: str, **where: Any) -> list[Object]:
         """Return the objects of a kind with these values, newest first."""
         sql, values = self.condition(kind, where)
-        return [json.loads(body) for (body,) in self.rows(f"SELECT body FROM objects WHERE {sql} ORDER BY seq DESC", *values)]  # fmt: skip
+        return [
+            json.loads(body)
+            for (body,) in self.rows(f"SELECT body FROM objects WHERE {sql} ORDER BY seq DESC", *values)
+        ]
 
     def condition(self, kind: str, where: dict[str, Any]) -> tuple[str, list[Any]]:
         """Return the SQL for objects of a kind whose fields have these values; a list of values means any of them."""

@@ -9,11 +9,11 @@ from billing.simulator import (
     invoice_lines,
     invoices,
     lists,
-    meters,
     payments,
+    proration,
 )
 from billing.simulator.errors import StripeError, missing
-from billing.simulator.periods import DAY, HOUR, day_name, next_boundary, previous_boundary, share
+from billing.simulator.periods import DAY, HOUR, next_boundary, previous_boundary, share
 from billing.simulator.simulator import Simulator, merge_metadata, new_id, page_of
 from billing.simulator.store import Object
 
@@ -49,7 +49,11 @@ def begin(sim: Simulator, params: dict[str, Any]) -> Object:
         "subscription",
         automatic_tax={"disabled_reason": None, "enabled": False, "liability": None},
         billing_cycle_anchor=anchor,
-        billing_mode={"flexible": {"proration_discounts": "included"} if mode == "flexible" else None, "type": mode, "updated_at": None},
+        billing_mode={
+            "flexible": {"proration_discounts": "included"} if mode == "flexible" else None,
+            "type": mode,
+            "updated_at": None,
+        },
         billing_schedules=[],
         cancel_at_period_end=False,
         cancellation_details={"comment": None, "feedback": None, "feedback_option": None, "reason": None},
@@ -60,15 +64,27 @@ def begin(sim: Simulator, params: dict[str, Any]) -> Object:
         default_tax_rates=[],
         description=params.get("description"),
         discounts=[],
-        invoice_settings={"account_tax_ids": None, "custom_fields": None, "description": None, "footer": None, "issuer": {"type": "self"}},
-        payment_settings={"payment_method_options": None, "payment_method_types": None, "save_default_payment_method": "off"},
+        invoice_settings={
+            "account_tax_ids": None,
+            "custom_fields": None,
+            "description": None,
+            "footer": None,
+            "issuer": {"type": "self"},
+        },
+        payment_settings={
+            "payment_method_options": None,
+            "payment_method_types": None,
+            "save_default_payment_method": "off",
+        },
         start_date=sim.now,
         status="trialing" if trial_end else "active" if method == "send_invoice" else "incomplete",
         trial_end=trial_end,
-        trial_settings=params.get("trial_settings", {"end_behavior": {"missing_payment_method": "create_invoice"}}),
+        trial_settings=params.get(
+            "trial_settings", {"end_behavior": {"missing_payment_method": "create_invoice"}}
+        ),
         trial_start=sim.now if trial_end else None,
         _sim={"due": None, "trial_noted": False, "noted_until": 0},
-    )  # fmt: skip
+    )
     merge_metadata(subscription, params.get("metadata"))
     subscription["items"] = page_of(f"/v1/subscription_items?subscription={subscription['id']}", [])
     subscription["items"]["data"] = [
@@ -299,7 +315,7 @@ def cancel(sim: Simulator, params: dict[str, Any], id: str) -> Object:
     subscription = sim.get("subscription", id)
     if subscription["status"] in {"canceled", "incomplete_expired"}:
         raise StripeError(f"No such subscription: '{id}'", status=404, code="resource_missing", param="id")
-    invoice = draft_final(sim, subscription, params)
+    invoice = proration.draft_final(sim, subscription, params)
     details = {name: value or None for name, value in params.get("cancellation_details", {}).items()}
     collection.end_subscription(sim, subscription, reason="cancellation_requested", **details)
     if invoice is not None:
@@ -308,72 +324,6 @@ def cancel(sim: Simulator, params: dict[str, Any], id: str) -> Object:
         if invoice["status"] == "open" and invoice["collection_method"] == "charge_automatically":
             collection.collect(sim, invoice)
     return sim.get("subscription", id)
-
-
-def draft_final(sim: Simulator, subscription: Object, params: dict[str, Any]) -> Object | None:
-    """Draw up the last invoice: with `invoice_now` what was used and not yet billed, with `prorate` the credits."""
-    now, prorate = params.get("invoice_now", False), params.get("prorate", False)
-    if prorate:
-        for item in subscription["items"]["data"]:
-            credit_unused(sim, subscription, item, sim.now)
-    pending = invoices.pending_items(sim, subscription["customer"], subscription["id"])
-    if not now:
-        for item in pending if not prorate else []:
-            if item["proration"]:
-                sim.store.delete(item["id"])
-        return None
-    lines = []
-    if subscription["status"] not in {"trialing", "incomplete"}:
-        lines = [
-            line
-            for item in subscription["items"]["data"]
-            if (line := used_line(sim, subscription, item, sim.now))
-        ]
-    if not lines and not pending:
-        return None
-    customer = sim.get("customer", subscription["customer"])
-    return invoices.draft(
-        sim, customer, "subscription_update", lines, subscription=subscription, pending=pending
-    )
-
-
-def used_line(sim: Simulator, subscription: Object, item: Object, until: int) -> Object | None:
-    """Return the line for what was used of a metered item and not yet billed; None if that is nothing."""
-    recurring = item["price"]["recurring"]
-    if recurring["usage_type"] != "metered":
-        return None
-    start = item["_sim"]["counted_from"] or item["current_period_start"]
-    quantity = meters.usage(sim, recurring["meter"], subscription["customer"], start, until)
-    return invoice_lines.metered(sim, subscription, item, start, until, quantity) if quantity else None
-
-
-def credit_unused(sim: Simulator, subscription: Object, item: Object, at: int) -> None:
-    """Make the invoice items that give back what was charged for time after a moment."""
-    price = item["price"]
-    for debit in item["_sim"]["debits"]:
-        start, end = max(at, debit["start"]), debit["end"]
-        amount = share(-debit["amount"], end - start, debit["end"] - debit["start"])
-        if start < end and amount:
-            invoice_items.new(
-                sim,
-                customer=subscription["customer"],
-                amount=amount,
-                currency=price["currency"],
-                description=f"Unused time on {described(sim, item)} after {day_name(at)}",
-                start=at,
-                end=end,
-                price=price,
-                quantity=item["quantity"] or 1,
-                proration=True,
-                subscription=subscription["id"],
-                subscription_item=item["id"],
-            )
-    item["_sim"]["debits"] = []
-
-
-def described(sim: Simulator, item: Object) -> str:
-    name = catalog.product_name(sim, item["price"])
-    return name if item["quantity"] in {None, 1} else f"{item['quantity']} × {name}"
 
 
 def list_all(sim: Simulator, params: dict[str, Any]) -> Object:
