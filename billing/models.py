@@ -499,6 +499,14 @@ class MeterReport(models.Model):
     sent_at = models.DateTimeField(null=True)
     # Usage that came too late for its period is billed by an invoice of its own after the last one.
     billed_by = models.CharField(max_length=64, blank=True, help_text="The one-off invoice, where it is one.")
+    repairs = models.ForeignKey(
+        "MeterDrift",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="repairs",
+        help_text="What the meter had lost, or counted too often: it is in no line of the ledger.",
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -509,6 +517,10 @@ class MeterReport(models.Model):
         indexes = [
             models.Index(
                 fields=["next_attempt_at"], name="meter_report_waiting", condition=Q(state="waiting")
+            ),
+            # Whose turn it is: the first that waits of an organization stands for all of it.
+            models.Index(
+                fields=["organization", "id"], name="meter_report_turn", condition=Q(state="waiting")
             ),
             models.Index(fields=["organization", "period_start"], name="meter_report_of_period"),
         ]
@@ -557,6 +569,7 @@ class Invoice(models.Model):
     hosted_url = models.TextField(blank=True)
     pdf_url = models.TextField(blank=True)
     receipt_url = models.TextField(blank=True)
+    stripe_payment = models.CharField(max_length=64, blank=True, help_text="What it was paid with.")
     next_attempt_at = models.DateTimeField(null=True, help_text="When Stripe tries again to be paid.")
     created_at = models.DateTimeField()
     paid_at = models.DateTimeField(null=True)
