@@ -43,8 +43,7 @@ def test_events_arrive_signed(client: stripe.StripeClient, receiver: Receiver, l
     event = stripe.Webhook.construct_event(body, headers["Stripe-Signature"], endpoint.secret or "")  # type: ignore[no-untyped-call]
     assert (event.type, event.data.object["id"]) == ("customer.created", made.id)
     assert event.api_version == "2026-08-26.dahlia"
-    assert event.request is not None
-    assert event.request.id.startswith("req_")
+    assert event["request"]["id"].startswith("req_")
 
 
 def test_the_secret_is_told_once(client: stripe.StripeClient, listen: Listen) -> None:
