@@ -135,7 +135,9 @@ def resource(kind: str) -> Record:
 def thin_event(kind: str) -> Record:
     """Return the class of thin events of a type, such as `v1.billing.meter.error_report_triggered`."""
     parts = kind.replace(".", "_").split("_")
-    return Record(f"stripe.events._{'_'.join(parts)}_event", f"{''.join(part.title() for part in parts)}Event")
+    return Record(
+        f"stripe.events._{'_'.join(parts)}_event", f"{''.join(part.title() for part in parts)}Event"
+    )
 
 
 @cache

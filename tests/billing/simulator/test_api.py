@@ -196,6 +196,40 @@ def test_ids_expand_to_objects_deep_down_and_in_lists(
     assert subscription.latest_invoice.payments.data[0].status == "paid"
 
 
+@pytest.mark.parametrize(
+    ("kind", "expansions"),
+    [
+        ("prices", ["currency_options", "product", "tiers"]),
+        ("invoices", ["discounts", "lines.data.discounts"]),
+        ("charges", ["balance_transaction"]),
+        ("customers", ["default_source", "sources"]),
+        ("checkout/sessions", ["line_items", "total_details.breakdown", "line_items.data.discounts"]),
+    ],
+)
+def test_what_dj_stripe_always_expands_can_be_expanded(
+    simulator: SimulatorProcess,
+    client: stripe.StripeClient,
+    shop: Shop,
+    customer: str,
+    kind: str,
+    expansions: list[str],
+) -> None:
+    client.v1.subscriptions.create({"customer": customer, "items": [{"price": shop.pro}]})
+    client.v1.checkout.sessions.create(
+        {
+            "mode": "payment",
+            "line_items": [{"price": shop.pack, "quantity": 1}],
+            "success_url": "http://127.0.0.1/",
+        }
+    )
+    query = [("limit", "3"), *(("expand[]", f"data.{name}") for name in expansions)]
+
+    response = raw(simulator, "GET", f"/v1/{kind}", params=query)
+
+    assert response.status_code == 200, response.text
+    assert response.json()["data"]
+
+
 def test_what_cannot_be_expanded_is_refused(client: stripe.StripeClient, customer: str) -> None:
     with pytest.raises(stripe.InvalidRequestError, match="cannot be expanded"):
         client.v1.customers.retrieve(customer, {"expand": ["email"]})

@@ -213,6 +213,7 @@ def test_a_payment_off_session_with_a_card_on_file(
 
     assert (paid.status, paid.amount_received) == ("succeeded", 5_000)
     assert declined.value.error is not None
+    assert declined.value.error.payment_intent is not None
     assert declined.value.error.payment_intent.status == "requires_payment_method"
 
 

@@ -25,7 +25,8 @@ def test_everything_is_still_there_after_a_restart(own_simulator: SimulatorProce
 
 def test_what_was_answered_survives_a_kill(own_simulator: SimulatorProcess) -> None:
     """Customers are made from several threads until the process is killed: each that was answered is there."""
-    client, answered = own_simulator.client, []
+    client = own_simulator.client
+    answered: list[str] = []
 
     def make() -> None:
         try:
