@@ -216,7 +216,11 @@ def when_due(sim: Simulator, invoice: Object) -> None:
     invoice["_sim"]["due"] = None
     if invoice["status"] == "draft":
         finalize(sim, invoice)
-        if invoice["status"] == "open":
+        if invoice["status"] != "open":
+            return
+        if invoice["collection_method"] == "send_invoice":
+            sim.record("invoice.sent", invoice)
+        else:
             collection.collect(sim, invoice)
     elif invoice["status"] == "open" and invoice["collection_method"] == "send_invoice":
         sim.save(invoice)

@@ -119,8 +119,7 @@ class SimulatorProcess:
             CONFIRMED_ALWAYS: "pm_card_authenticationRequired",
         }[card]
         method = self.client.v1.payment_methods.attach(token, {"customer": customer})
-        default = {"default_payment_method": method.id}
-        self.client.v1.customers.update(customer, {"invoice_settings": default})  # type: ignore[typeddict-item]
+        self.client.v1.customers.update(customer, {"invoice_settings": {"default_payment_method": method.id}})
         for subscription in self.client.v1.subscriptions.list({"customer": customer}).data:
             self.client.v1.subscriptions.update(subscription.id, {"default_payment_method": method.id})
         return method.id
