@@ -1,11 +1,23 @@
-"""Periodic work of billing. Each may run again, or twice at once, and changes nothing then."""
+"""Periodic work of billing, and what is done at Stripe after the fact. Each may run again, or twice at once."""
 
 from datetime import timedelta
 
 from celery import shared_task
 from django.utils import timezone
 
-from billing import access, credits, late_usage, metering, plans, settlement, sweep, top_ups
+from accounts.models import Organization
+from billing import (
+    access,
+    credits,
+    inbox,
+    late_usage,
+    metering,
+    plans,
+    settlement,
+    subscriptions,
+    sweep,
+    top_ups,
+)
 
 # Usage that changed within it is looked at; what a stopped worker missed beyond it, the nightly run settles.
 LOOKED_BACK = timedelta(hours=1)
@@ -57,3 +69,19 @@ def top_up() -> int:
 @shared_task
 def sweep_stripe() -> int:
     return sweep.run()
+
+
+@shared_task
+def end_deleted(organization_pk: int) -> None:
+    subscriptions.end_deleted(Organization.objects.get(pk=organization_pk))
+
+
+@shared_task
+def catch_up_with_stripe() -> int:
+    """Apply what events told of, and go on with what Stripe could not be told of."""
+    return inbox.apply_due() + subscriptions.catch_up()
+
+
+@shared_task
+def prune_stripe_events() -> int:
+    return inbox.prune(now=timezone.now())

@@ -465,6 +465,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(minute="*/10"),
         "options": {"expires": 600},
     },
+    # At once after an event and when somebody asks; this takes up what failed or was lost.
+    "catch-up-with-stripe": {
+        "task": "billing.tasks.catch_up_with_stripe",
+        "schedule": 30,
+        "options": {"expires": 30},
+    },
+    "prune-stripe-events": {
+        "task": "billing.tasks.prune_stripe_events",
+        "schedule": crontab(hour="4", minute="40"),
+    },
     "settle-changed": {
         "task": "billing.tasks.settle_changed",
         "schedule": 300,

@@ -4,12 +4,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from billing.simulator import catalog, collection, invoice_items, invoice_lines, invoices, payments
-from billing.simulator.errors import StripeError, no_such, unsupported
+from billing.simulator.errors import StripeError, no_such, only, unsupported
 from billing.simulator.periods import day_name, next_boundary, previous_boundary, share
 from billing.simulator.proration import credit_unused, described, used_line
 from billing.simulator.simulator import Simulator, merge_metadata
 from billing.simulator.store import Object
-from billing.simulator.subscriptions import check_items, check_method, new_item, schedule, set_cancellation
+from billing.simulator.subscriptions import (
+    ITEM,
+    check_items,
+    check_method,
+    new_item,
+    schedule,
+    set_cancellation,
+)
 
 
 @dataclass
@@ -199,6 +206,7 @@ def _change_item(change: Change, given: dict[str, Any], param: str) -> None:
     if given["id"] not in known:
         raise no_such("subscription_item", given["id"], param=f"{param}[id]")
     item = known[given["id"]]
+    only(given, ITEM, param)
     merge_metadata(item, given.get("metadata"))
     if given.get("deleted"):
         if is_metered(item):

@@ -1,6 +1,7 @@
 """Checkout sessions: what is offered, and what follows when it is paid, set up or left."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from billing.simulator import (
     catalog,
@@ -14,20 +15,22 @@ from billing.simulator import (
     payments,
     subscriptions,
 )
-from billing.simulator.errors import StripeError, missing
+from billing.simulator.errors import StripeError, missing, only, unsupported
 from billing.simulator.payment_methods import TestCard
 from billing.simulator.periods import DAY
 from billing.simulator.simulator import Simulator
 from billing.simulator.store import Object
 
 OPEN_FOR = DAY
-LATER = (
-    "payment_intent_data",
-    "subscription_data",
-    "setup_intent_data",
-    "invoice_creation",
-    "customer_update",
-)
+# What is kept for the moment of payment, and what is honoured of it.
+LATER = {
+    "customer_update": "address name",
+    "invoice_creation": "enabled invoice_data",
+    "payment_intent_data": "description metadata receipt_email setup_future_usage",
+    "setup_intent_data": "metadata",
+    "subscription_data": "billing_cycle_anchor billing_mode description metadata proration_behavior trial_end"
+    " trial_period_days trial_settings",
+}
 
 
 class ConfirmationNeeded(Exception):
@@ -40,6 +43,7 @@ def create(sim: Simulator, params: dict[str, Any]) -> Object:
         raise missing("mode")
     if "success_url" not in params:
         raise missing("success_url")
+    _check_supported(params)
     if {"customer", "customer_email"} <= set(params):
         raise StripeError("You may only specify one of these parameters: customer, customer_email.")
     if "customer" in params:
@@ -94,6 +98,20 @@ def create(sim: Simulator, params: dict[str, Any]) -> Object:
     )
     session["url"] = f"{sim.base_url}/checkout/{session['id']}"
     return sim.add(session)
+
+
+def _check_supported(params: dict[str, Any]) -> None:
+    for name in ("success_url", "cancel_url"):
+        if urlsplit(params.get(name, "http://")).scheme not in {"http", "https"}:
+            raise StripeError(f"Not a valid URL: {params[name]}", code="url_invalid", param=name)
+    if params.get("ui_mode", "hosted_page") != "hosted_page":
+        raise unsupported("a ui_mode other than hosted_page")
+    if params.get("automatic_tax", {}).get("enabled"):
+        raise unsupported("automatic tax")
+    if set(params.get("payment_method_types", ["card"])) - {"card"}:
+        raise unsupported("payment_method_types other than card")
+    for name, known in LATER.items():
+        only(params.get(name, {}), known, name)
 
 
 def _line_items(sim: Simulator, mode: str, given: list[dict[str, Any]]) -> list[Object]:
@@ -233,19 +251,9 @@ def _subscribe(
     for item in session["_sim"]["items"]:
         one = {"price": item["price"]["id"]} | ({"quantity": item["quantity"]} if item["quantity"] else {})
         (items if item["price"]["recurring"] else once).append(one)
-    known = (
-        "billing_cycle_anchor",
-        "billing_mode",
-        "description",
-        "metadata",
-        "proration_behavior",
-        "trial_end",
-        "trial_period_days",
-        "trial_settings",
-    )
     subscription = subscriptions.begin(
         sim,
-        {name: data[name] for name in known if name in data}
+        data
         | {
             "customer": customer["id"],
             "items": items,

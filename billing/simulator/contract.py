@@ -111,6 +111,8 @@ def fields(record: Record) -> dict[str, Field]:
     declared: dict[str, Field] = {}
     node = scope.named(record.name)
     for base in node.bases:
+        if ast.unparse(base) == "Event":  # each type of thin event adds its data to what all have
+            declared |= fields(resource("v2.core.event"))
         functional = scope.typed_dicts.get(ast.unparse(base))
         if functional:
             for name, annotation in functional.items():
@@ -128,6 +130,14 @@ def resource(kind: str) -> Record:
     """Return the class of objects of a kind, such as `checkout.session`."""
     module, name = OBJECT_CLASSES[kind] if kind in OBJECT_CLASSES else _v2_class(kind)
     return Record(module, name)
+
+
+def thin_event(kind: str) -> Record:
+    """Return the class of thin events of a type, such as `v1.billing.meter.error_report_triggered`."""
+    parts = kind.replace(".", "_").split("_")
+    return Record(
+        f"stripe.events._{'_'.join(parts)}_event", f"{''.join(part.title() for part in parts)}Event"
+    )
 
 
 @cache

@@ -43,3 +43,10 @@ def missing(param: str) -> StripeError:
 
 def unsupported(what: str) -> StripeError:
     return StripeError(f"The simulator does not support {what}.", status=501, kind="api_error")
+
+
+def only(given: dict[str, Any], names: str, param: str) -> None:
+    """Refuse what Stripe has inside of a parameter and the simulator lacks, so that it is never ignored."""
+    for name in given:
+        if name not in names.split():
+            raise unsupported(f"the parameter {param}[{name}]")

@@ -84,11 +84,25 @@ def _refunds(sim: Simulator, charge: Object) -> Object:
     return page_of(f"/v1/charges/{charge['id']}/refunds", sim.store.select("refund", charge=charge["id"]))
 
 
+def _currency_options(sim: Simulator, price: Object) -> Object:
+    names = ("custom_unit_amount", "tax_behavior", "unit_amount", "unit_amount_decimal")
+    return {price["currency"]: {name: price[name] for name in names}}
+
+
+def _no_tiers(sim: Simulator, price: Object) -> None:
+    return None
+
+
+def _breakdown(sim: Simulator, total_details: Object) -> Object:
+    return {"discounts": [], "taxes": []}
+
+
 def _nothing(sim: Simulator, object: Object) -> Object:
     return page_of(f"/v1/customers/{object['id']}/sources", [])
 
 
 INCLUDED: dict[tuple[str, str], Callable[[Simulator, Object], Object | None]] = {
+    ("", "breakdown"): _breakdown,  # of a session's total_details
     ("charge", "refunds"): _refunds,
     ("checkout.session", "line_items"): _line_items,
     ("customer", "sources"): _nothing,
@@ -96,4 +110,6 @@ INCLUDED: dict[tuple[str, str], Callable[[Simulator, Object], Object | None]] = 
     ("customer", "tax_ids"): _tax_ids,
     ("invoice", "confirmation_secret"): _confirmation_secret,
     ("invoice", "payments"): _invoice_payments,
+    ("price", "currency_options"): _currency_options,
+    ("price", "tiers"): _no_tiers,
 }

@@ -37,6 +37,8 @@ button:focus-visible, input:focus-visible, select:focus-visible, a:focus-visible
 form { display: inline-block; margin: 0 .4rem .4rem 0; } form.block { display: block; margin: 0; }
 a { color: var(--accent); } .quiet { color: var(--quiet); } .good { color: var(--good); } .bad { color: var(--bad); }
 .problem { border-left: 4px solid var(--bad); padding: .4rem .8rem; margin: 0 0 1rem; color: var(--bad); }
+@media (max-width: 30rem) { table { font-size: .82rem; } th, td { padding-right: .3rem; }
+  section { padding: .8rem .9rem; } }
 code { font-size: .85em; overflow-wrap: anywhere; } summary { cursor: pointer; }
 """
 

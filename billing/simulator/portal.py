@@ -4,11 +4,11 @@ from typing import Any
 
 from billing.simulator import lists
 from billing.simulator.errors import StripeError, missing
-from billing.simulator.periods import HOUR
+from billing.simulator.periods import DAY
 from billing.simulator.simulator import Simulator, merge_metadata
 from billing.simulator.store import Object
 
-OPEN_FOR = HOUR  # of real use; a session is a link, not a login
+OPEN_FOR = DAY
 
 REASONS = [
     "too_expensive",

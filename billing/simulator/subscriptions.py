@@ -12,11 +12,12 @@ from billing.simulator import (
     payments,
     proration,
 )
-from billing.simulator.errors import StripeError, missing
+from billing.simulator.errors import StripeError, missing, only, unsupported
 from billing.simulator.periods import DAY, HOUR, next_boundary, previous_boundary, share
 from billing.simulator.simulator import Simulator, merge_metadata, new_id, page_of
 from billing.simulator.store import Object
 
+ITEM = "clear_usage deleted id metadata price price_data quantity"
 LIVE = ("active", "incomplete", "past_due", "paused", "trialing", "unpaid")
 EXPIRES_AFTER = 23 * HOUR  # while its first payment is missing
 NOTICE = 7 * DAY  # of an upcoming invoice
@@ -37,6 +38,8 @@ def begin(sim: Simulator, params: dict[str, Any]) -> Object:
         raise missing("customer")
     customer = sim.get("customer", params["customer"], "customer")
     given = params.get("items") or []
+    if params.get("automatic_tax", {}).get("enabled"):
+        raise unsupported("automatic tax")
     if not given:
         raise missing("items")
     trial_end = _trial_end(sim, params)
@@ -131,6 +134,7 @@ def _trial_end(sim: Simulator, params: dict[str, Any]) -> int | None:
 
 def new_item(sim: Simulator, subscription: Object, given: dict[str, Any], param: str) -> Object:
     """Return an item whose period runs from now to the next boundary of the subscription's cycle."""
+    only(given, ITEM, param)
     price = catalog.price_from(sim, given, param)
     recurring = price["recurring"]
     if not recurring:

@@ -104,13 +104,14 @@ class Sender(threading.Thread):
     def _claim(self) -> list[Delivery]:
         if self._ended.is_set():
             return []
+        # Seen first: one that ends while the rows are read counts as under way, so it is not sent a second time.
+        busy = set(self._under_way)
         rows = self._store.rows(
             "SELECT id, event, endpoint, attempts FROM deliveries WHERE state = 'pending' AND next_at <= ?"
             " ORDER BY id LIMIT 100",
             time.time(),
         )
-        free = AT_ONCE - len(self._under_way)
-        due = [Delivery(*row) for row in rows if row[0] not in self._under_way][:free]
+        due = [Delivery(*row) for row in rows if row[0] not in busy][: AT_ONCE - len(busy)]
         self._under_way |= {delivery.id for delivery in due}
         return due
 

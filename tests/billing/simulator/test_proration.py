@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import pytest
 import stripe
@@ -32,15 +33,15 @@ def test_an_upgrade_is_charged_as_it_was_previewed(
 ) -> None:
     simulator.advance(11 * DAY + 12_345)
     item, at = item_of(small), simulator.now
-    change = {
+    change: Any = {
         "items": [{"id": item.id, "price": shop.pro}],
         "proration_behavior": "always_invoice",
         "proration_date": at,
     }
 
-    preview = client.v1.invoices.create_preview({"subscription": small.id, "subscription_details": change})  # type: ignore[typeddict-item]
+    preview = client.v1.invoices.create_preview({"subscription": small.id, "subscription_details": change})
     before = invoices(client, customer)
-    client.v1.subscriptions.update(small.id, change)  # type: ignore[arg-type]
+    client.v1.subscriptions.update(small.id, change)
 
     left = Fraction(item.current_period_end - at, item.current_period_end - item.current_period_start)
     expected = [cents(-1_900 * left), cents(79_900 * left)]

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0007_notice_urls"),
-        ("billing", "0002_plans_and_packs"),
+        ("billing", "0003_stripe_changes"),
     ]
 
     operations = [
