@@ -8,16 +8,19 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.access import MemberRequest, actor_of, member_page
 from accounts.permissions import Permission
-from billing import balance, calls, checkout, offers, top_ups
+from billing import access, balance, calls, checkout, offers, top_ups
 from billing.forms import TopUpForm
 from billing.models import CreditPack
 from billing.views.pages import account_of, address, lead_to_stripe
 
 logger = logging.getLogger(__name__)
+
+NO_CARD = "There is no card on file to pay with. Buy credits once, or add a card under Plans."
 
 
 @member_page(Permission.BILLING_VIEW)
@@ -29,6 +32,8 @@ def buy_credits(request: MemberRequest) -> HttpResponse:
         "account": account,
         "balance": balance.of(account),
         "packs": offers.packs(),
+        # More credits would not let anybody call who may not for what is due.
+        "is_sold": not access.refusal(account, now=timezone.now()),
         "top_up": getattr(account.organization, "auto_top_up", None),
         "may_manage": request.may(Permission.BILLING_MANAGE),
         "can_pay": calls.can_pay(),
@@ -91,6 +96,8 @@ def top_up(request: MemberRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             top_ups.configure(organization=request.organization, actor=actor_of(request), **form.cleaned_data)
+        except top_ups.NoCard:
+            form.add_error(None, NO_CARD)
         except ValidationError as error:
             form.add_error(None, error)
         else:

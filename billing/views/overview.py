@@ -32,7 +32,7 @@ def overview(request: MemberRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "account": account,
         "found": found,
-        "features": offers.features(account.plan),
+        "features": offers.features(account.plan, account.interval, found.terms),
         "next": offers.following(account),
         "chart": _chart(organization, used) if any(used.values()) else None,
         "days": DAYS,
