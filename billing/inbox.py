@@ -42,13 +42,11 @@ ON CONFLICT (stripe_id) DO UPDATE SET version = c.version + 1, attempts = 0, nex
 def take_no_secret_from_a_request(instance: WebhookEventTrigger, **_: Any) -> None:
     """While DEBUG is on, dj-stripe would verify a signature by a secret that the request brings along."""
     instance.headers = {
-        name: value
-        for name, value in instance.headers.items()
-        if name.lower() != "x-djstripe-webhook-secret"
+        name: value for name, value in instance.headers.items() if name.lower() != "x-djstripe-webhook-secret"
     }
 
 
-@djstripe_receiver(catalogue.EVENTS)
+@djstripe_receiver(catalogue.EVENTS)  # type: ignore[untyped-decorator]
 def hear(event: Event, **_: Any) -> None:
     """Write down what an event is about, in its transaction, and apply it after that."""
     stripe_id = concerned(event.data)
@@ -135,6 +133,7 @@ def _apply(stripe_id: str) -> None:
         if error.code != "resource_missing":
             raise
         logger.info("%s is gone: ignored", stripe_id)
+        invoices.forget(stripe_id)
 
 
 def _apply_invoice(invoice: stripe.Invoice) -> None:
@@ -161,4 +160,3 @@ def prune(*, now: datetime) -> int:
     """Forget what was taken in so long ago that Stripe does not list it any more. Returns how many events."""
     WebhookEventTrigger.objects.filter(created__lt=now - KEPT).delete()
     return int(Event.objects.filter(created__lt=now - KEPT).delete()[0])
-

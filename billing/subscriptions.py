@@ -18,7 +18,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Organization
-from billing import access, catalogue, credits, customers, metering, plans
+from billing import access, catalogue, credits, customers, invoices, metering, plans
 from billing.gateway import get_stripe
 from billing.models import BillingAccount, Interval, Plan, Subscription
 
@@ -74,6 +74,7 @@ def sync(organization: Organization, *, now: datetime | None = None) -> BillingA
     reading = _read(account)
     with transaction.atomic():
         _apply(organization, reading, now=now or timezone.now())
+    invoices.forget_upcoming(organization)
     for subscription in reading.duplicates:
         end_duplicate(subscription)
     account = BillingAccount.objects.select_related("plan", "next_plan", "organization").get(
@@ -119,10 +120,8 @@ def _take_number(account: BillingAccount) -> int:
     return int(number)
 
 
-def _choose(
-    found: list[stripe.Subscription], known: str
-) -> tuple[stripe.Subscription | None, list[str]]:
-    """The subscription that counts, and those that should not be there: of several live ones the known one, or the oldest."""
+def _choose(found: list[stripe.Subscription], known: str) -> tuple[stripe.Subscription | None, list[str]]:
+    """The subscription that counts, and those that should not be: of live ones the known counts, or the oldest."""
     live = sorted(
         (each for each in found if each.status in _LIVE),
         key=lambda each: (each.id != known, each.created, each.id),
@@ -228,7 +227,8 @@ def _take_over(account: BillingAccount, subscription: stripe.Subscription, now: 
     metered, licensed = _items(subscription)
     if metered is not None:
         account.period_start, account.period_end = _period(metered)
-    account.renews_at = _period(licensed or metered)[1] if licensed or metered else None
+    if item := licensed or metered:
+        account.renews_at = _period(item)[1]
     account.anchor = _time(subscription.billing_cycle_anchor)
     if plan := plan_of(subscription):
         account.plan = plan
@@ -238,9 +238,9 @@ def _take_over(account: BillingAccount, subscription: stripe.Subscription, now: 
     elif account.past_due_since is None:
         account.past_due_since = now
     account.ends_at = _time(subscription.cancel_at) if subscription.cancel_at else None
-    following = _named(subscription.metadata.get(NEXT_PLAN, "")) if account.ends_at else None
-    account.next_plan = following
-    account.next_interval = subscription.metadata.get(NEXT_INTERVAL, "") if following else ""
+    slug, interval = _following(subscription)
+    account.next_plan = _named(slug) if account.ends_at else None
+    account.next_interval = interval if account.next_plan else ""
     if subscription.status == Subscription.CANCELED:
         _end(account, subscription, now)
 
@@ -293,11 +293,17 @@ def plan_of(subscription: stripe.Subscription) -> Plan | None:
     if item is not None:
         price = item.price
         product = price.product if isinstance(price.product, str) else price.product.id
-        plan = _named((price.metadata or {}).get("plan", ""))
+        plan = _named(price.metadata.to_dict().get("plan", "") if price.metadata else "")
         plan = plan or Plan.objects.filter(stripe_product=product).first()
     if plan is None:
         logger.error("the subscription %s is of no plan of ours", subscription.id)
     return plan
+
+
+def _following(subscription: stripe.Subscription) -> tuple[str, str]:
+    """The plan and interval that were asked to follow a subscription."""
+    metadata = subscription.metadata.to_dict() if subscription.metadata else {}
+    return metadata.get(NEXT_PLAN, ""), metadata.get(NEXT_INTERVAL, "")
 
 
 def _named(slug: str) -> Plan | None:
@@ -357,9 +363,7 @@ def preview(*, organization: Organization, plan: Plan, interval: str) -> Preview
     }
     invoice = get_stripe().v1.invoices.create_preview(params)
     at = _time(invoice.created)
-    lines = [
-        PreviewLine(line.description or "", Decimal(line.amount) / 100) for line in invoice.lines.data
-    ]
+    lines = [PreviewLine(line.description or "", Decimal(line.amount) / 100) for line in invoice.lines.data]
     ends = [line.period.end for line in invoice.lines.data if line.period.end > invoice.created]
     return Preview(
         now=True,
@@ -431,9 +435,7 @@ def keep(*, organization: Organization, actor: Actor | None) -> None:
         raise NothingToChange
     params: Any = {"cancel_at": "", "metadata": {NEXT_PLAN: "", NEXT_INTERVAL: ""}}
     get_stripe().v1.subscriptions.update(account.stripe_subscription, params)
-    audit.record(
-        audit.Action.SUBSCRIPTION_KEPT, actor=actor, organization=organization, target=organization
-    )
+    audit.record(audit.Action.SUBSCRIPTION_KEPT, actor=actor, organization=organization, target=organization)
     sync(organization)
 
 
@@ -460,8 +462,7 @@ class _Change:
         held = _interval(licensed) if licensed else ""
         if (current.pk, held) == (plan.pk, interval):
             raise NothingToChange
-        following = (subscription.metadata.get(NEXT_PLAN, ""), subscription.metadata.get(NEXT_INTERVAL, ""))
-        if subscription.cancel_at and following == (plan.slug, interval):
+        if subscription.cancel_at and _following(subscription) == (plan.slug, interval):
             raise NothingToChange
         is_now = _rank(plan, interval) > _rank(current, held)
         return cls(subscription, plan, interval, is_now)
@@ -548,11 +549,12 @@ def cancel(*, organization: Organization, actor: Actor | None) -> None:
 
 
 def finish_cancelling(organization: Organization, *, comment: str = "") -> None:
-    """End at Stripe a subscription that is over here, with a last invoice of what was used. Raises stripe.StripeError."""
+    """End at Stripe what is over here, with a last invoice of what was used. Raises stripe.StripeError."""
     account = BillingAccount.objects.get(pk=organization.pk)
     if not account.is_subscribed:
         return
     _settle_and_report(organization)
+    metering.confirm(organization)
     params: Any = {"invoice_now": True, "prorate": False}
     params |= {"cancellation_details": {"comment": comment}} if comment else {}
     try:
