@@ -51,6 +51,12 @@ def list_products(sim: Simulator, params: dict[str, Any]) -> Object:
     return lists.page(sim, "product", "/v1/products", params, **where)
 
 
+def list_features(sim: Simulator, params: dict[str, Any], id: str) -> Object:
+    """Stripe's entitlements, which nothing here uses; whoever mirrors a product asks for them."""
+    product = sim.get("product", id)
+    return lists.page_within(f"/v1/products/{product['id']}/features", [], params)
+
+
 def create_price(sim: Simulator, params: dict[str, Any]) -> Object:
     if params.get("billing_scheme", "per_unit") != "per_unit":
         raise unsupported("tiered prices")

@@ -102,6 +102,7 @@ _TABLE: list[tuple[str, str, Handler, str]] = [
     ("GET", "/v1/products", catalog.list_products, "active ids type url"),
     ("GET", "/v1/products/{id}", _retrieve("product"), ""),
     ("POST", "/v1/products/{id}", catalog.update_product, "active default_price description images marketing_features metadata name statement_descriptor unit_label url"),
+    ("GET", "/v1/products/{product}/features", catalog.list_features, ""),
     ("POST", "/v1/prices", catalog.create_price, f"{PRICE} billing_scheme currency product product_data recurring unit_amount unit_amount_decimal"),
     ("GET", "/v1/prices", catalog.list_prices, "active currency lookup_keys product recurring type"),
     ("GET", "/v1/prices/{price}", _retrieve("price"), ""),
