@@ -89,9 +89,7 @@ def sync(organization: Organization, *, now: datetime | None = None) -> BillingA
 def _read(account: BillingAccount) -> Reading:
     client = get_stripe()
     number = _take_number(account)
-    customer = client.v1.customers.retrieve(
-        account.stripe_customer, {"expand": ["invoice_settings.default_payment_method"]}
-    )
+    customer = client.v1.customers.retrieve(account.stripe_customer)
     is_gone = bool(getattr(customer, "deleted", False))
     found: list[stripe.Subscription] = []
     if not is_gone:
@@ -106,7 +104,8 @@ def _read(account: BillingAccount) -> Reading:
         found = [client.v1.subscriptions.retrieve(account.stripe_subscription)]
     ours = [each for each in found if plan_of(each)]
     subscription, duplicates = _choose(ours, account.stripe_subscription)
-    return Reading(number, is_gone, _card(customer, subscription, is_gone), subscription, duplicates)
+    card = "" if is_gone else customers.card_of(_method(customer, subscription))
+    return Reading(number, is_gone, card, subscription, duplicates)
 
 
 def _take_number(account: BillingAccount) -> int:
@@ -133,12 +132,16 @@ def _choose(found: list[stripe.Subscription], known: str) -> tuple[stripe.Subscr
     return (mine[0] if mine else None), []
 
 
-def _card(customer: stripe.Customer, subscription: stripe.Subscription | None, is_gone: bool) -> str:
+def _method(
+    customer: stripe.Customer, subscription: stripe.Subscription | None
+) -> stripe.PaymentMethod | None:
     """What Stripe charges: the subscription's own card, or the customer's."""
-    method: Any = subscription.default_payment_method if subscription else None
-    if not isinstance(method, stripe.PaymentMethod) and not is_gone and customer.invoice_settings:
-        method = customer.invoice_settings.default_payment_method
-    return customers.card_of(method if isinstance(method, stripe.PaymentMethod) else None)
+    found = subscription.default_payment_method if subscription else None
+    if found is None and customer.invoice_settings:
+        found = customer.invoice_settings.default_payment_method
+    if isinstance(found, str):
+        found = get_stripe().v1.payment_methods.retrieve(found)
+    return found if found and found.customer else None
 
 
 def _apply(organization: Organization, reading: Reading, *, now: datetime) -> None:
