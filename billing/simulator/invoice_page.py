@@ -192,12 +192,13 @@ def invoice_pdf(invoice: Object) -> Page:
 
 def receipt_pdf(charge: Object) -> Page:
     document = _letter("Receipt")
-    card = charge["payment_method_details"]["card"]
+    details = charge["payment_method_details"]
+    used = details[details["type"]]
     document.paragraph(
         [
             f"Receipt for charge {charge['id']}",
             f"Date paid: {day_name(charge['created'])}",
-            f"Paid with: {card['brand'].title()} ending in {card['last4']}",
+            f"Paid with: {used.get('brand', 'bank account').title()} ending in {used['last4']}",
             f"Paid by: {charge['billing_details']['email'] or charge['customer'] or ''}",
         ]
     )
