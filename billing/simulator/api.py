@@ -56,7 +56,6 @@ def answer(
 
 def _error_body(error: StripeError, path: str) -> dict[str, Any]:
     body = error.body()
-    body["error"]["request_log_url"] = "http://127.0.0.1/simulated"
     return (
         public(body) if path.startswith("/v1/") else {"error": {"code": "invalid_request", **body["error"]}}
     )
