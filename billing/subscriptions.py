@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 # What never got beyond its first payment is as if it were not there.
 _UNBORN = {Subscription.INCOMPLETE, Subscription.INCOMPLETE_EXPIRED}
 _LIVE = set(Subscription.values) - {Subscription.NONE, Subscription.CANCELED, *_UNBORN}
+# What is used until a change is reported for a moment before it: Stripe bills what lies before the second of the change.
+_BEFORE = timedelta(seconds=2)
 # Said at Stripe of a subscription that ended with its organization: whoever is restored starts anew.
 ORGANIZATION_DELETED = "The organization was deleted."
 DUPLICATE = "A second subscription of the same customer."
@@ -518,10 +520,11 @@ def _subscribed(organization: Organization) -> BillingAccount:
 
 
 def _settle_and_report(organization: Organization) -> None:
-    """Have all that was used until now counted by Stripe's meter."""
+    """Have all that was used until now counted by Stripe's meter, within some seconds."""
     with transaction.atomic():
-        credits.lock(organization)
+        credits.lock(organization, now=timezone.now() - _BEFORE)
     metering.flush(organization)
+    metering.confirm(organization)
 
 
 # ── The end ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -532,7 +535,7 @@ def cancel(*, organization: Organization, actor: Actor | None) -> None:
     """
     now = timezone.now()
     with transaction.atomic():
-        account = credits.lock(organization, now=now)
+        account = credits.lock(organization, now=now - _BEFORE)
         if not account.is_subscribed or account.cancelled_at:
             raise NotSubscribed
         account.cancelled_at = now
@@ -557,7 +560,6 @@ def finish_cancelling(organization: Organization, *, comment: str = "") -> None:
     if not account.is_subscribed:
         return
     _settle_and_report(organization)
-    metering.confirm(organization)
     params: Any = {"invoice_now": True, "prorate": False}
     params |= {"cancellation_details": {"comment": comment}} if comment else {}
     try:

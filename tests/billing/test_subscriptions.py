@@ -69,6 +69,7 @@ def test_what_was_used_before_an_upgrade_is_on_its_invoice(
 ) -> None:
     subscribe(catalogued, organization, plans.PAY_AS_YOU_GO, "")
     use(350)
+    catalogued.advance(5)
 
     change(organization)
 
@@ -274,6 +275,7 @@ def test_who_cancels_may_not_call_and_pays_what_was_used(
 ) -> None:
     subscribe(catalogued, organization, plans.PAY_AS_YOU_GO, "")
     use(150)
+    catalogued.advance(5)
 
     subscriptions.cancel(organization=organization, actor=Actor(owner))
 
