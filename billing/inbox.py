@@ -42,9 +42,7 @@ ON CONFLICT (stripe_id) DO UPDATE SET version = c.version + 1, attempts = 0, nex
 def take_no_secret_from_a_request(instance: WebhookEventTrigger, **_: Any) -> None:
     """While DEBUG is on, dj-stripe would verify a signature by a secret that the request brings along."""
     instance.headers = {
-        name: value
-        for name, value in instance.headers.items()
-        if name.lower() != "x-djstripe-webhook-secret"
+        name: value for name, value in instance.headers.items() if name.lower() != "x-djstripe-webhook-secret"
     }
 
 
@@ -161,4 +159,3 @@ def prune(*, now: datetime) -> int:
     """Forget what was taken in so long ago that Stripe does not list it any more. Returns how many events."""
     WebhookEventTrigger.objects.filter(created__lt=now - KEPT).delete()
     return int(Event.objects.filter(created__lt=now - KEPT).delete()[0])
-

@@ -119,9 +119,7 @@ def _take_number(account: BillingAccount) -> int:
     return int(number)
 
 
-def _choose(
-    found: list[stripe.Subscription], known: str
-) -> tuple[stripe.Subscription | None, list[str]]:
+def _choose(found: list[stripe.Subscription], known: str) -> tuple[stripe.Subscription | None, list[str]]:
     """The subscription that counts, and those that should not be there: of several live ones the known one, or the oldest."""
     live = sorted(
         (each for each in found if each.status in _LIVE),
@@ -357,9 +355,7 @@ def preview(*, organization: Organization, plan: Plan, interval: str) -> Preview
     }
     invoice = get_stripe().v1.invoices.create_preview(params)
     at = _time(invoice.created)
-    lines = [
-        PreviewLine(line.description or "", Decimal(line.amount) / 100) for line in invoice.lines.data
-    ]
+    lines = [PreviewLine(line.description or "", Decimal(line.amount) / 100) for line in invoice.lines.data]
     ends = [line.period.end for line in invoice.lines.data if line.period.end > invoice.created]
     return Preview(
         now=True,
@@ -431,9 +427,7 @@ def keep(*, organization: Organization, actor: Actor | None) -> None:
         raise NothingToChange
     params: Any = {"cancel_at": "", "metadata": {NEXT_PLAN: "", NEXT_INTERVAL: ""}}
     get_stripe().v1.subscriptions.update(account.stripe_subscription, params)
-    audit.record(
-        audit.Action.SUBSCRIPTION_KEPT, actor=actor, organization=organization, target=organization
-    )
+    audit.record(audit.Action.SUBSCRIPTION_KEPT, actor=actor, organization=organization, target=organization)
     sync(organization)
 
 

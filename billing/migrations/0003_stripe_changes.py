@@ -26,8 +26,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="billingaccount",
             name="last_reading",
-            field=models.PositiveBigIntegerField(
-                default=0, editable=False, help_text="The newest applied."
-            ),
+            field=models.PositiveBigIntegerField(default=0, editable=False, help_text="The newest applied."),
         ),
     ]

@@ -8,7 +8,9 @@ from billing import catalogue
 
 
 class Command(BaseCommand):
-    help = "Bring Stripe to what the database says: plans, packs, meter, portal, and where its events are sent."
+    help = (
+        "Bring Stripe to what the database says: plans, packs, meter, portal, and where its events are sent."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
