@@ -405,7 +405,7 @@ def _give_back(account: Account, day: date, each: Day, told: Return) -> None:
     )
     account.uncovered -= back.to_uncovered
     each.uncovered -= back.to_uncovered
-    # Nothing else can be owed: what a day's usage was not taken out of, it was billed as.
+    # Of a day before the ledger began it does not know; otherwise there is no rest.
     if billed := back.to_overage + back.rest:
         account.bill(-billed, day, told=told)
     # One line at least, whose key says that this was told.
