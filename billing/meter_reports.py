@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 def write(accounts: "Sequence[Account]", now: datetime) -> None:
     """Write a report for each account whose overage has reached a whole credit, and refer its entries to it."""
-    due = [
-        account for account in accounts if _is_billed_by_stripe(account) and abs(account.overage_pending) >= 1
-    ]
+    due = [account for account in accounts if account.is_metered and abs(account.overage_pending) >= 1]
     if not due:
         return
     hour = now.replace(minute=0, second=0, microsecond=0)
@@ -43,12 +41,8 @@ def write(accounts: "Sequence[Account]", now: datetime) -> None:
         account.overage_pending -= quantity
     for account, report in zip(reporting, MeterReport.objects.bulk_create(reports), strict=True):
         for entry in account.entries:
-            if entry["kind"] == CreditEntry.Kind.OVERAGE:
-                entry["meter_report_id"] = report.pk
-
-
-def _is_billed_by_stripe(account: "Account") -> bool:
-    return bool(account.bills_overage and account.stripe_subscription and account.period_start)
+            if entry.kind == CreditEntry.Kind.OVERAGE:
+                entry.meter_report_id = report.pk
 
 
 def _whole(credits: Decimal) -> int:

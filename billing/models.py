@@ -146,12 +146,16 @@ class Subscription(models.TextChoices):
     PAUSED = "paused"
 
 
+# While it is in one of these, Stripe bills what credits do not cover.
+BILLED = frozenset({Subscription.TRIALING, Subscription.ACTIVE, Subscription.PAST_DUE})
+
+
 class BillingAccount(models.Model):
     """What an organization is on and how it pays. Whoever changes credits or access locks it: `credits.lock()`.
 
     `balance` is the sum of its ledger; `settled` what of its usage the ledger knows; `uncovered` what of that no
     credits paid for and nobody bills: new credits pay for it first. `overage_pending` is not yet reported to the meter,
-    as Stripe counts whole credits, and may be below 0 after a correction.
+    as Stripe counts whole credits, and may be below 0 after a correction. What is invoiced by hand never gets there.
     """
 
     organization = models.OneToOneField(
@@ -231,11 +235,7 @@ class BillingAccount(models.Model):
     @property
     def bills_overage(self) -> bool:
         """Whether somebody is billed for what credits do not cover."""
-        return self.is_invoiced or self.subscription_status in {
-            Subscription.TRIALING,
-            Subscription.ACTIVE,
-            Subscription.PAST_DUE,
-        }
+        return self.is_invoiced or self.subscription_status in BILLED
 
 
 class EntitlementOverride(models.Model):
@@ -393,13 +393,20 @@ class CreditEntry(models.Model):
 
 
 class SettledDay(models.Model):
-    """How much of a day's usage the ledger knows, and how much of that is billed as overage."""
+    """How much of a day's usage the ledger knows; of that, what is billed as overage, and what nobody paid for yet.
+
+    The rest was taken out of grants, as the day's entries tell.
+    """
 
     pk = models.CompositePrimaryKey("organization_id", "day")
     organization_id = models.BigIntegerField()
     day = models.DateField()
     credits = credits_field()
     overage = credits_field(default=ZERO)
+    uncovered = credits_field(default=ZERO)
+
+    class Meta:
+        constraints = [models.CheckConstraint(name="settled_day_not_negative", condition=Q(uncovered__gte=0))]
 
 
 class CreditNotice(models.Model):
