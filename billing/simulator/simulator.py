@@ -52,9 +52,12 @@ class Request:
 
 
 class Simulator:
-    def __init__(self, data: Path, base_url: str, *, strict: bool = False) -> None:
+    def __init__(self, data: Path, base_url: str, *, strict: bool = False, ago: int = 0) -> None:
         data.mkdir(parents=True, exist_ok=True)
         self.store = Store(data / "stripe.sqlite3")
+        if ago and self.store.setting("clock_offset", None) is None:
+            with self.store.transaction():
+                self.store.set("clock_offset", -ago)
         self.base_url = base_url
         self.strict = strict
         self.request: Request | None = None
