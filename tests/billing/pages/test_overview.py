@@ -23,7 +23,7 @@ def test_a_new_organization_sees_its_plan_and_free_credits(page: Page) -> None:
 
     assert '<h2 id="plan">Pay-as-you-go</h2>' in text
     assert "Prepaid" in text
-    assert "<dt>Credits left</dt> <dd> 100<small>then requests are refused" in text
+    assert "<dt>Credits left</dt> <dd> 100<small> then requests are refused" in text
     assert "None on file" in text
     assert "No invoices yet" in text
 
