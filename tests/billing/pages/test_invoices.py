@@ -3,6 +3,7 @@
 import csv
 import io
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,28 +16,13 @@ from billing import invoices, metering
 from billing.models import BillingAccount, Invoice
 from tests.billing.conftest import Use, settle
 from tests.billing.pages.conftest import Page
+from tests.billing.pages.rows import invoice
 from tests.billing.simulator_process import SimulatorProcess
 from tests.billing.stripe_at_hand import buy, subscribe
 
 
-def invoice(organization: Organization, number: int = 1, **fields: Any) -> Invoice:
-    return Invoice.objects.create(
-        organization=organization,
-        **{
-            "stripe_id": f"in_{number}",
-            "number": f"A-{number}",
-            "status": "paid",
-            "total": 10,
-            "amount_due": 0,
-            "amount_paid": 10,
-            "created_at": timezone.now() - timedelta(days=number),
-        }
-        | fields,
-    )
-
-
 def test_they_are_listed_with_what_they_came_to(page: Page, organization: Organization) -> None:
-    invoice(organization, total="811.04", amount_paid="811.04")
+    invoice(organization, total=Decimal("811.04"), amount_paid=Decimal("811.04"))
 
     text = page("invoices/")
 
