@@ -75,6 +75,8 @@ def _account(sim: Simulator, params: dict[str, Any], id: str = ACCOUNT) -> Objec
 def _delete_customer(sim: Simulator, params: dict[str, Any], id: str) -> Object:
     for subscription in sim.store.select("subscription", customer=id, status=list(subscriptions.LIVE)):
         subscriptions.cancel(sim, {}, subscription["id"])
+    for invoice in sim.store.select("invoice", customer=id, status=["draft", "open"]):
+        collection.stop_collecting(sim, invoice)
     return customers.delete(sim, params, id)
 
 
