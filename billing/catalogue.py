@@ -41,6 +41,7 @@ EVENTS = [
     "customer.subscription.updated",
     "customer.updated",
     "invoice.created",
+    "invoice.deleted",
     "invoice.finalized",
     "invoice.paid",
     "invoice.payment_failed",
@@ -190,7 +191,7 @@ def _make_price(product: str, wanted: Wanted, *, after: stripe.Price | None) -> 
 def meter() -> stripe.billing.Meter | None:
     """Return the meter that credits of overage are reported to."""
     for status in ("active", "inactive"):
-        for found in get_stripe().v1.billing.meters.list({"status": status}).auto_paging_iter():  # type: ignore[typeddict-item]
+        for found in get_stripe().v1.billing.meters.list({"status": status}).auto_paging_iter():
             if found.event_name == METER:
                 return found
     return None
@@ -255,7 +256,7 @@ def _reaches_us() -> bool:
         is_local = ipaddress.ip_address(host).is_private
     except ValueError:
         is_local = host == "localhost"
-    return is_local == settings.STRIPE_IS_SIMULATED
+    return is_local is bool(settings.STRIPE_IS_SIMULATED)
 
 
 def _sync_webhooks(say: Say) -> None:

@@ -106,8 +106,7 @@ def buy(
         "organization": organization.uid,
         "pack": pack.slug,
         "credits": f"{pack.credits.normalize():f}",
-        "valid_days": str(pack.valid_days or ""),
-    }
+    } | ({"valid_days": str(pack.valid_days)} if pack.valid_days else {})
     session = _create(
         {
             "mode": "payment",
@@ -226,7 +225,7 @@ def _grant(organization: Organization, session: stripe.checkout.Session) -> None
         return
     amount, now = Decimal(sold["credits"]), timezone.now()
     days = sold.get("valid_days")
-    payment = session.payment_intent
+    paid_by = session.invoice or session.payment_intent
     with transaction.atomic():
         granted = credits.grant(
             organization,
@@ -235,7 +234,7 @@ def _grant(organization: Organization, session: stripe.checkout.Session) -> None
             key=f"pack:{session.id}",
             reason=f"{amount.normalize():,f} credits bought",
             expires_at=now + timedelta(days=int(days)) if days else None,
-            stripe_object=(payment if isinstance(payment, str) else payment.id) if payment else "",
+            stripe_object=paid_by if isinstance(paid_by, str) else (paid_by.id or "") if paid_by else "",
             now=now,
         )
         if granted is not None:

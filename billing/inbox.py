@@ -46,7 +46,7 @@ def take_no_secret_from_a_request(instance: WebhookEventTrigger, **_: Any) -> No
     }
 
 
-@djstripe_receiver(catalogue.EVENTS)
+@djstripe_receiver(catalogue.EVENTS)  # type: ignore[untyped-decorator]
 def hear(event: Event, **_: Any) -> None:
     """Write down what an event is about, in its transaction, and apply it after that."""
     stripe_id = concerned(event.data)
@@ -133,6 +133,7 @@ def _apply(stripe_id: str) -> None:
         if error.code != "resource_missing":
             raise
         logger.info("%s is gone: ignored", stripe_id)
+        invoices.forget(stripe_id)
 
 
 def _apply_invoice(invoice: stripe.Invoice) -> None:

@@ -478,8 +478,8 @@ class TopUp(models.Model):
 class StripeChange(models.Model):
     """An object of Stripe's that an event told of: to be read again and applied. Written in the event's transaction.
 
-    One row an object, whatever the number of events and their order. It is deleted once it is applied as `version` says;
-    until then a sweep takes it up again.
+    One row an object, whatever the number of events and their order. It is deleted once it was applied as `version`
+    says; until then a sweep takes it up again.
     """
 
     stripe_id = models.CharField(max_length=64, primary_key=True)

@@ -18,7 +18,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Organization
-from billing import access, catalogue, credits, customers, metering, plans
+from billing import access, catalogue, credits, customers, invoices, metering, plans
 from billing.gateway import get_stripe
 from billing.models import BillingAccount, Interval, Plan, Subscription
 
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 # What never got beyond its first payment is as if it were not there.
 _UNBORN = {Subscription.INCOMPLETE, Subscription.INCOMPLETE_EXPIRED}
 _LIVE = set(Subscription.values) - {Subscription.NONE, Subscription.CANCELED, *_UNBORN}
+# What is used until a change is reported for a moment before it: Stripe bills what lies before the second of the change.
+_BEFORE = timedelta(seconds=2)
 # Said at Stripe of a subscription that ended with its organization: whoever is restored starts anew.
 ORGANIZATION_DELETED = "The organization was deleted."
 DUPLICATE = "A second subscription of the same customer."
@@ -74,6 +76,7 @@ def sync(organization: Organization, *, now: datetime | None = None) -> BillingA
     reading = _read(account)
     with transaction.atomic():
         _apply(organization, reading, now=now or timezone.now())
+    invoices.forget_upcoming(organization)
     for subscription in reading.duplicates:
         end_duplicate(subscription)
     account = BillingAccount.objects.select_related("plan", "next_plan", "organization").get(
@@ -88,9 +91,7 @@ def sync(organization: Organization, *, now: datetime | None = None) -> BillingA
 def _read(account: BillingAccount) -> Reading:
     client = get_stripe()
     number = _take_number(account)
-    customer = client.v1.customers.retrieve(
-        account.stripe_customer, {"expand": ["invoice_settings.default_payment_method"]}
-    )
+    customer = client.v1.customers.retrieve(account.stripe_customer)
     is_gone = bool(getattr(customer, "deleted", False))
     found: list[stripe.Subscription] = []
     if not is_gone:
@@ -105,7 +106,8 @@ def _read(account: BillingAccount) -> Reading:
         found = [client.v1.subscriptions.retrieve(account.stripe_subscription)]
     ours = [each for each in found if plan_of(each)]
     subscription, duplicates = _choose(ours, account.stripe_subscription)
-    return Reading(number, is_gone, _card(customer, subscription, is_gone), subscription, duplicates)
+    card = "" if is_gone else customers.card_of(_method(customer, subscription))
+    return Reading(number, is_gone, card, subscription, duplicates)
 
 
 def _take_number(account: BillingAccount) -> int:
@@ -120,7 +122,7 @@ def _take_number(account: BillingAccount) -> int:
 
 
 def _choose(found: list[stripe.Subscription], known: str) -> tuple[stripe.Subscription | None, list[str]]:
-    """The subscription that counts, and those that should not be there: of several live ones the known one, or the oldest."""
+    """The subscription that counts, and those that should not be: of live ones the known counts, or the oldest."""
     live = sorted(
         (each for each in found if each.status in _LIVE),
         key=lambda each: (each.id != known, each.created, each.id),
@@ -132,12 +134,16 @@ def _choose(found: list[stripe.Subscription], known: str) -> tuple[stripe.Subscr
     return (mine[0] if mine else None), []
 
 
-def _card(customer: stripe.Customer, subscription: stripe.Subscription | None, is_gone: bool) -> str:
+def _method(
+    customer: stripe.Customer, subscription: stripe.Subscription | None
+) -> stripe.PaymentMethod | None:
     """What Stripe charges: the subscription's own card, or the customer's."""
-    method: Any = subscription.default_payment_method if subscription else None
-    if not isinstance(method, stripe.PaymentMethod) and not is_gone and customer.invoice_settings:
-        method = customer.invoice_settings.default_payment_method
-    return customers.card_of(method if isinstance(method, stripe.PaymentMethod) else None)
+    found = subscription.default_payment_method if subscription else None
+    if found is None and customer.invoice_settings:
+        found = customer.invoice_settings.default_payment_method
+    if isinstance(found, str):
+        found = get_stripe().v1.payment_methods.retrieve(found)
+    return found if found and found.customer else None
 
 
 def _apply(organization: Organization, reading: Reading, *, now: datetime) -> None:
@@ -226,7 +232,8 @@ def _take_over(account: BillingAccount, subscription: stripe.Subscription, now: 
     metered, licensed = _items(subscription)
     if metered is not None:
         account.period_start, account.period_end = _period(metered)
-    account.renews_at = _period(licensed or metered)[1] if licensed or metered else None
+    if item := licensed or metered:
+        account.renews_at = _period(item)[1]
     account.anchor = _time(subscription.billing_cycle_anchor)
     if plan := plan_of(subscription):
         account.plan = plan
@@ -236,9 +243,9 @@ def _take_over(account: BillingAccount, subscription: stripe.Subscription, now: 
     elif account.past_due_since is None:
         account.past_due_since = now
     account.ends_at = _time(subscription.cancel_at) if subscription.cancel_at else None
-    following = _named(subscription.metadata.get(NEXT_PLAN, "")) if account.ends_at else None
-    account.next_plan = following
-    account.next_interval = subscription.metadata.get(NEXT_INTERVAL, "") if following else ""
+    slug, interval = _following(subscription)
+    account.next_plan = _named(slug) if account.ends_at else None
+    account.next_interval = interval if account.next_plan else ""
     if subscription.status == Subscription.CANCELED:
         _end(account, subscription, now)
 
@@ -291,11 +298,17 @@ def plan_of(subscription: stripe.Subscription) -> Plan | None:
     if item is not None:
         price = item.price
         product = price.product if isinstance(price.product, str) else price.product.id
-        plan = _named((price.metadata or {}).get("plan", ""))
+        plan = _named(price.metadata.to_dict().get("plan", "") if price.metadata else "")
         plan = plan or Plan.objects.filter(stripe_product=product).first()
     if plan is None:
         logger.error("the subscription %s is of no plan of ours", subscription.id)
     return plan
+
+
+def _following(subscription: stripe.Subscription) -> tuple[str, str]:
+    """The plan and interval that were asked to follow a subscription."""
+    metadata = subscription.metadata.to_dict() if subscription.metadata else {}
+    return metadata.get(NEXT_PLAN, ""), metadata.get(NEXT_INTERVAL, "")
 
 
 def _named(slug: str) -> Plan | None:
@@ -454,8 +467,7 @@ class _Change:
         held = _interval(licensed) if licensed else ""
         if (current.pk, held) == (plan.pk, interval):
             raise NothingToChange
-        following = (subscription.metadata.get(NEXT_PLAN, ""), subscription.metadata.get(NEXT_INTERVAL, ""))
-        if subscription.cancel_at and following == (plan.slug, interval):
+        if subscription.cancel_at and _following(subscription) == (plan.slug, interval):
             raise NothingToChange
         is_now = _rank(plan, interval) > _rank(current, held)
         return cls(subscription, plan, interval, is_now)
@@ -508,10 +520,11 @@ def _subscribed(organization: Organization) -> BillingAccount:
 
 
 def _settle_and_report(organization: Organization) -> None:
-    """Have all that was used until now counted by Stripe's meter."""
+    """Have all that was used until now counted by Stripe's meter, within some seconds."""
     with transaction.atomic():
-        credits.lock(organization)
+        credits.lock(organization, now=timezone.now() - _BEFORE)
     metering.flush(organization)
+    metering.confirm(organization)
 
 
 # ── The end ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -522,7 +535,7 @@ def cancel(*, organization: Organization, actor: Actor | None) -> None:
     """
     now = timezone.now()
     with transaction.atomic():
-        account = credits.lock(organization, now=now)
+        account = credits.lock(organization, now=now - _BEFORE)
         if not account.is_subscribed or account.cancelled_at:
             raise NotSubscribed
         account.cancelled_at = now
@@ -542,7 +555,7 @@ def cancel(*, organization: Organization, actor: Actor | None) -> None:
 
 
 def finish_cancelling(organization: Organization, *, comment: str = "") -> None:
-    """End at Stripe a subscription that is over here, with a last invoice of what was used. Raises stripe.StripeError."""
+    """End at Stripe what is over here, with a last invoice of what was used. Raises stripe.StripeError."""
     account = BillingAccount.objects.get(pk=organization.pk)
     if not account.is_subscribed:
         return

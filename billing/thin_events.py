@@ -1,4 +1,4 @@
-"""Where Stripe tells of reports that its meter could not take. Its events are thin: what happened is read by their id."""
+"""Where Stripe tells of reports that its meter could not take. Its events are thin: the rest is read by their id."""
 
 import logging
 
@@ -20,7 +20,7 @@ ERROR_REPORT = "v1.billing.meter.error_report_triggered"
 @csrf_exempt
 @require_POST
 def receive(request: HttpRequest) -> HttpResponse:
-    """Note which reports were refused. Answers 400 to what Stripe has not signed; where reading fails, it tries again."""
+    """Note which reports were refused. 400 is for what Stripe has not signed; where reading fails, it tries again."""
     notification = _verified(request)
     if notification is None:
         return HttpResponseBadRequest()

@@ -56,7 +56,6 @@ def answer(
 
 def _error_body(error: StripeError, path: str) -> dict[str, Any]:
     body = error.body()
-    body["error"]["request_log_url"] = "http://127.0.0.1/simulated"
     return (
         public(body) if path.startswith("/v1/") else {"error": {"code": "invalid_request", **body["error"]}}
     )
@@ -112,13 +111,14 @@ def _answer(sim: Simulator, method: str, path: str, query: str, body: str, reque
             if name not in operation.params:
                 raise unsupported(f"the parameter {name} on {method} {operation.path}")
         expansions = params.pop("expand", [])
-        sim.request = request
+        # The clock stands still meanwhile: what one request does, it does at one moment.
+        sim.request, sim.moment = request, sim.now
         try:
             result = _run(sim, operation, params, ids)
             if result.status == 200:
                 expand(sim, result.body, expansions)
         finally:
-            sim.request = None
+            sim.request = sim.moment = None
         result.body = public(result.body)
         if sim.strict and result.status == 200:
             kind = described.answer

@@ -5,7 +5,7 @@ from typing import Any
 
 from billing.simulator import lists
 from billing.simulator.errors import StripeError, missing, unsupported
-from billing.simulator.simulator import Simulator, merge_metadata
+from billing.simulator.simulator import Simulator, merge_metadata, page_of
 from billing.simulator.store import Object
 
 
@@ -49,6 +49,12 @@ def list_products(sim: Simulator, params: dict[str, Any]) -> Object:
     if "ids" in params:
         where["id"] = params["ids"]
     return lists.page(sim, "product", "/v1/products", params, **where)
+
+
+def list_features(sim: Simulator, params: dict[str, Any], product: str) -> Object:
+    """List the entitlement features of a product, which are none here."""
+    sim.get("product", product)
+    return page_of(f"/v1/products/{product}/features", [])
 
 
 def create_price(sim: Simulator, params: dict[str, Any]) -> Object:

@@ -1,22 +1,10 @@
-"""Checkout sessions: what is offered, and what follows when it is paid, set up or left."""
+"""Checkout sessions: what is offered, and until when. What follows a payment is in `checkout_payment`."""
 
 from typing import Any
 from urllib.parse import urlsplit
 
-from billing.simulator import (
-    catalog,
-    collection,
-    customers,
-    invoice_items,
-    invoice_lines,
-    invoices,
-    lists,
-    payment_methods,
-    payments,
-    subscriptions,
-)
+from billing.simulator import catalog, checkout_payment, invoice_lines, lists
 from billing.simulator.errors import StripeError, missing, only, unsupported
-from billing.simulator.payment_methods import TestCard
 from billing.simulator.periods import DAY
 from billing.simulator.simulator import Simulator
 from billing.simulator.store import Object
@@ -31,10 +19,6 @@ LATER = {
     "subscription_data": "billing_cycle_anchor billing_mode description metadata proration_behavior trial_end"
     " trial_period_days trial_settings",
 }
-
-
-class ConfirmationNeeded(Exception):
-    """The card's owner has to confirm before anything is done."""
 
 
 def create(sim: Simulator, params: dict[str, Any]) -> Object:
@@ -81,7 +65,7 @@ def create(sim: Simulator, params: dict[str, Any]) -> Object:
         metadata=params.get("metadata", {}),
         mode=mode,
         payment_method_collection=params.get("payment_method_collection", "always"),
-        payment_method_types=["card"],
+        payment_method_types=params.get("payment_method_types", ["card"]),
         payment_status="no_payment_required" if mode == "setup" else "unpaid",
         shipping_options=[],
         status="open",
@@ -108,8 +92,11 @@ def _check_supported(params: dict[str, Any]) -> None:
         raise unsupported("a ui_mode other than hosted_page")
     if params.get("automatic_tax", {}).get("enabled"):
         raise unsupported("automatic tax")
-    if set(params.get("payment_method_types", ["card"])) - {"card"}:
-        raise unsupported("payment_method_types other than card")
+    kinds = params.get("payment_method_types", ["card"])
+    if set(kinds) - {"card", "us_bank_account"} or (
+        "us_bank_account" in kinds and params["mode"] != "payment"
+    ):
+        raise unsupported("payment_method_types other than card, and us_bank_account in payment mode")
     for name, known in LATER.items():
         only(params.get(name, {}), known, name)
 
@@ -168,202 +155,14 @@ def _invoice_creation(given: dict[str, Any]) -> Object:
     }
 
 
-# What the visitor of the page does
-
-
-def complete(
-    sim: Simulator, session: Object, card: TestCard, details: dict[str, Any], *, confirmed: bool = False
-) -> str:
-    """Pay or set up with a card, and return where the visitor goes next.
-
-    Raises StripeError, with nothing done, for a card that fails, and ConfirmationNeeded for one that asks first.
-    """
-    if session["status"] != "open":
-        raise StripeError("This Checkout Session is no longer open.")
-    if "authenticate" in {card.saving, card.charging} and not confirmed:
-        raise ConfirmationNeeded
-    if card.saving == "declined":
-        raise payment_methods.declined(card)
-    customer = _customer(sim, session, details)
-    method = payment_methods.new_card(sim, card, details)
-    match session["mode"]:
-        case "subscription":
-            _subscribe(sim, session, customer, method, confirmed=confirmed)
-        case "payment":
-            _pay(sim, session, customer, method, confirmed=confirmed)
-        case "setup":
-            _set_up(sim, session, customer, method, confirmed=confirmed)
-    session |= {"status": "complete", "customer": customer["id"] if customer else None}
-    session["customer_details"] = {
-        "address": details.get("address"),
-        "business_name": None,
-        "email": details.get("email"),
-        "individual_name": None,
-        "name": details.get("name"),
-        "phone": None,
-        "tax_exempt": "none",
-        "tax_ids": [details["tax_id"]] if details.get("tax_id") else [],
-    }
-    session["_sim"]["due"] = None
-    sim.save(session)
-    sim.record("checkout.session.completed", session)
-    return success_address(session)
-
-
-def success_address(session: Object) -> str:
-    return str(session["success_url"]).replace("{CHECKOUT_SESSION_ID}", session["id"])
-
-
-def _customer(sim: Simulator, session: Object, details: dict[str, Any]) -> Object | None:
-    given = {name: details[name] for name in ("email", "name") if details.get(name)}
-    if session["customer"]:
-        customer = sim.get("customer", session["customer"])
-        wanted = session["_sim"]["later"].get("customer_update", {})
-        changed = {
-            name: details[name]
-            for name in ("name", "address")
-            if wanted.get(name) == "auto" and details.get(name)
-        }
-        if not customer["email"] and "email" in given:
-            changed["email"] = given["email"]
-        customer |= changed
-        sim.save(customer, "customer.updated")
-    elif session["customer_creation"] == "always" or session["mode"] != "payment":
-        customer = customers.create(
-            sim, given | ({"address": details["address"]} if details.get("address") else {})
-        )
-    else:
-        return None
-    if details.get("tax_id"):
-        customers.create_tax_id(sim, details["tax_id"], customer["id"])
-    return customer
-
-
-def _subscribe(
-    sim: Simulator, session: Object, customer: Object | None, method: Object, *, confirmed: bool
-) -> None:
-    if customer is None:
-        raise missing("customer")
-    payment_methods.attach_to(sim, method["id"], customer["id"], authenticated=confirmed)
-    data = session["_sim"]["later"].get("subscription_data", {})
-    items: list[dict[str, Any]] = []
-    once: list[dict[str, Any]] = []
-    for item in session["_sim"]["items"]:
-        one = {"price": item["price"]["id"]} | ({"quantity": item["quantity"]} if item["quantity"] else {})
-        (items if item["price"]["recurring"] else once).append(one)
-    subscription = subscriptions.begin(
-        sim,
-        data
-        | {
-            "customer": customer["id"],
-            "items": items,
-            "add_invoice_items": once,
-            "default_payment_method": method["id"],
-        },
-    )
-    invoice = subscriptions.draft_first(
-        sim, subscription, data.get("proration_behavior", "create_prorations")
-    )
-    subscriptions.pay_first(sim, subscription, invoice, behavior="error_if_incomplete", confirmed=confirmed)
-    free = invoice is None or invoice["amount_due"] == 0
-    session |= {
-        "subscription": subscription["id"],
-        "invoice": invoice["id"] if invoice else None,
-        "payment_status": "no_payment_required" if free else "paid",
-    }
-
-
-def _pay(
-    sim: Simulator, session: Object, customer: Object | None, method: Object, *, confirmed: bool
-) -> None:
-    data = session["_sim"]["later"].get("payment_intent_data", {})
-    usage = data.get("setup_future_usage")
-    if usage and customer:
-        payment_methods.attach_to(sim, method["id"], customer["id"], authenticated=confirmed)
-    if session["invoice_creation"]["enabled"]:
-        intent = _invoiced(sim, session, customer, method, data, confirmed=confirmed)
-    else:
-        intent = payments.new_intent(
-            sim,
-            amount=session["amount_total"],
-            currency=session["currency"],
-            customer=customer["id"] if customer else None,
-            description=data.get("description"),
-            metadata=data.get("metadata"),
-            setup_future_usage=usage,
-        )
-        intent["receipt_email"] = data.get("receipt_email")
-        payments.attempt(sim, intent, method, off_session=False, confirmed=confirmed)
-    if intent["status"] != "succeeded":
-        raise payments.failure_of(intent, method)
-    session |= {"payment_intent": intent["id"], "payment_status": "paid"}
-
-
-def _invoiced(
-    sim: Simulator,
-    session: Object,
-    customer: Object | None,
-    method: Object,
-    data: dict[str, Any],
-    *,
-    confirmed: bool,
-) -> Object:
-    """Charge by way of an invoice, and return its intent."""
-    if customer is None:
-        customer = customers.create(sim, {"email": method["billing_details"]["email"]})
-    items = [
-        invoice_items.new(
-            sim,
-            customer=customer["id"],
-            amount=item["amount_total"],
-            currency=item["currency"],
-            description=item["description"],
-            start=sim.now,
-            end=sim.now,
-            price=item["price"],
-            quantity=item["quantity"],
-        )
-        for item in session["_sim"]["items"]
-    ]
-    wanted = session["invoice_creation"]["invoice_data"]
-    invoice = invoices.draft(
-        sim,
-        customer,
-        "manual",
-        [],
-        pending=items,
-        currency=session["currency"],
-        description=wanted["description"],
-        metadata=wanted["metadata"] or {},
-    )
-    invoices.store(sim, invoice)
-    invoices.finalize(sim, invoice)
-    session["invoice"] = invoice["id"]
-    _, intent = collection.intent_of(sim, invoice)
-    intent["metadata"] = data.get("metadata") or {}
-    intent["setup_future_usage"] = data.get("setup_future_usage")
-    sim.save(intent)
-    collection.collect(sim, invoice, method, off_session=False, confirmed=confirmed, retry=False)
-    return sim.get("payment_intent", intent["id"])
-
-
-def _set_up(
-    sim: Simulator, session: Object, customer: Object | None, method: Object, *, confirmed: bool
-) -> None:
-    data = session["_sim"]["later"].get("setup_intent_data", {})
-    intent = payment_methods.new_setup_intent(sim, customer["id"] if customer else None, data.get("metadata"))
-    if customer:
-        payment_methods.attach_to(sim, method["id"], customer["id"], authenticated=confirmed)
-    payment_methods.complete_setup(sim, intent, method)
-    session["setup_intent"] = intent["id"]
-
-
 # Operations
 
 
 def when_due(sim: Simulator, session: Object) -> None:
     if session["status"] == "open":
         expire_session(sim, session)
+    else:
+        checkout_payment.settle_debit(sim, session)
 
 
 def expire(sim: Simulator, params: dict[str, Any], id: str) -> Object:

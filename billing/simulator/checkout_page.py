@@ -1,13 +1,13 @@
 """The page of a Checkout session."""
 
-from billing.simulator import checkout
+from billing.simulator import checkout_payment
 from billing.simulator.card_form import card_fields, card_given, confirm_page
-from billing.simulator.checkout import ConfirmationNeeded
-from billing.simulator.customers import ADDRESS
+from billing.simulator.checkout_payment import ConfirmationNeeded
 from billing.simulator.errors import StripeError
 from billing.simulator.invoice_lines import money, rate
 from billing.simulator.invoices import BRAND
 from billing.simulator.markup import Html, Page, html, page, problem, redirect, section, table, text_field
+from billing.simulator.payment_methods import ADDRESS
 from billing.simulator.simulator import Simulator
 from billing.simulator.store import Object
 
@@ -18,7 +18,7 @@ BUTTONS = {"subscription": "Subscribe", "payment": "Pay", "setup": "Save card"}
 def show(sim: Simulator, session: Object, form: dict[str, str], error: str | None = None) -> Page:
     if session["status"] != "open":
         done = session["status"] == "complete"
-        to = checkout.success_address(session) if done else session["cancel_url"]
+        to = checkout_payment.success_address(session) if done else session["cancel_url"]
         return page(
             "This checkout is complete" if done else "This checkout has expired",
             html(
@@ -47,7 +47,7 @@ def show(sim: Simulator, session: Object, form: dict[str, str], error: str | Non
                 action,
                 text_field("E-mail", "email", email, kind="email", required=True),
                 text_field("Name on card", "name", form.get("name", customer.get("name") or "")),
-                card_fields(),
+                card_fields(with_bank_accounts=_takes_debits(session)),
                 _address(session, form),
                 _tax_id(session),
                 _pay_text(session),
@@ -87,6 +87,10 @@ def _pay_text(session: Object) -> str:
     )
 
 
+def _takes_debits(session: Object) -> bool:
+    return "us_bank_account" in session["payment_method_types"]
+
+
 def _address(session: Object, form: dict[str, str]) -> Html | None:
     if session["billing_address_collection"] != "required":
         return None
@@ -120,8 +124,12 @@ def submit(sim: Simulator, session: Object, form: dict[str, str]) -> Page:
         return show(sim, session, form, REFUSED)
     try:
         with sim.store.transaction():
-            to = checkout.complete(
-                sim, session, card_given(form), _details(form), confirmed=confirmation == "confirmed"
+            to = checkout_payment.complete(
+                sim,
+                session,
+                card_given(form, with_bank_accounts=_takes_debits(session)),
+                _details(form),
+                confirmed=confirmation == "confirmed",
             )
     except ConfirmationNeeded:
         what = f"{BRAND} asks you to confirm this card."

@@ -17,9 +17,9 @@ AFTER_LAST_RETRY = (
 )  # choices of the setting `after_last_retry`; the first is the default
 
 
-def open_payment(sim: Simulator, invoice: Object) -> None:
-    """Make the payment intent of a finalized invoice."""
-    intent = payments.new_intent(
+def open_payment(sim: Simulator, invoice: Object, intent: Object | None = None) -> None:
+    """Let a finalized invoice be paid by an intent: a new one, if none is given."""
+    intent = intent or payments.new_intent(
         sim,
         amount=invoice["amount_due"],
         currency=invoice["currency"],

@@ -4,10 +4,10 @@ from typing import Any
 
 from billing.simulator import lists, payment_methods
 from billing.simulator.errors import StripeError
+from billing.simulator.payment_methods import ADDRESS
 from billing.simulator.simulator import Simulator, merge_metadata
 from billing.simulator.store import Object
 
-ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
 PLAIN = ("description", "email", "name", "phone", "tax_exempt", "balance", "business_name", "individual_name")
 
 

@@ -6,7 +6,7 @@ from billing.simulator.errors import StripeError
 from billing.simulator.invoice_lines import money
 from billing.simulator.invoices import BRAND
 from billing.simulator.markup import Html, Page, button, html, moment, page, problem, redirect, section, table
-from billing.simulator.pdf import LEFT, RIGHT, Document
+from billing.simulator.pdf import LEFT, Document
 from billing.simulator.periods import day_name
 from billing.simulator.simulator import Simulator
 from billing.simulator.store import Object
@@ -192,12 +192,13 @@ def invoice_pdf(invoice: Object) -> Page:
 
 def receipt_pdf(charge: Object) -> Page:
     document = _letter("Receipt")
-    card = charge["payment_method_details"]["card"]
+    details = charge["payment_method_details"]
+    used = details[details["type"]]
     document.paragraph(
         [
             f"Receipt for charge {charge['id']}",
             f"Date paid: {day_name(charge['created'])}",
-            f"Paid with: {card['brand'].title()} ending in {card['last4']}",
+            f"Paid with: {used.get('brand', 'bank account').title()} ending in {used['last4']}",
             f"Paid by: {charge['billing_details']['email'] or charge['customer'] or ''}",
         ]
     )
@@ -242,8 +243,8 @@ def _recipient(invoice: Object) -> list[str]:
 
 def _heading(document: Document) -> None:
     document.text(LEFT, "Description", bold=True)
-    document.right(430, "Quantity", bold=True)
-    document.right(RIGHT, "Amount", bold=True)
+    document.text(389, "Quantity", bold=True)  # above the ends of their columns
+    document.text(501, "Amount", bold=True)
     document.space(8)
     document.rule()
     document.space(16)

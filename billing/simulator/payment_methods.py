@@ -8,6 +8,8 @@ from billing.simulator.errors import StripeError, missing, no_such, unsupported
 from billing.simulator.simulator import Simulator, merge_metadata
 from billing.simulator.store import Object
 
+ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
+
 
 @dataclass(frozen=True)
 class TestCard:
@@ -68,6 +70,16 @@ CARDS = {
         ),
     )
 }
+# Accounts that are debited days later; they are offered by Checkout where it asks for them.
+BANK_ACCOUNTS = {
+    account.number: account
+    for account in (
+        TestCard("000123456789", "bank", "Bank account: the debit succeeds four days later", ""),
+        TestCard(
+            "000111111116", "bank", "Bank account: the debit fails four days later", "", charging="declined"
+        ),
+    )
+}
 TOKENS = {f"{prefix}{card.token}": card for card in CARDS.values() for prefix in ("pm_card_", "tok_")}
 
 
@@ -91,31 +103,50 @@ def decline_message(card: TestCard) -> str:
 
 
 def card_of(method: Object) -> TestCard:
-    return CARDS[method["_sim"]["number"]]
+    number: str = method["_sim"]["number"]
+    return CARDS.get(number) or BANK_ACCOUNTS[number]
 
 
 def new_card(sim: Simulator, card: TestCard, details: dict[str, Any] | None = None) -> Object:
     """Make a payment method of a test card; nobody's yet."""
-    given = details or {}
-    return sim.add(
-        sim.blank(
-            "payment_method",
-            allow_redisplay="unspecified",
-            billing_details={
-                "address": given.get("address")
-                or dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state")),
-                "email": given.get("email"),
-                "name": given.get("name"),
-                "phone": given.get("phone"),
-                "tax_id": None,
-            },
-            card=_card_details(card, sim.now),
-            customer=None,
-            customer_account=None,
-            type="card",
-            _sim={"number": card.number, "authenticated": False},
-        )
+    return _new(sim, card, "card", _card_details(card, sim.now), details or {})
+
+
+def new_method(sim: Simulator, card: TestCard, details: dict[str, Any]) -> Object:
+    """Make a payment method of a test card or a test bank account."""
+    if card.number in CARDS:
+        return new_card(sim, card, details)
+    account = {
+        "account_holder_type": "company",
+        "account_type": "checking",
+        "bank_name": "STRIPE TEST BANK",
+        "financial_connections_account": None,
+        "fingerprint": f"simulated{card.number[-7:]}",
+        "last4": card.number[-4:],
+        "networks": None,
+        "routing_number": "110000000",
+        "status_details": None,
+    }
+    return _new(sim, card, "us_bank_account", account, details)
+
+
+def _new(sim: Simulator, card: TestCard, kind: str, account: Object, details: dict[str, Any]) -> Object:
+    named = {name: details.get(name) for name in ("email", "name", "phone")}
+    method = sim.blank(
+        "payment_method",
+        allow_redisplay="unspecified",
+        billing_details={
+            "address": details.get("address") or dict.fromkeys(ADDRESS),
+            **named,
+            "tax_id": None,
+        },
+        customer=None,
+        customer_account=None,
+        type=kind,
+        _sim={"number": card.number, "authenticated": False},
     )
+    method[kind] = account
+    return sim.add(method)
 
 
 def _card_details(card: TestCard, now: int) -> Object:

@@ -117,14 +117,34 @@ def _payment_error(code: str, message: str, decline_code: str, method: Object, c
     return error | ({"charge": charge} if charge else {})
 
 
+def _method_details(method: Object, amount: int | None) -> Object:
+    """Return what a charge keeps of the card or account that it was made with."""
+    if method["type"] != "card":
+        account = method[method["type"]]
+        named = ("account_holder_type", "account_type", "bank_name", "fingerprint", "last4", "routing_number")
+        kept = {name: account[name] for name in named} | {"mandate": None, "payment_reference": None}
+        return {"type": method["type"], method["type"]: kept}
+    card = method["card"]
+    names = ("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
+    return {
+        "type": "card",
+        "card": {
+            **{name: card[name] for name in (*names, "regulated_status")},
+            "amount_authorized": amount,
+            "authorization_code": None,
+            "installments": None,
+            "mandate": None,
+            "network": card["brand"],
+            "three_d_secure": None,
+            "wallet": None,
+        },
+    }
+
+
 def _charge(
     sim: Simulator, intent: Object, method: Object, failure: tuple[str, str, str] | None = None
 ) -> Object:
     code, message, decline_code = failure or (None, None, None)
-    card = {
-        name: method["card"][name]
-        for name in ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
-    }
     charge = sim.blank(
         "charge",
         amount=intent["amount"],
@@ -154,21 +174,7 @@ def _charge(
         paid=not failure,
         payment_intent=intent["id"],
         payment_method=method["id"],
-        payment_method_details={
-            "type": "card",
-            "card": {
-                **card,
-                "amount_authorized": None if failure else intent["amount"],
-                "authorization_code": None,
-                "checks": method["card"]["checks"],
-                "installments": None,
-                "mandate": None,
-                "network": card["brand"],
-                "regulated_status": "unregulated",
-                "three_d_secure": None,
-                "wallet": None,
-            },
-        },
+        payment_method_details=_method_details(method, None if failure else intent["amount"]),
         radar_options={},
         receipt_email=intent["receipt_email"],
         refunded=False,

@@ -5,7 +5,6 @@ from typing import Any
 
 from billing.simulator import changes, customers, payment_methods, subscriptions
 from billing.simulator.card_form import card_fields, card_given, confirm_page
-from billing.simulator.customers import ADDRESS
 from billing.simulator.errors import StripeError
 from billing.simulator.invoice_lines import money, rate
 from billing.simulator.invoices import BRAND
@@ -23,6 +22,7 @@ from billing.simulator.markup import (
     table,
     text_field,
 )
+from billing.simulator.payment_methods import ADDRESS
 from billing.simulator.portal import OPEN_FOR
 from billing.simulator.renewals import next_end, undone
 from billing.simulator.simulator import Simulator

@@ -4,14 +4,22 @@ import copy
 from typing import Any
 
 from billing.simulator import changes, invoice_items, invoices, proration, subscriptions
-from billing.simulator.errors import StripeError, missing
+from billing.simulator.errors import StripeError, missing, only, unsupported
 from billing.simulator.renewals import undone, upcoming
 from billing.simulator.simulator import Simulator
 from billing.simulator.store import Object
 
+DETAILS = (
+    "billing_cycle_anchor billing_mode cancel_at cancel_at_period_end cancel_now items metadata proration_behavior"
+    " proration_date trial_end"
+)
+
 
 def create(sim: Simulator, params: dict[str, Any]) -> Object:
     details = params.get("subscription_details", {})
+    only(details, DETAILS, "subscription_details")
+    if params.get("preview_mode", "next") != "next":
+        raise unsupported("a preview_mode other than next")
     subscription = None
     if "subscription" in params:
         subscription = sim.get("subscription", params["subscription"], "subscription")

@@ -85,15 +85,17 @@ class _Undone(Exception):
 
 def undone(sim: Simulator, draw_up: Callable[[], Object | None]) -> Object | None:
     """Return an invoice as it would be, and leave everything as it was."""
-    moment, invoice = sim.moment, None
-    try:
-        with sim.store.transaction():
-            invoice = draw_up()
-            raise _Undone
-    except _Undone:
-        pass
-    finally:
-        sim.moment = moment
+    invoice = None
+    with sim.store.lock:
+        moment = sim.moment
+        try:
+            with sim.store.transaction():
+                invoice = draw_up()
+                raise _Undone
+        except _Undone:
+            pass
+        finally:
+            sim.moment = moment
     if invoice is not None:
         invoice["id"] = f"upcoming_{invoice['id']}"
         for line in invoice["lines"]["data"]:

@@ -47,7 +47,10 @@ def _read(kind: Kind, raw: Any, path: str) -> Any:
         case Mapping():
             if not isinstance(raw, dict):
                 raise StripeError(f"Invalid object: {path}", param=path)
-            return {key: _read(kind.of, value, f"{path}[{key}]") for key, value in raw.items()}
+            # An empty value takes a key out of metadata.
+            unset = {key: "" for key, value in raw.items() if value == "" and path.endswith("metadata")}
+            given = {key: value for key, value in raw.items() if key not in unset}
+            return unset | {key: _read(kind.of, value, f"{path}[{key}]") for key, value in given.items()}
         case Enum():
             for value in kind.values:
                 if str(value) == str(raw):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,11 @@ class Server(ThreadingHTTPServer):
             self.server_close()
             self.sim.store.close()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log what broke; callers that hang up are none of our business."""
+        if not isinstance(sys.exception(), ConnectionError):
+            logger.exception("A request from %s failed", client_address)
+
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -59,7 +65,8 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_DELETE = do_GET  # one way in for all
 
     def _respond(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
+        given = self.headers.get("Content-Length") or "0"
+        length = int(given) if given.isdecimal() else LARGEST_BODY + 1
         if length > LARGEST_BODY:
             self.close_connection = True
             self._send(413, "text/plain", b"Too large\n")

@@ -1,8 +1,6 @@
 """The simulator itself: its objects, its clock's reading, and the events that every change leaves."""
 
-import copy
 import secrets
-import string
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -115,7 +113,7 @@ class Simulator:
 
     def record(self, kind: str, object: Object, previous: dict[str, Any] | None = None) -> None:
         """Write an event and what has to be delivered of it."""
-        data: dict[str, Any] = {"object": copy.deepcopy(public(object))}
+        data: dict[str, Any] = {"object": public(object)}
         if previous is not None:
             data["previous_attributes"] = previous
         request = self.request
@@ -137,8 +135,7 @@ class Simulator:
 
 
 def new_id(kind: str) -> str:
-    letters = string.ascii_letters + string.digits
-    return f"{PREFIXES[kind]}_{''.join(secrets.choice(letters) for _ in range(24))}"
+    return f"{PREFIXES[kind]}_{secrets.token_hex(12)}"
 
 
 def page_of(url: str, data: list[Any], *, has_more: bool = False) -> dict[str, Any]:

@@ -203,3 +203,63 @@ def test_a_wrong_session_is_refused(
         offer(client, shop, **change)
 
     assert (refused.value.http_status, refused.value.param) == (400, param)
+
+
+@pytest.mark.parametrize(
+    ("account", "outcome", "payment_status"),
+    [("000123456789", "succeeded", "paid"), ("000111111116", "failed", "unpaid")],
+)
+def test_a_bank_debit_ends_days_after_the_session_is_complete(
+    simulator: SimulatorProcess,
+    client: stripe.StripeClient,
+    shop: Shop,
+    customer: str,
+    account: str,
+    outcome: str,
+    payment_status: str,
+) -> None:
+    session = client.v1.checkout.sessions.create(
+        {
+            "mode": "payment",
+            "customer": customer,
+            "line_items": [{"price": shop.pack, "quantity": 1}],
+            "payment_method_types": ["card", "us_bank_account"],
+            "invoice_creation": {"enabled": True},
+            "success_url": SUCCESS,
+        }
+    )
+    simulator.complete_checkout(session.url or "", account)
+    at_once = client.v1.checkout.sessions.retrieve(session.id, {"expand": ["payment_intent"]})
+
+    simulator.advance(4 * 86_400)
+
+    later = client.v1.checkout.sessions.retrieve(session.id)
+    assert isinstance(at_once.payment_intent, stripe.PaymentIntent)
+    assert (at_once.status, at_once.payment_status) == ("complete", "unpaid")
+    assert at_once.payment_intent.status == "processing"
+    assert later.payment_status == payment_status
+    assert (later.invoice is not None) == (payment_status == "paid")
+    told = client.v1.events.list({"type": f"checkout.session.async_payment_{outcome}", "limit": 1}).data[0]
+    assert told.data.object["id"] == session.id
+
+
+def test_a_pack_does_not_touch_the_customers_balance(
+    simulator: SimulatorProcess, client: stripe.StripeClient, shop: Shop, customer: str
+) -> None:
+    client.v1.customers.update(customer, {"balance": -10_000})
+    session = client.v1.checkout.sessions.create(
+        {
+            "mode": "payment",
+            "customer": customer,
+            "line_items": [{"price": shop.pack, "quantity": 1}],
+            "invoice_creation": {"enabled": True},
+            "success_url": SUCCESS,
+        }
+    )
+
+    simulator.complete_checkout(session.url or "")
+
+    paid = client.v1.checkout.sessions.retrieve(session.id, {"expand": ["invoice"]})
+    assert isinstance(paid.invoice, stripe.Invoice)
+    assert (paid.invoice.amount_paid, paid.invoice.status) == (5_000, "paid")
+    assert client.v1.customers.retrieve(customer).balance == -10_000

@@ -1,5 +1,7 @@
+import contextlib
 import threading
 
+import httpx
 import stripe
 
 from tests.billing.simulator.conftest import DAY, Receiver, open_shop
@@ -114,3 +116,43 @@ def test_requests_at_once_do_not_lose_each_other(own_simulator: SimulatorProcess
         shop.meter, {"customer": buyer.id, "start_time": start, "end_time": end}
     ).data
     assert summary.aggregated_value == 100
+
+
+def test_a_kill_while_time_passes_bills_nothing_twice_and_forgets_nothing(
+    own_simulator: SimulatorProcess,
+) -> None:
+    client = own_simulator.client
+    shop = open_shop(client)
+    buyers = [client.v1.customers.create({"email": "olivia@example.com"}).id for _ in range(4)]
+    for buyer in buyers:
+        own_simulator.set_card(buyer)
+        client.v1.subscriptions.create({"customer": buyer, "items": [{"price": shop.small}]})
+    end = own_simulator.now + 1_000 * DAY
+
+    def pass_time() -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            own_simulator.advance(to=end)
+
+    passing = threading.Thread(target=pass_time)
+    passing.start()
+    passing.join(0.3)
+    own_simulator.kill()
+    passing.join()
+    own_simulator.start()
+    assert own_simulator.now < end
+    own_simulator.advance(to=end)
+
+    client = own_simulator.client
+    numbers = []
+    for buyer in buyers:
+        made = client.v1.invoices.list({"customer": buyer, "limit": 100}).data
+        periods = sorted(
+            (line.period.start, line.period.end) for invoice in made for line in invoice.lines.data
+        )
+        assert [start for start, _ in periods[1:]] == [end for _, end in periods[:-1]]
+        assert periods[-1][0] <= end < periods[-1][1]
+        assert {invoice.status for invoice in made[1:]} == {"paid"}
+        charges = client.v1.charges.list({"customer": buyer, "limit": 100}).data
+        assert len(charges) == len([invoice for invoice in made if invoice.status == "paid"])
+        numbers += [invoice.number for invoice in made if invoice.number]
+    assert len(set(numbers)) == len(numbers)

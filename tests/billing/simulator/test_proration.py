@@ -1,3 +1,4 @@
+import random
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -264,3 +265,36 @@ def test_a_proration_date_outside_of_the_period_is_refused(
         )
 
     assert refused.value.param == "proration_date"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_changed_when_a_period_costs_what_its_time_costs(
+    simulator: SimulatorProcess, client: stripe.StripeClient, shop: Shop, customer: str, seed: int
+) -> None:
+    """An independent reckoning: each price for its part of the period, to within the rounding of each proration."""
+    chance = random.Random(seed)
+    prices = {shop.small: 1_900, shop.pro: 79_900}
+    price = shop.small
+    subscription = client.v1.subscriptions.create({"customer": customer, "items": [{"price": price}]})
+    item = item_of(subscription)
+    start, end = item.current_period_start, item.current_period_end
+    moments = sorted(chance.sample(range(start + 60, end - 7 * DAY, 3_607), 6))
+    cost, since = Fraction(0), start
+
+    for moment in moments:
+        simulator.advance(to=max(moment, simulator.now))
+        cost += Fraction(prices[price] * (moment - since), end - start)
+        price, since = chance.choice([one for one in prices if one != price]), moment
+        behavior = chance.choice(["always_invoice", "create_prorations"])
+        change: Any = {"items": [{"id": item.id, "price": price}], "proration_behavior": behavior}
+        client.v1.subscriptions.update(subscription.id, change | {"proration_date": moment})
+    cost += Fraction(prices[price] * (end - since), end - start)
+    simulator.advance(to=end + 7_200)
+
+    *_, renewal = bills = invoices(client, customer)
+    next_period = prices[price]
+    assert renewal.billing_reason == "subscription_cycle"
+    assert abs(sum(invoice.total for invoice in bills) - next_period - cost) <= 2 * len(moments)
+    paid = sum(invoice.amount_paid for invoice in bills)
+    balance = client.v1.customers.retrieve(customer).balance or 0
+    assert paid + balance == sum(invoice.total for invoice in bills)
