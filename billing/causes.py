@@ -68,5 +68,5 @@ def _causes(organization: Organization, entry: CreditEntry, invoices: dict[str, 
 
 def usage_of(organization: Organization, first: date, last: date | None = None) -> str:
     """The address of the usage page of a day, or of the days from one to another."""
-    days = urlencode({"period": periods.RANGE, "from": first, "to": last or first})
+    days = urlencode({"period": periods.RANGE, "from": str(first), "to": str(last or first)})
     return f"{reverse('usage:dashboard', args=[organization.uid])}?{days}"

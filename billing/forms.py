@@ -15,6 +15,10 @@ class CancelForm(DeleteOrganizationForm):
     """Cancelling asks for the organization's name, as deleting it does."""
 
 
+def _priced(pack: CreditPack) -> str:
+    return f"{pack} for ${pack.price:,.2f}"
+
+
 class TopUpForm(forms.Form):
     """When to buy which pack, and how much a month."""
 
@@ -56,7 +60,7 @@ class TopUpForm(forms.Form):
         field = self.fields["pack"]
         assert isinstance(field, forms.ModelChoiceField)
         field.queryset = packs
-        field.label_from_instance = lambda pack: f"{pack} for ${pack.price:,.2f}"  # type: ignore[method-assign]
+        field.label_from_instance = _priced  # type: ignore[method-assign, assignment]
 
     def clean(self) -> None:
         pack, limit = self.cleaned_data.get("pack"), self.cleaned_data.get("monthly_limit")

@@ -129,7 +129,7 @@ def _send(claimed: Sequence[list[MeterReport]], now: datetime) -> list[Outcome]:
             ]
         except stripe.StripeError as error:
             failed = Outcome(reports[0], State.WAITING, str(error), _is_unreachable(error))
-            outcomes.append(_write(failed, reports))
+            outcomes.append(_write(failed, now))
         else:
             ready.append(sendable)
     if len(ready) == 1:
@@ -137,8 +137,7 @@ def _send(claimed: Sequence[list[MeterReport]], now: datetime) -> list[Outcome]:
     else:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             results = list(pool.map(_send_in_turn, ready))
-    for reports, found in zip(ready, results, strict=True):
-        outcomes += [_write(outcome, reports) for outcome in found]
+    outcomes += [_write(outcome, now) for found in results for outcome in found]
     # Beyond what was sent in one go, the next may take its turn.
     left = MeterReport.objects.filter(organization__in=organizations, state=State.WAITING, last_error="")
     failed_of = {outcome.report.organization_id for outcome in outcomes if not outcome.is_settled}
@@ -172,8 +171,7 @@ def _is_unreachable(error: stripe.StripeError) -> bool:
     return isinstance(error, stripe.APIConnectionError | stripe.AuthenticationError)
 
 
-def _write(outcome: Outcome, reports: Sequence[MeterReport]) -> Outcome:
-    now = timezone.now()
+def _write(outcome: Outcome, now: datetime) -> Outcome:
     report = MeterReport.objects.filter(pk=outcome.report.pk)
     match outcome.state:
         case State.SENT:
@@ -447,9 +445,13 @@ def drift_rows() -> Iterator[list[Any]]:
             moments["period_start"],
             moments["period_end"],
             drift.reported,
-            drift.counted.normalize(),
-            (drift.counted - drift.reported).normalize(),
+            _number(drift.counted),
+            _number(drift.counted - drift.reported),
             moments["found_at"],
             drift.repair,
             moments["settled_at"],
         ]
+
+
+def _number(credits: Decimal) -> int | Decimal:
+    return int(credits) if credits == int(credits) else credits.normalize()

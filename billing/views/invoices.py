@@ -91,7 +91,7 @@ def _explained(organization: Organization, line: Line) -> Explained:
             day=day,
             credits=credits,
             usage=causes.usage_of(organization, day) if day else "",
-            jobs=f"{log}?{urlencode({'since': day, 'until': day})}" if day else "",
+            jobs=f"{log}?{urlencode({'since': str(day), 'until': str(day)})}" if day else "",
         )
         for day, credits in behind.days
     ]

@@ -1,7 +1,6 @@
 """Organizations that pay by Stripe: by a simulator that keeps real time, over HTTP and the real SDK."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -82,13 +81,6 @@ def lose(report: MeterReport) -> None:
     MeterReport.objects.filter(pk=report.pk).update(
         state=MeterReport.State.SENT, sent_at=report.created_at, attempts=1
     )
-
-
-def long_ago(**hours: int) -> None:
-    """Let all that was sent be so old that the meter has surely counted it."""
-    for report in MeterReport.objects.exclude(sent_at=None):
-        report.sent_at = (report.sent_at or report.created_at) - timedelta(**hours)
-        report.save(update_fields=["sent_at"])
 
 
 def invoices_of(organization: Organization) -> list[stripe.Invoice]:

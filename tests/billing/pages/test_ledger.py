@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from django.utils import timezone
 
 from accounts.models import Organization, User
 from billing import balance, calls, credits
-from billing.models import BillingAccount, CreditEntry, CreditGrant, Invoice
+from billing.models import BillingAccount, CreditEntry, CreditGrant
 from tests.billing.conftest import Use, settle
 from tests.billing.pages.conftest import Page
+from tests.billing.pages.rows import invoice
 from usage import corrections
 from usage.models import Entitlement, UsageRecord
 
@@ -93,7 +93,7 @@ def test_what_was_given_back_leads_to_its_job_and_says_why(
 ) -> None:
     job = use(30)
     settle(organization)
-    corrections.void(UsageRecord.objects.get(), reason="Reported twice", actor=None)
+    corrections.correct(record=UsageRecord.objects.get(), reason="Reported twice", actor=None)
     settle(organization)
 
     text = page("ledger/")
@@ -113,21 +113,10 @@ def test_what_staff_gave_says_so_without_a_name(page: Page, organization: Organi
 
 
 def test_what_was_bought_leads_to_its_invoice(page: Page, organization: Organization) -> None:
-    invoice = Invoice.objects.create(
-        organization=organization,
-        stripe_id="in_1",
-        number="A-1",
-        status="paid",
-        total=10,
-        amount_due=0,
-        amount_paid=10,
-        created_at=timezone.now(),
-    )
+    bill = invoice(organization)
     give(organization, 10, "a", kind=CreditGrant.Kind.PURCHASED, stripe_object="in_1")
 
-    assert f'<a href="/o/{organization.uid}/billing/invoices/{invoice.uid}/">Invoice A-1</a>' in page(
-        "ledger/"
-    )
+    assert f'<a href="/o/{organization.uid}/billing/invoices/{bill.uid}/">Invoice A-1</a>' in page("ledger/")
 
 
 def test_pages_follow_each_other_without_a_gap(
@@ -154,7 +143,8 @@ def test_it_can_be_narrowed_by_kind_and_day(
     use(30)
     settle(organization)
 
-    assert "Free credits" not in page("ledger/?kind=usage").split("Ledger, newest first")[1]
+    assert "Free credits for signing up" in page("ledger/?kind=grant")
+    assert "Free credits for signing up" not in page("ledger/?kind=usage")
     assert "Nothing matches" in page("ledger/?until=2020-01-01")
 
 

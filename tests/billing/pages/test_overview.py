@@ -1,6 +1,5 @@
 """The first page of billing: plan, credits, payments, and who may do what about them."""
 
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,10 +9,11 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import Organization, User
-from billing import access, credits, plans, top_ups
-from billing.models import AutoTopUp, BillingAccount, CreditGrant, CreditPack, Invoice
+from billing import access, credits, plans
+from billing.models import BillingAccount, CreditGrant
 from tests.billing.conftest import Use, settle
 from tests.billing.pages.conftest import Page, browser
+from tests.billing.pages.rows import invoice, top_up
 from tests.billing.simulator_process import SimulatorProcess
 from tests.billing.stripe_at_hand import subscribe
 
@@ -23,7 +23,7 @@ def test_a_new_organization_sees_its_plan_and_free_credits(page: Page) -> None:
 
     assert '<h2 id="plan">Pay-as-you-go</h2>' in text
     assert "Prepaid" in text
-    assert "<dt>Credits left</dt> <dd> 100<small>then requests are refused" in text
+    assert "<dt>Credits left</dt> <dd> 100<small> then requests are refused" in text
     assert "None on file" in text
     assert "No invoices yet" in text
 
@@ -113,14 +113,7 @@ def test_the_demo_says_that_no_money_moves(page: Page, settings: Settings) -> No
 
 
 def test_a_top_up_that_stopped_is_told(page: Page, organization: Organization) -> None:
-    AutoTopUp.objects.create(
-        organization=organization,
-        threshold=100,
-        pack=CreditPack.objects.get(slug="1000"),
-        monthly_limit=50,
-        stopped_at=timezone.now(),
-        stopped_reason="The card was declined.",
-    )
+    top_up(organization, stopped_at=timezone.now(), stopped_reason="The card was declined.")
 
     assert "Stopped" in page()
     assert "The card was declined." in page("credits/")
@@ -184,15 +177,7 @@ def test_it_takes_twelve_questions_however_much_there_is(
             key=str(number),
             reason="Thanks",
         )
-        Invoice.objects.create(
-            organization=organization,
-            stripe_id=f"in_{number}",
-            status="paid",
-            total=10,
-            amount_due=0,
-            amount_paid=10,
-            created_at=timezone.now() - timedelta(days=number),
-        )
+        invoice(organization, number)
     by_owner.get(f"/o/{organization.uid}/billing/")
     questions.clear()
 
@@ -200,4 +185,3 @@ def test_it_takes_twelve_questions_however_much_there_is(
         by_owner.get(f"/o/{organization.uid}/billing/")
 
     assert len(asked) + len(questions) <= 12
-    assert top_ups.of(organization).count() == 0

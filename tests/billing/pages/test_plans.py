@@ -22,9 +22,9 @@ def act(by: Client, organization: Organization, path: str, **form: str) -> str:
     return " ".join(response.content.decode().split())
 
 
-def actions(organization: Organization, interval: str = "month", **fields: Any) -> dict[str, str]:
+def actions(organization: Organization, asked: str = "month", **fields: Any) -> dict[str, str]:
     BillingAccount.objects.filter(pk=organization.pk).update(**fields)
-    return {each.plan.slug: each.action for each in offers.comparison(account_of(organization), interval)}
+    return {each.plan.slug: each.action for each in offers.comparison(account_of(organization), asked)}
 
 
 def test_the_comparison_is_made_of_the_plans(page: Page) -> None:
