@@ -14,6 +14,7 @@ from accounts.audit import Actor
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.permissions import Role
 from billing import access, plans
+from billing.models import CreditEntry, CreditGrant
 from config.demo.jobs import Work
 from usage import alerts, spending
 from usage.models import UsageAlert
@@ -214,6 +215,8 @@ def _organization(customer: Customer, passwords: dict[str, str], now: datetime) 
     Organization.objects.filter(pk=organization.pk).update(created_at=joined)
     Membership.objects.filter(organization=organization).update(created_at=joined)
     ApiKey.objects.filter(organization=organization).update(created_at=joined)
+    CreditGrant.objects.filter(organization=organization).update(created_at=joined)
+    CreditEntry.objects.filter(organization=organization).update(created_at=joined)
     logins = [
         {"email": user.email, "password": passwords[user.email], "role": str(role.value)}
         for user, role in people
