@@ -47,7 +47,9 @@ def answer(
     except Exception as error:  # told in Stripe's own form, so that the caller sees what went wrong
         logger.exception("%s %s", method, path)
         problem = StripeError(f"{type(error).__name__}: {error}", status=500, kind="api_error")
-        result = Answer(500, _error_body(problem, path), {"Stripe-Should-Retry": "false"})
+        result = Answer(500, _error_body(problem, path))
+    if result.status >= 500:  # it would fail again, and the SDK would wait for that
+        shown["Stripe-Should-Retry"] = "false"
     result.headers = shown | result.headers
     if request.idempotency_key:
         result.headers["Idempotency-Key"] = request.idempotency_key
@@ -102,7 +104,7 @@ def _answer(sim: Simulator, method: str, path: str, query: str, body: str, reque
             if before is not None:
                 return before
         raw = (
-            json.loads(form or "{}")
+            requests_in.parse_json(form)
             if path.startswith("/v2/") and method == "POST"
             else requests_in.parse_form(form)
         )

@@ -1,11 +1,11 @@
 """Checkout sessions: what is offered, and until when. What follows a payment is in `checkout_payment`."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from billing.simulator import catalog, checkout_payment, invoice_lines, lists
 from billing.simulator.errors import StripeError, missing, only, unsupported
 from billing.simulator.periods import DAY
+from billing.simulator.requests_in import check_address
 from billing.simulator.simulator import Simulator
 from billing.simulator.store import Object
 
@@ -86,8 +86,8 @@ def create(sim: Simulator, params: dict[str, Any]) -> Object:
 
 def _check_supported(params: dict[str, Any]) -> None:
     for name in ("success_url", "cancel_url"):
-        if urlsplit(params.get(name, "http://")).scheme not in {"http", "https"}:
-            raise StripeError(f"Not a valid URL: {params[name]}", code="url_invalid", param=name)
+        if name in params:
+            check_address(params[name], name)
     if params.get("ui_mode", "hosted_page") != "hosted_page":
         raise unsupported("a ui_mode other than hosted_page")
     if params.get("automatic_tax", {}).get("enabled"):

@@ -210,9 +210,14 @@ def end_subscription(sim: Simulator, subscription: Object, *, reason: str, **det
     sim.save(subscription)
     sim.record("customer.subscription.deleted", subscription)
     for invoice in sim.store.select("invoice", status="open", **{OF_SUBSCRIPTION: subscription["id"]}):
-        invoice |= {"auto_advance": False, "next_payment_attempt": None}
-        invoice["_sim"]["due"] = None
-        sim.save(invoice, "invoice.updated")
+        stop_collecting(sim, invoice)
+
+
+def stop_collecting(sim: Simulator, invoice: Object) -> None:
+    """Leave an invoice as it is: nothing is done about it by itself any more."""
+    invoice |= {"auto_advance": False, "automatically_finalizes_at": None, "next_payment_attempt": None}
+    invoice["_sim"]["due"] = None
+    sim.save(invoice, "invoice.updated")
 
 
 def cancel_payments(sim: Simulator, invoice: Object, reason: str) -> None:

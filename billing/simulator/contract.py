@@ -5,7 +5,6 @@ first used; nothing of the SDK is run for it.
 """
 
 import ast
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -330,7 +329,3 @@ def _choice(kinds: list[Kind]) -> Kind:
     if any(isinstance(option, Enum) and option.values != ("",) for option in options):
         options = [option for option in options if option != Scalar("string")]
     return options[0] if len(options) == 1 else Choice(tuple(options))
-
-
-def walk_options(kind: Kind) -> Iterator[Kind]:
-    yield from _options(kind)

@@ -1,6 +1,5 @@
 """What only a simulator has: its clock and its settings, as JSON."""
 
-import json
 import time
 from typing import Any
 
@@ -8,6 +7,7 @@ from billing.simulator import clock, webhooks_out
 from billing.simulator.collection import AFTER_LAST_RETRY
 from billing.simulator.errors import StripeError
 from billing.simulator.renewals import next_end
+from billing.simulator.requests_in import parse_json
 from billing.simulator.simulator import Simulator
 
 SETTINGS: dict[str, Any] = {"after_last_retry": AFTER_LAST_RETRY[0], "meter_lag": 0}
@@ -19,7 +19,7 @@ def answer(sim: Simulator, method: str, path: str, body: str) -> dict[str, Any]:
         case "GET", "/simulator/clock":
             return reading(sim)
         case "POST", "/simulator/clock/advance":
-            given = _object(body)
+            given = parse_json(body)
             to = given.get(
                 "to", sim.now + given["seconds"] if isinstance(given.get("seconds"), int) else None
             )
@@ -32,13 +32,13 @@ def answer(sim: Simulator, method: str, path: str, body: str) -> dict[str, Any]:
         case "GET", "/simulator/settings":
             return settings(sim)
         case "POST", "/simulator/settings":
-            change_settings(sim, _object(body))
+            change_settings(sim, parse_json(body))
             return settings(sim)
         case "POST", "/simulator/deliveries/settle":
             clock.settle(sim)
             return {}
         case "POST", "/simulator/deliveries/resend":
-            event = _object(body).get("event")
+            event = parse_json(body).get("event")
             for (id,) in sim.store.rows("SELECT id FROM deliveries WHERE event = ?", event):
                 webhooks_out.resend(sim.store, id)
             sim.on_event()
@@ -76,13 +76,3 @@ def change_settings(sim: Simulator, given: dict[str, Any]) -> None:
     with sim.store.transaction():
         for name, value in given.items():
             sim.store.set(name, value)
-
-
-def _object(body: str) -> dict[str, Any]:
-    try:
-        given = json.loads(body or "{}")
-    except ValueError as error:
-        raise StripeError("The body must be JSON.") from error
-    if not isinstance(given, dict):
-        raise StripeError("The body must be a JSON object.")
-    return given

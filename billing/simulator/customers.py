@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from billing.simulator import lists, payment_methods
+from billing.simulator import collection, lists, payment_methods, subscriptions
 from billing.simulator.errors import StripeError
 from billing.simulator.payment_methods import ADDRESS
 from billing.simulator.simulator import Simulator, merge_metadata
@@ -59,12 +59,18 @@ def update(sim: Simulator, params: dict[str, Any], id: str) -> Object:
 
 
 def delete(sim: Simulator, params: dict[str, Any], id: str) -> Object:
-    """Delete a customer: its live subscriptions are canceled by the caller's table of operations beforehand."""
+    """Delete a customer for good: live subscriptions end, and nothing more is collected."""
     customer = sim.get("customer", id)
+    for subscription in sim.store.select("subscription", customer=id, status=list(subscriptions.LIVE)):
+        subscriptions.cancel(sim, {}, subscription["id"])
+    for invoice in sim.store.select("invoice", customer=id, status=["draft", "open"]):
+        collection.stop_collecting(sim, invoice)
     sim.store.delete(id)
     sim.record("customer.deleted", customer)
     deleted = {"id": id, "object": "customer", "deleted": True}
-    sim.store.insert(deleted | {"object": "deleted_customer"})
+    sim.store.insert(
+        deleted | {"object": "deleted_customer"}
+    )  # the id still answers, but is no customer any more
     return deleted
 
 

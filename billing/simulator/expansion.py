@@ -35,7 +35,7 @@ def _expand(sim: Simulator, place: Any, keys: list[str], path: str) -> None:
         found = sim.store.find(value)
         if found is None:
             raise _not_expandable(path)
-        place[key] = found
+        place[key] = found | {"object": "customer"} if found.get("deleted") else found
     elif isinstance(value, list):
         place[key] = [sim.store.find(item) or item if isinstance(item, str) else item for item in value]
     elif value is not None and not isinstance(value, dict):

@@ -209,12 +209,6 @@ def _subscription_of_item(item: Object) -> str | None:
     return found
 
 
-def subscription_of(sim: Simulator, invoice: Object) -> Object | None:
-    if not invoice["parent"]:
-        return None
-    return sim.store.find(invoice["parent"]["subscription_details"]["subscription"])
-
-
 def when_due(sim: Simulator, invoice: Object) -> None:
     """Do what is due: finalize a draft and collect it, try a failed payment again, note that a date has passed."""
     invoice["_sim"]["due"] = None

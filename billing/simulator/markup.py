@@ -88,7 +88,7 @@ def page(title: str, *content: Html, status: int = 200, wide: bool = False) -> P
     headers = {
         "Cache-Control": "no-store",
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-        "Referrer-Policy": "no-referrer",
+        "Referrer-Policy": "same-origin",  # with less, forms of its own pages would come from nowhere
         "X-Content-Type-Options": "nosniff",
     }
     return Page(text.encode(), status, headers=headers)

@@ -72,12 +72,6 @@ def _account(sim: Simulator, params: dict[str, Any], id: str = ACCOUNT) -> Objec
     }
 
 
-def _delete_customer(sim: Simulator, params: dict[str, Any], id: str) -> Object:
-    for subscription in sim.store.select("subscription", customer=id, status=list(subscriptions.LIVE)):
-        subscriptions.cancel(sim, {}, subscription["id"])
-    return customers.delete(sim, params, id)
-
-
 PRICE = "active lookup_key metadata nickname tax_behavior transfer_lookup_key"
 CUSTOMER = (
     "address balance description email invoice_settings metadata name phone preferred_locales shipping tax_exempt"
@@ -113,7 +107,7 @@ _TABLE: list[tuple[str, str, Handler, str]] = [
     ("GET", "/v1/customers", customers.list_all, "email"),
     ("GET", "/v1/customers/{customer}", customers.retrieve, ""),
     ("POST", "/v1/customers/{customer}", customers.update, CUSTOMER),
-    ("DELETE", "/v1/customers/{customer}", _delete_customer, ""),
+    ("DELETE", "/v1/customers/{customer}", customers.delete, ""),
     ("GET", "/v1/customers/{customer}/payment_methods", payment_methods.list_of_customer, "type"),
     ("GET", "/v1/customers/{customer}/payment_methods/{payment_method}", payment_methods.retrieve_of_customer, ""),
     ("GET", "/v1/customers/{customer}/tax_ids", customers.list_tax_ids, ""),

@@ -5,6 +5,7 @@ from typing import Any
 from billing.simulator import lists
 from billing.simulator.errors import StripeError, missing
 from billing.simulator.periods import DAY
+from billing.simulator.requests_in import check_address
 from billing.simulator.simulator import Simulator, merge_metadata
 from billing.simulator.store import Object
 
@@ -77,6 +78,8 @@ def _no_features() -> Object:
 
 def _apply(sim: Simulator, configuration: Object, params: dict[str, Any]) -> None:
     merge_metadata(configuration, params.get("metadata"))
+    if params.get("default_return_url"):
+        check_address(params["default_return_url"], "default_return_url")
     for name in ("active", "default_return_url", "name"):
         if name in params:
             configuration[name] = params[name] if params[name] != "" else None
@@ -102,6 +105,8 @@ def create_session(sim: Simulator, params: dict[str, Any]) -> Object:
     if "customer" not in params:
         raise missing("customer")
     sim.get("customer", params["customer"], "customer")
+    if "return_url" in params:
+        check_address(params["return_url"], "return_url")
     if "configuration" in params:
         configuration = sim.get("billing_portal.configuration", params["configuration"], "configuration")
     else:
@@ -132,6 +137,8 @@ def _flow(sim: Simulator, given: dict[str, Any]) -> Object:
         if kind in given:
             sim.get("subscription", given[kind]["subscription"], f"flow_data[{kind}][subscription]")
     ending = given.get("after_completion", {"type": "portal_homepage"})
+    if "redirect" in ending:
+        check_address(ending["redirect"]["return_url"], "flow_data[after_completion][redirect][return_url]")
     flow: Object = {
         "after_completion": {
             "hosted_confirmation": ending.get("hosted_confirmation"),

@@ -42,8 +42,10 @@ def _open(sim: Simulator, id: str) -> tuple[Object, Object, Object]:
     """Return an open session, its configuration's features, and its customer."""
     session = sim.get("billing_portal.session", id)
     customer = sim.store.find(session["customer"])
-    if customer is None or sim.now > session["created"] + OPEN_FOR + int(
-        sim.store.setting("clock_offset", 0)
+    if (
+        customer is None
+        or customer.get("deleted")
+        or sim.now > session["created"] + OPEN_FOR + int(sim.store.setting("clock_offset", 0))
     ):
         raise StripeError("This session of the portal has expired. Open it again from the site.", status=410)
     return session, sim.get("billing_portal.configuration", session["configuration"])["features"], customer

@@ -1,8 +1,9 @@
 """Requests as the contract has them: form fields become typed parameters, or the error Stripe would answer."""
 
+import json
 import re
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from billing.simulator import contract
 from billing.simulator.contract import Anything, Array, Choice, Enum, Kind, Mapping, Page, Record, Scalar
@@ -24,6 +25,23 @@ def parse_form(text: str) -> dict[str, Any]:
                 raise StripeError(f"Invalid object: {head}", param=head)
         place[keys[-1] or str(len(place))] = value
     return root
+
+
+def parse_json(text: str) -> dict[str, Any]:
+    """Read a body of the v2 API, which takes JSON."""
+    try:
+        given = json.loads(text or "{}")
+    except ValueError as error:
+        raise StripeError("The body is no JSON.") from error
+    if not isinstance(given, dict):
+        raise StripeError("The body is no JSON object.")
+    return given
+
+
+def check_address(url: str, param: str) -> None:
+    """Raise StripeError for what is no address of a web page: people are led there by a link."""
+    if urlsplit(url).scheme not in {"http", "https"}:
+        raise StripeError(f"Not a valid URL: {url}", code="url_invalid", param=param)
 
 
 def read(kind: Record | None, raw: dict[str, Any]) -> dict[str, Any]:

@@ -88,11 +88,13 @@ def client(simulator: SimulatorProcess) -> stripe.StripeClient:
 
 
 @pytest.fixture
-def customer(simulator: SimulatorProcess) -> str:
-    """A customer with a good card."""
+def customer(simulator: SimulatorProcess) -> Iterator[str]:
+    """A customer with a good card, gone after the test: no later one waits for renewals of theirs."""
     made = simulator.client.v1.customers.create({"email": "olivia@example.com", "name": "Northwind"})
     simulator.set_card(made.id)
-    return made.id
+    yield made.id
+    if not getattr(simulator.client.v1.customers.retrieve(made.id), "deleted", False):
+        simulator.client.v1.customers.delete(made.id)
 
 
 @pytest.fixture

@@ -109,6 +109,18 @@ def test_a_deleted_customer_has_no_subscriptions_and_says_that_it_is_gone(
     assert client.v1.subscriptions.retrieve(subscription.id).status == "canceled"
 
 
+def test_nothing_more_is_collected_from_a_deleted_customer(
+    simulator: SimulatorProcess, client: stripe.StripeClient, customer: str, subscription: stripe.Subscription
+) -> None:
+    simulator.advance(to=subscription["items"]["data"][0]["current_period_end"] + 60)
+    (draft,) = client.v1.invoices.list({"customer": customer, "status": "draft"}).data
+
+    client.v1.customers.delete(customer)
+    simulator.advance(2 * DAY)
+
+    assert client.v1.invoices.retrieve(draft.id, {"expand": ["customer"]}).status == "draft"
+
+
 def test_a_charge_is_refunded_in_parts_but_never_beyond_it(
     client: stripe.StripeClient, customer: str, shop: Shop
 ) -> None:

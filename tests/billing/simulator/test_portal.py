@@ -178,3 +178,23 @@ def test_a_session_reaches_its_own_customer_only(
     assert "another customer" in canceled.text
     assert "another customer" in removed.text
     assert client.v1.subscriptions.retrieve(theirs.id).status == "active"
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", "nonsense"])
+def test_a_link_back_is_the_address_of_a_page(
+    client: stripe.StripeClient, customer: str, configuration: str, url: str
+) -> None:
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        client.v1.billing_portal.sessions.create(
+            {"customer": customer, "configuration": configuration, "return_url": url}
+        )
+
+    assert refused.value.param == "return_url"
+
+
+def test_the_session_of_a_deleted_customer_has_ended(
+    client: stripe.StripeClient, customer: str, portal: str
+) -> None:
+    client.v1.customers.delete(customer)
+
+    assert show(portal).status_code == 410
