@@ -108,7 +108,8 @@ def _read(account: BillingAccount) -> Reading:
     subscription, duplicates = _choose(ours, account.stripe_subscription)
     if account.is_invoiced and subscription is not None and subscription.status in _LIVE:
         # It is billed by hand since: a Checkout was left open meanwhile.
-        subscription, duplicates = None, [subscription.id, *duplicates]
+        duplicates = [subscription.id, *duplicates]
+        subscription = None
     card = "" if is_gone else customers.card_of(_method(customer, subscription))
     return Reading(number, is_gone, card, subscription, duplicates)
 
