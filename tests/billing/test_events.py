@@ -191,7 +191,7 @@ def test_what_stripe_did_not_answer_is_read_by_the_sweep(
     [event] = [each for each in events_of(with_events) if each["type"] == "customer.subscription.created"]
 
     def time_out(*_: Any, **__: Any) -> None:
-        raise stripe.APIConnectionError("Read timed out.")
+        raise stripe.APIConnectionError("Read timed out.")  # type: ignore[no-untyped-call]
 
     with monkeypatch.context() as patched:
         patched.setattr(subscriptions, "_read", time_out)
