@@ -8,7 +8,7 @@ subscription's metadata too, so that nothing but a reading is ever needed to go 
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import Any
 
 import stripe
@@ -18,7 +18,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Organization
-from billing import access, catalogue, credits, customers, invoices, metering, plans
+from billing import access, balance, calls, catalogue, credits, customers, invoices, metering, plans
 from billing.gateway import get_stripe
 from billing.models import BillingAccount, Interval, Plan, Subscription
 
@@ -372,17 +372,47 @@ def preview(*, organization: Organization, plan: Plan, interval: str) -> Preview
     }
     invoice = get_stripe().v1.invoices.create_preview(params)
     at = _time(invoice.created)
-    lines = [PreviewLine(line.description or "", Decimal(line.amount) / 100) for line in invoice.lines.data]
+    lines, counted = _lines(change, invoice)
+    # The meter follows some time later: what it has not counted yet is on the invoice all the same.
+    used = _usage_so_far(organization)
+    if used:
+        lines.append(PreviewLine("What was used beyond credits so far", used))
     ends = [line.period.end for line in invoice.lines.data if line.period.end > invoice.created]
     return Preview(
         now=True,
         at=at,
-        due=Decimal(invoice.amount_due) / 100,
+        due=max(Decimal(invoice.amount_due) / 100 - counted + used, Decimal(0)),
         lines=lines,
         next_amount=price,
         next_at=_time(max(ends)) if ends else at,
         proration_date=invoice.created,
     )
+
+
+def _lines(change: "_Change", invoice: stripe.Invoice) -> tuple[list[PreviewLine], Decimal]:
+    """The lines of a preview without those of usage, and what the latter come to."""
+    metered, _ = _items(change.subscription)
+    of_usage = {_sold(change.plan.usage_lookup_key), metered.price.id if metered else ""}
+    lines, counted = [], Decimal(0)
+    for line in invoice.lines.data:
+        amount = Decimal(line.amount) / 100
+        details = line.pricing.price_details if line.pricing else None
+        if details and str(getattr(details.price, "id", details.price)) in of_usage:
+            counted += amount
+        else:
+            lines.append(PreviewLine(line.description or "", amount))
+    return lines, counted
+
+
+def _usage_so_far(organization: Organization) -> Decimal:
+    """Dollars for the whole credits of overage in the period that runs, whatever Stripe's meter has counted by now."""
+    found = calls.of(organization)
+    if found is None:
+        return Decimal(0)
+    terms, credits_now = access.terms(found.account), balance.of(found.account)
+    period = balance.period(found.account, terms, credits_now, now=timezone.now())
+    whole = period.overage.to_integral_value(ROUND_FLOOR) if period else Decimal(0)
+    return (whole * terms.credit_price).quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
 def change(

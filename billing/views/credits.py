@@ -28,9 +28,11 @@ NO_CARD = "There is no card on file to pay with. Buy credits once, or add a card
 def buy_credits(request: MemberRequest) -> HttpResponse:
     """The packs on offer."""
     account = account_of(request)
+    credits = balance.of(account)
     context = {
         "account": account,
-        "balance": balance.of(account),
+        "balance": credits,
+        "beyond_cost": credits.beyond * account.plan.credit_price,
         "packs": offers.packs(),
         # More credits would not let anybody call who may not for what is due.
         "is_sold": not access.refusal(account, now=timezone.now()),

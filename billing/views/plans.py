@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts.access import MemberRequest, actor_of, member_page
 from accounts.permissions import Permission
-from billing import calls, checkout, offers, subscriptions
+from billing import balance, calls, checkout, offers, subscriptions
 from billing.models import BillingAccount, Interval, Plan
 from billing.offers import Action
 from billing.views.pages import UNREACHABLE, account_of, address, lead_to_stripe, not_set_up
@@ -30,8 +30,11 @@ def plans(request: MemberRequest) -> HttpResponse:
     asked = request.GET.get("interval", "")
     interval = asked if asked in Interval.values else account.interval or Interval.MONTH
     found = offers.comparison(account, interval)
+    credits = balance.of(account)
     context = {
         "account": account,
+        "balance": credits,
+        "beyond_cost": credits.beyond * account.plan.credit_price,
         "offers": found,
         "rows": list(zip(offers.ROWS, zip(*(offer.cells for offer in found), strict=True), strict=True)),
         "interval": interval,

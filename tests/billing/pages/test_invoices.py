@@ -95,14 +95,14 @@ def test_a_pack_leads_to_its_credits(
 
 
 def test_overage_is_explained_by_days_and_jobs(
-    catalogued: SimulatorProcess, page: Page, organization: Organization, rates: None, use: Use
+    at_present: SimulatorProcess, page: Page, organization: Organization, rates: None, use: Use
 ) -> None:
-    account = subscribe(catalogued, organization)
+    account = subscribe(at_present, organization)
     use(100_500)
     settle(organization)
     metering.flush(organization)
     assert account.period_end
-    catalogued.advance(to=int(account.period_end.timestamp()) + 7_200)
+    at_present.advance(to=int(account.period_end.timestamp()) + 7_200)
     invoices.record_all(account.stripe_customer)
 
     bill = invoices.of(organization).first()
