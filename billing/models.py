@@ -266,7 +266,7 @@ class EntitlementOverride(models.Model):
 # ── Credits ──────────────────────────────────────────────────────────────────────────────────────────────────
 class CreditGrantQuerySet(models.QuerySet["CreditGrant"]):
     def open(self) -> Self:
-        return self.filter(remaining__gt=0)
+        return self.filter(is_open=True)
 
     def in_burn_order(self) -> Self:
         """As they are used up: by priority, then what expires first, then the oldest."""
@@ -298,6 +298,12 @@ class CreditGrant(models.Model):
     key = models.CharField(max_length=200, help_text="What it was granted for: once.")
     amount = credits_field()
     remaining = credits_field()
+    # Indexes go by this and not by what remains: so a grant that is drawn on stays where they point to.
+    is_open = models.GeneratedField(
+        expression=Q(remaining__gt=0),  # type: ignore[arg-type]
+        output_field=models.BooleanField(),
+        db_persist=True,
+    )
     priority = models.PositiveSmallIntegerField()
     expires_at = models.DateTimeField(null=True, blank=True)
     reason = models.CharField(max_length=200, help_text="In words for the customer.")
@@ -317,12 +323,12 @@ class CreditGrant(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["organization", "priority"], name="credit_grant_open", condition=Q(remaining__gt=0)
+                fields=["organization", "priority"], name="credit_grant_open", condition=Q(is_open=True)
             ),
             models.Index(
                 fields=["expires_at"],
                 name="credit_grant_expiring",
-                condition=Q(remaining__gt=0, expires_at__isnull=False),
+                condition=Q(is_open=True, expires_at__isnull=False),
             ),
             models.Index(fields=["organization", "-created_at", "-id"], name="credit_grant_list"),
         ]
