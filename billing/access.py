@@ -69,8 +69,8 @@ def refusal(account: BillingAccount, *, now: datetime) -> str:
             return "A payment has failed."
         case Subscription.PAUSED:
             return PAUSED
-        case Subscription.CANCELED:
-            return CANCELLED
+        case Subscription.CANCELED if not account.cancelled_at:
+            return "A payment has failed."
     return CANCELLED if account.cancelled_at else ""
 
 
@@ -97,7 +97,8 @@ def recompute(organization: Organization, *, now: datetime | None = None) -> boo
         credit_price=agreed.credit_price,
         credits_ceiling=settlement.ceiling(account),
         overage_allowed=account.bills_overage,
-        retention_days=agreed.retention_days,
+        # Who cancels has their data deleted.
+        retention_days=0 if account.cancelled_at else agreed.retention_days,
     )
 
 

@@ -5,6 +5,6 @@ class BillingConfig(AppConfig):
     name = "billing"
 
     def ready(self) -> None:
-        from billing import gateway, receivers  # noqa: F401  (connects them)
+        from billing import gateway, inbox, receivers  # noqa: F401  (connects them)
 
         gateway.set_up()

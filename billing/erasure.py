@@ -1,7 +1,9 @@
 """Erasing what a deleted organization leaves in this app: nothing. Invoices and credits are kept by law."""
 
 from accounts.models import Organization
+from billing import subscriptions
 
 
 def erase(organization: Organization) -> None:
-    """Keep every fact. It stands here so that each app says what becomes of its rows."""
+    """Keep every fact, but let nothing be billed any more. Raises stripe.StripeError: then it is erased later."""
+    subscriptions.end_deleted(organization)

@@ -68,8 +68,6 @@ def _reported(accounts: "Sequence[Account]") -> dict[int, int]:
 
 def _report(account: "Account", quantity: int, hour: datetime, sequence: int, now: datetime) -> MeterReport:
     assert account.period_start
-    # Before a new period is known of, what was used belongs to the old one.
-    moment = min(now, account.period_end - timedelta(seconds=1)) if account.period_end else now
     return MeterReport(
         organization_id=account.organization_id,
         hour=hour,
@@ -79,6 +77,15 @@ def _report(account: "Account", quantity: int, hour: datetime, sequence: int, no
         stripe_customer=account.stripe_customer,
         stripe_subscription=account.stripe_subscription,
         period_start=account.period_start,
-        timestamp=max(moment, account.period_start),
+        timestamp=moment(account.period_start, account.period_end, now),
         next_attempt_at=now,
     )
+
+
+def moment(start: datetime, end: datetime | None, now: datetime) -> datetime:
+    """The moment that Stripe is told, within a period: before a new one is known of, usage belongs to the old one.
+
+    Stripe tells what it counted by minutes, so that none is in the minute in which the next period begins.
+    """
+    last = end.replace(second=0, microsecond=0) - timedelta(seconds=1) if end else now
+    return max(start, min(now, last))

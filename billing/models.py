@@ -191,6 +191,9 @@ class BillingAccount(models.Model):
     next_interval = models.CharField(max_length=8, choices=Interval.choices, blank=True, editable=False)
     cancelled_at = models.DateTimeField(null=True, blank=True, editable=False)
     card = models.CharField(max_length=60, blank=True, editable=False, help_text="As “Visa •••• 4242”.")
+    # Each reading of Stripe takes a number before it begins: what was read earlier never replaces what was read later.
+    readings = models.PositiveBigIntegerField(default=0, editable=False)
+    last_reading = models.PositiveBigIntegerField(default=0, editable=False, help_text="The newest applied.")
     # ── credits
     balance = credits_field(default=ZERO, editable=False)
     settled = credits_field(default=ZERO, editable=False)
@@ -485,6 +488,28 @@ class TopUp(models.Model):
 
 
 # ── Stripe ───────────────────────────────────────────────────────────────────────────────────────────────────
+class StripeChange(models.Model):
+    """An object of Stripe's that an event told of: to be read again and applied. Written in the event's transaction.
+
+    One row an object, whatever the number of events and their order. It is deleted once it was applied as `version`
+    says; until then a sweep takes it up again.
+    """
+
+    stripe_id = models.CharField(max_length=64, primary_key=True)
+    version = models.PositiveBigIntegerField(default=1, help_text="Counts the events.")
+    leased_until = models.DateTimeField(null=True, help_text="While it is being applied.")
+    attempts = models.PositiveIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(default=timezone.now)
+    last_error = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [models.Index(fields=["next_attempt_at"], name="stripe_change_due")]
+
+    def __str__(self) -> str:
+        return self.stripe_id
+
+
 class MeterReport(models.Model):
     """Whole credits of overage on their way to Stripe's meter. Written with the entries that make it up, sent later.
 
@@ -512,6 +537,14 @@ class MeterReport(models.Model):
     sent_at = models.DateTimeField(null=True)
     # Usage that came too late for its period is billed by an invoice of its own after the last one.
     billed_by = models.CharField(max_length=64, blank=True, help_text="The one-off invoice, where it is one.")
+    repairs = models.ForeignKey(
+        "MeterDrift",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="repairs",
+        help_text="What the meter had lost, or counted too often: it is in no line of the ledger.",
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -522,6 +555,10 @@ class MeterReport(models.Model):
         indexes = [
             models.Index(
                 fields=["next_attempt_at"], name="meter_report_waiting", condition=Q(state="waiting")
+            ),
+            # Whose turn it is: the first that waits of an organization stands for all of it.
+            models.Index(
+                fields=["organization", "id"], name="meter_report_turn", condition=Q(state="waiting")
             ),
             models.Index(fields=["organization", "period_start"], name="meter_report_of_period"),
         ]
@@ -570,6 +607,7 @@ class Invoice(models.Model):
     hosted_url = models.TextField(blank=True)
     pdf_url = models.TextField(blank=True)
     receipt_url = models.TextField(blank=True)
+    stripe_payment = models.CharField(max_length=64, blank=True, help_text="What it was paid with.")
     next_attempt_at = models.DateTimeField(null=True, help_text="When Stripe tries again to be paid.")
     created_at = models.DateTimeField()
     paid_at = models.DateTimeField(null=True)

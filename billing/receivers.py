@@ -1,15 +1,25 @@
-"""What billing does about what happens in accounts: a new organization starts on pay-as-you-go, with its credits."""
+"""What billing does about what happens in accounts: new organizations get a plan, and deleted ones pay no longer."""
 
+from functools import partial
 from typing import Any
 
+from django.db import transaction
 from django.dispatch import receiver
 
 from accounts import audit
 from accounts.models import AuditEntry, Organization
-from billing import plans
+from billing import plans, tasks
 
 
 @receiver(audit.recorded, sender=AuditEntry)
 def start_plan(entry: AuditEntry, target: object, **_: Any) -> None:
+    """Start a new organization on pay-as-you-go, with its credits."""
     if entry.action == audit.Action.ORGANIZATION_CREATED and isinstance(target, Organization):
         plans.start(target)
+
+
+@receiver(audit.recorded, sender=AuditEntry)
+def end_subscription(entry: AuditEntry, target: object, **_: Any) -> None:
+    """End the subscription of a deleted organization; `subscriptions.catch_up` does it if the queue loses this."""
+    if entry.action == audit.Action.ORGANIZATION_DELETED and isinstance(target, Organization):
+        transaction.on_commit(partial(tasks.end_deleted.delay, target.pk), robust=True)

@@ -465,6 +465,59 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(minute="*/10"),
         "options": {"expires": 600},
     },
+    # At once after an event and when somebody asks; this takes up what failed or was lost.
+    "catch-up-with-stripe": {
+        "task": "billing.tasks.catch_up_with_stripe",
+        "schedule": 30,
+        "options": {"expires": 30},
+    },
+    "prune-stripe-events": {
+        "task": "billing.tasks.prune_stripe_events",
+        "schedule": crontab(hour="4", minute="40"),
+    },
+    "settle-changed": {
+        "task": "billing.tasks.settle_changed",
+        "schedule": 300,
+        "options": {"expires": 300},
+    },
+    "settle-all": {
+        "task": "billing.tasks.settle_all",
+        "schedule": crontab(hour="2", minute="10"),
+    },
+    "expire-and-renew-credits": {
+        "task": "billing.tasks.expire_and_renew",
+        "schedule": 300,
+        "options": {"expires": 300},
+    },
+    "recompute-access": {
+        "task": "billing.tasks.recompute_access",
+        "schedule": 60,
+        "options": {"expires": 60},
+    },
+    "send-meter-reports": {
+        "task": "billing.tasks.send_meter_reports",
+        "schedule": 60,
+        "options": {"expires": 60},
+    },
+    "bill-late-usage": {
+        "task": "billing.tasks.bill_late_usage",
+        "schedule": crontab(minute="*/10"),
+        "options": {"expires": 600},
+    },
+    "reconcile-meter": {
+        "task": "billing.tasks.reconcile_meter",
+        "schedule": crontab(minute="20"),
+        "options": {"expires": 3600},
+    },
+    "top-up": {
+        "task": "billing.tasks.top_up",
+        "schedule": 20,
+        "options": {"expires": 20},
+    },
+    "sweep-stripe": {
+        "task": "billing.tasks.sweep_stripe",
+        "schedule": crontab(hour="2", minute="40"),
+    },
     "prune-webhooks": {
         "task": "webhooks.tasks.prune_webhooks",
         "schedule": crontab(hour="4", minute="30"),
@@ -490,5 +543,9 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["words"]}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
     # A line a request, also for calls that the embedded engine answers in this process.
-    "loggers": {"httpx": {"level": "WARNING"}, "django.request": {"filters": ["refusals"]}},
+    "loggers": {
+        "httpx": {"level": "WARNING"},
+        "stripe": {"level": "WARNING"},
+        "django.request": {"filters": ["refusals"]},
+    },
 }

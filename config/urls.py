@@ -1,6 +1,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from billing import thin_events
 from config import mailbox
 from config.health import healthz, readyz
 from config.home import home
@@ -20,6 +21,8 @@ urlpatterns = [
     path("api/", include("config.api.urls")),
     path("demo/mail/", mailbox.mailbox, name="demo_mailbox"),
     path("demo/mail/<str:file>/<int:number>/", mailbox.message, name="demo_message"),
+    path("stripe/", include("djstripe.urls", namespace="djstripe")),
+    path("stripe/thin-events/", thin_events.receive, name="stripe_thin_events"),
     path("healthz", healthz),
     path("readyz", readyz),
 ]

@@ -13,10 +13,23 @@ from django.utils import timezone
 from accounts.models import ApiKey, Organization
 from billing import plans, settlement
 from billing.models import BillingAccount, CreditEntry, CreditGrant, SettledDay
+from tests.billing.simulator_process import own_simulator, simulator
+from tests.billing.stripe_at_hand import at_stripe, catalogued, own_stripe, with_events
 from tests.usage.conftest import data_plane, item, job, post_jobs, rates
 from usage.models import Entitlement, UsageDay
 
-__all__ = ["data_plane", "job", "post_jobs", "rates"]
+__all__ = [
+    "at_stripe",
+    "catalogued",
+    "data_plane",
+    "job",
+    "own_simulator",
+    "own_stripe",
+    "post_jobs",
+    "rates",
+    "simulator",
+    "with_events",
+]
 
 Use = Callable[..., str]
 _numbers = count(1)

@@ -26,7 +26,7 @@ END $$;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0002_plans_and_packs")]
+    dependencies = [("billing", "0004_meter_repairs")]
     operations = [
         migrations.AddField(
             model_name="settledday",

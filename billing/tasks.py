@@ -1,0 +1,87 @@
+"""Periodic work of billing, and what is done at Stripe after the fact. Each may run again, or twice at once."""
+
+from datetime import timedelta
+
+from celery import shared_task
+from django.utils import timezone
+
+from accounts.models import Organization
+from billing import (
+    access,
+    credits,
+    inbox,
+    late_usage,
+    metering,
+    plans,
+    settlement,
+    subscriptions,
+    sweep,
+    top_ups,
+)
+
+# Usage that changed within it is looked at; what a stopped worker missed beyond it, the nightly run settles.
+LOOKED_BACK = timedelta(hours=1)
+
+
+@shared_task
+def settle_changed() -> int:
+    return settlement.settle_changed(since=timezone.now() - LOOKED_BACK)
+
+
+@shared_task
+def settle_all() -> int:
+    return settlement.settle_changed()
+
+
+@shared_task
+def expire_and_renew() -> int:
+    """Write off what has expired, and grant what a new month brings."""
+    return credits.expire_due() + plans.renew_due()
+
+
+@shared_task
+def recompute_access() -> int:
+    return access.recompute_due()
+
+
+@shared_task
+def send_meter_reports() -> int:
+    return metering.send_waiting()
+
+
+@shared_task
+def bill_late_usage() -> int:
+    return late_usage.bill_due()
+
+
+@shared_task
+def reconcile_meter() -> int:
+    return metering.reconcile()
+
+
+@shared_task
+def top_up() -> int:
+    """Buy packs where few credits are left, and go on with what another worker began."""
+    top_ups.begin_due()
+    return top_ups.finish_waiting()
+
+
+@shared_task
+def sweep_stripe() -> int:
+    return sweep.run()
+
+
+@shared_task
+def end_deleted(organization_pk: int) -> None:
+    subscriptions.end_deleted(Organization.objects.get(pk=organization_pk))
+
+
+@shared_task
+def catch_up_with_stripe() -> int:
+    """Apply what events told of, and go on with what Stripe could not be told of."""
+    return inbox.apply_due() + subscriptions.catch_up()
+
+
+@shared_task
+def prune_stripe_events() -> int:
+    return inbox.prune(now=timezone.now())

@@ -1,0 +1,55 @@
+"""Where Stripe tells of reports that its meter could not take. Its events are thin: the rest is read by their id."""
+
+import logging
+
+import stripe
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+from djstripe.models import WebhookEndpoint
+
+from billing.catalogue import DESTINATION
+from billing.gateway import get_stripe
+from billing.models import MeterReport
+
+logger = logging.getLogger(__name__)
+
+ERROR_REPORT = "v1.billing.meter.error_report_triggered"
+
+
+@csrf_exempt
+@require_POST
+def receive(request: HttpRequest) -> HttpResponse:
+    """Note which reports were refused. 400 is for what Stripe has not signed; where reading fails, it tries again."""
+    notification = _verified(request)
+    if notification is None:
+        return HttpResponseBadRequest()
+    # Other things that Stripe says of the meter concern no report.
+    if notification.type == ERROR_REPORT:
+        note(notification.id)
+    else:
+        logger.error("Stripe's meter: %s (%s)", notification.type, notification.id)
+    return HttpResponse()
+
+
+def _verified(request: HttpRequest) -> stripe.v2.core.EventNotification | None:
+    signature = request.headers.get("Stripe-Signature", "")
+    for secret in WebhookEndpoint.objects.filter(id__startswith=DESTINATION).values_list("secret", flat=True):
+        try:
+            return get_stripe().parse_event_notification(request.body, signature, secret)
+        except (stripe.SignatureVerificationError, ValueError):
+            continue
+    return None
+
+
+def note(event_id: str) -> int:
+    """Mark the reports that an error report names as refused, which reconciling then makes up for. Returns how many."""
+    event = get_stripe().v2.core.events.retrieve(event_id).to_dict()
+    refused = 0
+    for kind in event["data"]["reason"]["error_types"]:
+        logger.error("Stripe's meter refused %s reports: %s", kind["error_count"], kind["code"])
+        for sample in kind["sample_errors"]:
+            refused += MeterReport.objects.filter(
+                identifier=sample["request"]["identifier"], state=MeterReport.State.SENT
+            ).update(state=MeterReport.State.REFUSED, last_error=sample["error_message"])
+    return refused
