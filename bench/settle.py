@@ -26,9 +26,9 @@ SELECT n, 'org_' || n, 'Organization ' || n, '', 'UTC', '', '', false, now(), 1,
 FROM generate_series(1, %(organizations)s) n;
 INSERT INTO billing_billingaccount (
     organization_id, plan_id, is_invoiced, interval, stripe_customer, stripe_subscription, subscription_status, anchor,
-    next_interval, card, balance, settled, uncovered, overage_pending, grants, created_at)
+    next_interval, card, balance, settled, uncovered, overage_pending, grants, readings, last_reading, created_at)
 SELECT n, (SELECT id FROM billing_plan WHERE slug = 'pro'), true, 'month', '', '', '', now(), '', '', 600,
-    100 * (%(days)s - 1), 0, 0, 3, now()
+    100 * (%(days)s - 1), 0, 0, 3, 0, 0, now()
 FROM generate_series(1, %(organizations)s) n;
 INSERT INTO usage_entitlement (
     organization_id, plan, may_call, reason, requests_per_minute, credit_price, credits_used, credits_ceiling,
