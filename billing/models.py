@@ -191,6 +191,7 @@ class BillingAccount(models.Model):
     next_interval = models.CharField(max_length=8, choices=Interval.choices, blank=True, editable=False)
     cancelled_at = models.DateTimeField(null=True, blank=True, editable=False)
     card = models.CharField(max_length=60, blank=True, editable=False, help_text="As “Visa •••• 4242”.")
+    card_ends_at = models.DateTimeField(null=True, editable=False, help_text="When its card expires.")
     # Each reading of Stripe takes a number before it begins: what was read earlier never replaces what was read later.
     readings = models.PositiveBigIntegerField(default=0, editable=False)
     last_reading = models.PositiveBigIntegerField(default=0, editable=False, help_text="The newest applied.")
@@ -608,6 +609,7 @@ class Invoice(models.Model):
     pdf_url = models.TextField(blank=True)
     receipt_url = models.TextField(blank=True)
     stripe_payment = models.CharField(max_length=64, blank=True, help_text="What it was paid with.")
+    attempts = models.PositiveIntegerField(default=0, help_text="How often Stripe tried to be paid.")
     next_attempt_at = models.DateTimeField(null=True, help_text="When Stripe tries again to be paid.")
     created_at = models.DateTimeField()
     paid_at = models.DateTimeField(null=True)

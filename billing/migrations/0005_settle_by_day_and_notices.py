@@ -67,5 +67,15 @@ class Migration(migrations.Migration):
                 name="credit_grant_expiring",
             ),
         ),
+        migrations.AddField(
+            model_name="billingaccount",
+            name="card_ends_at",
+            field=models.DateTimeField(editable=False, help_text="When its card expires.", null=True),
+        ),
+        migrations.AddField(
+            model_name="invoice",
+            name="attempts",
+            field=models.PositiveIntegerField(default=0, help_text="How often Stripe tried to be paid."),
+        ),
         migrations.RunSQL(ROOM, migrations.RunSQL.noop),
     ]
