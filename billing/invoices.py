@@ -17,6 +17,7 @@ from django.db.models import Max, Q, QuerySet
 
 from accounts import spreadsheets
 from accounts.models import Organization
+from billing import notices
 from billing.gateway import get_stripe
 from billing.models import BillingAccount, CreditEntry, CreditGrant, Invoice, MeterReport
 from usage.columns import Column, Kind
@@ -96,6 +97,7 @@ def record(stripe_invoice: stripe.Invoice) -> Invoice | None:
         "pdf_url": facts.get("invoice_pdf") or "",
         "stripe_payment": payment,
         "receipt_url": receipt_url,
+        "attempts": facts.get("attempt_count") or 0,
         "next_attempt_at": _moment(facts.get("next_payment_attempt")),
         "created_at": _moment(facts["created"]),
         "paid_at": _moment(moments["paid_at"]),
@@ -104,11 +106,14 @@ def record(stripe_invoice: stripe.Invoice) -> Invoice | None:
         known, is_new = Invoice.objects.select_for_update().get_or_create(
             stripe_id=facts["id"], defaults=values
         )
-        if is_new or _RANKS.get(known.status, 0) > _RANKS.get(facts["status"], 0):
+        was = "" if is_new else known.status
+        if _RANKS.get(was, 0) > _RANKS.get(facts["status"], 0):
             return known
-        for name, value in values.items():
-            setattr(known, name, value)
-        known.save()
+        if not is_new:
+            for name, value in values.items():
+                setattr(known, name, value)
+            known.save()
+        notices.invoice_changed(known, was=was)
     return known
 
 

@@ -191,6 +191,7 @@ class BillingAccount(models.Model):
     next_interval = models.CharField(max_length=8, choices=Interval.choices, blank=True, editable=False)
     cancelled_at = models.DateTimeField(null=True, blank=True, editable=False)
     card = models.CharField(max_length=60, blank=True, editable=False, help_text="As “Visa •••• 4242”.")
+    card_ends_at = models.DateTimeField(null=True, editable=False, help_text="When its card expires.")
     # Each reading of Stripe takes a number before it begins: what was read earlier never replaces what was read later.
     readings = models.PositiveBigIntegerField(default=0, editable=False)
     last_reading = models.PositiveBigIntegerField(default=0, editable=False, help_text="The newest applied.")
@@ -269,7 +270,7 @@ class EntitlementOverride(models.Model):
 # ── Credits ──────────────────────────────────────────────────────────────────────────────────────────────────
 class CreditGrantQuerySet(models.QuerySet["CreditGrant"]):
     def open(self) -> Self:
-        return self.filter(remaining__gt=0)
+        return self.filter(is_open=True)
 
     def in_burn_order(self) -> Self:
         """As they are used up: by priority, then what expires first, then the oldest."""
@@ -301,6 +302,12 @@ class CreditGrant(models.Model):
     key = models.CharField(max_length=200, help_text="What it was granted for: once.")
     amount = credits_field()
     remaining = credits_field()
+    # Indexes go by this and not by what remains: so a grant that is drawn on stays where they point to.
+    is_open = models.GeneratedField(
+        expression=Q(remaining__gt=0),  # type: ignore[arg-type]
+        output_field=models.BooleanField(),
+        db_persist=True,
+    )
     priority = models.PositiveSmallIntegerField()
     expires_at = models.DateTimeField(null=True, blank=True)
     reason = models.CharField(max_length=200, help_text="In words for the customer.")
@@ -320,12 +327,12 @@ class CreditGrant(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["organization", "priority"], name="credit_grant_open", condition=Q(remaining__gt=0)
+                fields=["organization", "priority"], name="credit_grant_open", condition=Q(is_open=True)
             ),
             models.Index(
                 fields=["expires_at"],
                 name="credit_grant_expiring",
-                condition=Q(remaining__gt=0, expires_at__isnull=False),
+                condition=Q(is_open=True, expires_at__isnull=False),
             ),
             models.Index(fields=["organization", "-created_at", "-id"], name="credit_grant_list"),
         ]
@@ -602,6 +609,7 @@ class Invoice(models.Model):
     pdf_url = models.TextField(blank=True)
     receipt_url = models.TextField(blank=True)
     stripe_payment = models.CharField(max_length=64, blank=True, help_text="What it was paid with.")
+    attempts = models.PositiveIntegerField(default=0, help_text="How often Stripe tried to be paid.")
     next_attempt_at = models.DateTimeField(null=True, help_text="When Stripe tries again to be paid.")
     created_at = models.DateTimeField()
     paid_at = models.DateTimeField(null=True)

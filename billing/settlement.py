@@ -9,7 +9,7 @@ nothing, and what a crash interrupted is done by the next run. What is left to u
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -41,25 +41,28 @@ FOR UPDATE
 """
 
 _CHANGED: LiteralString = """
-SELECT DISTINCT u.organization_id
+SELECT u.organization_id, u.day
 FROM usage_usageday u
 JOIN billing_billingaccount a ON a.organization_id = u.organization_id
 LEFT JOIN billing_settledday s ON s.organization_id = u.organization_id AND s.day = u.day
 WHERE (%(since)s::timestamptz IS NULL OR u.changed_at >= %(since)s) AND u.credits <> COALESCE(s.credits, 0)
-ORDER BY u.organization_id
+ORDER BY u.organization_id, u.day
 """
 
 # With each day what was taken back of it, by a job that failed or by staff, and the ledger does not tell of yet. One
 # statement, as a correction that is written meanwhile must be in both or in neither. Whichever zone cut a day, its
 # records lie within these moments, by which PostgreSQL knows their partition.
-_DAYS: LiteralString = """
+_OF_DAYS: LiteralString = """
 SELECT c.organization_id, c.day, c.change, c.overage, c.uncovered, r.returns
 FROM (
     SELECT u.organization_id, u.day, u.credits - COALESCE(s.credits, 0) AS change, COALESCE(s.overage, 0) AS overage,
            COALESCE(s.uncovered, 0) AS uncovered
-    FROM usage_usageday u
-    LEFT JOIN billing_settledday s ON s.organization_id = u.organization_id AND s.day = u.day
-    WHERE u.organization_id = ANY (%s::bigint[]) AND u.credits <> COALESCE(s.credits, 0)) c
+    FROM {which}
+    JOIN usage_usageday u USING (organization_id, day)
+    LEFT JOIN LATERAL (
+        SELECT * FROM billing_settledday s WHERE s.organization_id = u.organization_id AND s.day = u.day
+        OFFSET 0) s ON true  -- an index look-up for each, however many days there are
+    WHERE u.credits <> COALESCE(s.credits, 0)) c
 LEFT JOIN LATERAL (
     SELECT json_agg(json_build_array(r.idempotency_key, r.job_id, (-r.credits)::text, r.reason) ORDER BY r.id)
            AS returns
@@ -72,6 +75,12 @@ LEFT JOIN LATERAL (
             WHERE e.organization_id = r.organization_id AND e.key = 'return:' || r.idempotency_key)) r ON true
 ORDER BY c.organization_id, c.day
 """
+_DAYS: LiteralString = _OF_DAYS.format(
+    which="json_to_recordset(%s::json) AS x (organization_id bigint, day date)"
+)
+_ALL_DAYS: LiteralString = _OF_DAYS.format(
+    which="(SELECT organization_id, day FROM usage_usageday WHERE organization_id = ANY (%s::bigint[])) x"
+)
 
 _UNCOVERED: LiteralString = """
 SELECT organization_id, day, overage, uncovered FROM billing_settledday
@@ -89,7 +98,7 @@ GROUP BY e.organization_id, e.day, e.grant_id HAVING SUM(e.amount) < 0
 # In the order in which they are used. Also spent ones, where something may go back to them.
 _POTS: LiteralString = """
 SELECT organization_id, id, remaining FROM billing_creditgrant
-WHERE (organization_id = ANY (%s::bigint[]) AND remaining > 0) OR id = ANY (%s::bigint[])
+WHERE (organization_id = ANY (%s::bigint[]) AND is_open) OR id = ANY (%s::bigint[])
 ORDER BY organization_id, priority, expires_at NULLS LAST, created_at, id
 """
 
@@ -277,37 +286,46 @@ class Account:
 
 
 def settle_changed(*, since: datetime | None = None, now: datetime | None = None) -> int:
-    """Settle all organizations whose usage changed since then, or at all. Returns how many had something to settle."""
+    """Settle all days whose usage changed since then, or at all. Returns how many organizations had something."""
     now = now or timezone.now()
+    changed: dict[int, list[date]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(_CHANGED, {"since": since})
-        changed = [organization for (organization,) in cursor.fetchall()]
-    return sum(_settle_each(changed[start : start + BATCH], now) for start in range(0, len(changed), BATCH))
+        for organization, day in cursor.fetchall():
+            changed[organization].append(day)
+    return _settle_in_parts(changed, BATCH, now)
 
 
-def _settle_each(organizations: Sequence[int], now: datetime) -> int:
+def _settle_in_parts(changed: dict[int, list[date]], size: int, now: datetime) -> int:
+    each = list(changed.items())
+    parts = [dict(each[start : start + size]) for start in range(0, len(each), size)]
+    return sum(_settle_each(part, now) for part in parts)
+
+
+def _settle_each(changed: dict[int, list[date]], now: datetime) -> int:
     """Settle a batch in one transaction; should one organization spoil it, by halves, so that it spoils no other."""
     try:
         with transaction.atomic():
-            return settle(organizations, now=now)
+            return settle(changed, days=changed, now=now)
     except Exception:  # one organization must not keep the others
-        if len(organizations) == 1:
-            logger.exception("organization %s could not be settled", organizations[0])
+        if len(changed) == 1:
+            logger.exception("organization %s could not be settled", *changed)
             return 0
-    middle = len(organizations) // 2
-    return _settle_each(organizations[:middle], now) + _settle_each(organizations[middle:], now)
+    return _settle_in_parts(changed, (len(changed) + 1) // 2, now)
 
 
-def settle(organizations: Collection[int], *, now: datetime) -> int:
+def settle(
+    organizations: Collection[int], *, now: datetime, days: Mapping[int, Sequence[date]] | None = None
+) -> int:
     """Lock these organizations' accounts and settle their usage, in the transaction that is open.
 
-    Returns how many had something to settle. Whoever gives or takes credits, or changes who pays for what, settles
-    first, so that each credit is used by the rules of its time.
+    All of it, or only those days. Returns how many had something to settle. Whoever gives or takes credits, or changes
+    who pays for what, settles first, so that each credit is used by the rules of its time.
     """
     accounts = {row[0]: Account(*row) for row in prepared.fetch(_LOCK, [sorted(organizations)])}
     if not accounts:
         return 0
-    busy = _look_up(accounts)
+    busy = _look_up(accounts, days)
     for account in busy:
         _cover(account)
         for day, each in sorted(account.days.items()):
@@ -320,16 +338,22 @@ def settle(organizations: Collection[int], *, now: datetime) -> int:
     return len(changed)
 
 
-def _look_up(accounts: dict[int, Account]) -> list[Account]:
+def _look_up(accounts: dict[int, Account], days: Mapping[int, Sequence[date]] | None) -> list[Account]:
     """Find those that have something to settle, and hand them their days and grants."""
-    for organization, day, change, overage, uncovered, told in prepared.fetch(_DAYS, [list(accounts)]):
+    if days is None:
+        changed = prepared.fetch(_ALL_DAYS, [list(accounts)])
+    else:
+        changed = statements.run(
+            _DAYS, [{"organization_id": key, "day": day} for key in accounts for day in days[key]]
+        )
+    for organization, day, change, overage, uncovered, told in changed:
         returns = [Return(key, job, Decimal(credits), why) for key, job, credits, why in told or ()]
         accounts[organization].days[day] = Day(change, overage, uncovered, returns)
     if short := [key for key, account in accounts.items() if account.uncovered]:
         for organization, day, overage, uncovered in prepared.fetch(_UNCOVERED, [short]):
-            days = accounts[organization].days
-            if day not in days:
-                days[day] = Day(ZERO, overage, uncovered, [], is_touched=False)
+            of = accounts[organization].days
+            if day not in of:
+                of[day] = Day(ZERO, overage, uncovered, [], is_touched=False)
     busy = [
         account
         for account in accounts.values()
@@ -435,22 +459,23 @@ def _write(accounts: Sequence[Account], now: datetime) -> None:
         for day, each in account.days.items()
         if each.is_touched
     ]
-    statements.run(_GRANTS, [{"id": grant, "amount": amount} for grant, amount in sorted(grants.items())])
-    statements.run(_ENTRIES, entries)
-    statements.run(_SETTLED, days)
-    statements.run(
-        _ACCOUNTS,
-        [
-            {
-                "organization_id": account.organization_id,
-                "balance": account.balance,
-                "settled": account.settled,
-                "uncovered": account.uncovered,
-                "overage_pending": account.overage_pending,
-            }
-            for account in accounts
-        ],
-    )
+    with prepared.pipeline():
+        statements.run(_GRANTS, [{"id": grant, "amount": amount} for grant, amount in sorted(grants.items())])
+        statements.run(_ENTRIES, entries)
+        statements.run(_SETTLED, days)
+        statements.run(
+            _ACCOUNTS,
+            [
+                {
+                    "organization_id": account.organization_id,
+                    "balance": account.balance,
+                    "settled": account.settled,
+                    "uncovered": account.uncovered,
+                    "overage_pending": account.overage_pending,
+                }
+                for account in accounts
+            ],
+        )
     raise_ceilings(
         {account.organization_id: None if account.is_unlimited else _ceiling(account) for account in accounts}
     )

@@ -60,6 +60,7 @@ class Reading:
     number: int
     customer_is_gone: bool
     card: str
+    card_ends_at: datetime | None
     subscription: stripe.Subscription | None
     # Live besides the one that counts, started by a second Checkout: to be ended and given back.
     duplicates: list[str]
@@ -110,8 +111,9 @@ def _read(account: BillingAccount) -> Reading:
         # It is billed by hand since: a Checkout was left open meanwhile.
         duplicates = [subscription.id, *duplicates]
         subscription = None
-    card = "" if is_gone else customers.card_of(_method(customer, subscription))
-    return Reading(number, is_gone, card, subscription, duplicates)
+    method = None if is_gone else _method(customer, subscription)
+    card, ends = customers.card_of(method), customers.card_ends_at(method)
+    return Reading(number, is_gone, card, ends, subscription, duplicates)
 
 
 def _take_number(account: BillingAccount) -> int:
@@ -157,7 +159,7 @@ def _apply(organization: Organization, reading: Reading, *, now: datetime) -> No
         return
     before = _facts(account)
     account.last_reading = reading.number
-    account.card = reading.card
+    account.card, account.card_ends_at = reading.card, reading.card_ends_at
     if reading.customer_is_gone:
         account.stripe_customer = ""
     if reading.subscription is not None and not account.is_invoiced:
@@ -205,6 +207,7 @@ _WRITTEN = [
     "next_interval",
     "cancelled_at",
     "card",
+    "card_ends_at",
     "last_reading",
 ]
 

@@ -12,6 +12,7 @@ from billing import (
     inbox,
     late_usage,
     metering,
+    notices,
     plans,
     settlement,
     subscriptions,
@@ -85,3 +86,15 @@ def catch_up_with_stripe() -> int:
 @shared_task
 def prune_stripe_events() -> int:
     return inbox.prune(now=timezone.now())
+
+
+@shared_task
+def tell_of_credits() -> int:
+    """Tell of low credits where something was used just now."""
+    return notices.tell_of_credits(since=timezone.now() - timedelta(minutes=2))
+
+
+@shared_task
+def sweep_notices() -> int:
+    """The same for all organizations; and what only time brings, grace and cards that end."""
+    return notices.tell_of_credits() + notices.warn_of_grace() + notices.warn_of_cards()

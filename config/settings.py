@@ -527,6 +527,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 20,
         "options": {"expires": 20},
     },
+    "tell-of-credits": {
+        "task": "billing.tasks.tell_of_credits",
+        "schedule": 20,
+        "options": {"expires": 20},
+    },
+    "sweep-billing-notices": {
+        "task": "billing.tasks.sweep_notices",
+        "schedule": crontab(minute="55"),
+        "options": {"expires": 3600},
+    },
     "sweep-stripe": {
         "task": "billing.tasks.sweep_stripe",
         "schedule": crontab(hour="2", minute="40"),

@@ -262,6 +262,141 @@ API_KEY_LEAKED = EventType(
     example=_KEY_EXAMPLE | {"place": "https://github.com/example/shop/blob/main/.env", "is_revoked": True},
 )
 
+_CREDITS_EXAMPLE = {
+    "organization_id": "org_4Fz0kQw1dXv8mN2bT7yR",
+    "remaining": 18_400.0,
+    "granted": 100_000.0,
+    "overage_allowed": True,
+}
+
+
+def _credits_schema() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": list(_CREDITS_EXAMPLE),
+        "properties": {
+            "organization_id": {"type": "string"},
+            "remaining": {"type": "number", "description": "Credits left."},
+            "granted": {
+                "type": "number",
+                "description": "How many credits there were in the grants that are not used up.",
+            },
+            "overage_allowed": {
+                "type": "boolean",
+                "description": "Whether calls go on once none are left, and are billed; otherwise they are refused.",
+            },
+        },
+    }
+
+
+CREDITS_LOW = EventType(
+    name="credits.low",
+    description="No more than a fifth of an organization's credits is left. Sent once, until more credits come.",
+    schema=_credits_schema(),
+    example=_CREDITS_EXAMPLE,
+)
+CREDITS_DEPLETED = EventType(
+    name="credits.depleted",
+    description="An organization has used up its credits. Sent once, until more credits come.",
+    schema=_credits_schema(),
+    example=_CREDITS_EXAMPLE | {"remaining": 0.0},
+)
+
+_INVOICE_EXAMPLE = {
+    "invoice_id": "ivc_8dRw2kTfZ0aYcQ5LbKdM",
+    "organization_id": "org_4Fz0kQw1dXv8mN2bT7yR",
+    "number": "CH-0042",
+    "currency": "usd",
+    "total": 811.5,
+    "amount_paid": 811.5,
+    "amount_due": 0.0,
+    "period_start": "2026-02-04T09:30:00.000000Z",
+    "period_end": "2026-03-04T09:30:00.000000Z",
+}
+
+
+def _invoice_schema(**fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": [*_INVOICE_EXAMPLE, *fields],
+        "properties": {
+            "invoice_id": {"type": "string"},
+            "organization_id": {"type": "string"},
+            "number": {"type": "string", "description": "As it stands on the invoice."},
+            "currency": {"type": "string"},
+            "total": {"type": "number", "description": "In the currency, as the other amounts."},
+            "amount_paid": {"type": "number"},
+            "amount_due": {"type": "number"},
+            "period_start": {"type": ["string", "null"], "format": "date-time"},
+            "period_end": {"type": ["string", "null"], "format": "date-time"},
+            **fields,
+        },
+    }
+
+
+INVOICE_PAID = EventType(
+    name="invoice.paid",
+    description="An invoice has been paid.",
+    schema=_invoice_schema(paid_at={"type": ["string", "null"], "format": "date-time"}),
+    example=_INVOICE_EXAMPLE | {"paid_at": "2026-03-04T09:30:00.000000Z"},
+)
+INVOICE_PAYMENT_FAILED = EventType(
+    name="invoice.payment_failed",
+    description="The payment of an invoice was tried, and failed. Sent after each try.",
+    schema=_invoice_schema(
+        attempts={"type": "integer", "minimum": 1, "description": "How often it was tried."},
+        next_attempt_at={
+            "type": ["string", "null"],
+            "format": "date-time",
+            "description": "When it is tried again by itself; null for never.",
+        },
+    ),
+    example=_INVOICE_EXAMPLE
+    | {
+        "amount_paid": 0.0,
+        "amount_due": 811.5,
+        "attempts": 1,
+        "next_attempt_at": "2026-03-07T09:30:00.000000Z",
+    },
+)
+SUBSCRIPTION_UPDATED = EventType(
+    name="subscription.updated",
+    description="What an organization is subscribed to has changed: its plan, how it is paid, or when it ends.",
+    schema={
+        "type": "object",
+        "required": ["organization_id", "plan", "interval", "status", "renews_at", "ends_at", "next_plan"],
+        "properties": {
+            "organization_id": {"type": "string"},
+            "plan": {"type": "string", "description": "By its short name, as `pro`."},
+            "interval": {
+                "enum": ["month", "year", None],
+                "description": "How the plan is paid; null where only usage is.",
+            },
+            "status": {
+                "type": "string",
+                "description": "`none` for prepaid, `invoiced` where it is invoiced by hand, otherwise as Stripe says: "
+                "`active`, `past_due`, `unpaid`, `canceled`…",
+            },
+            "renews_at": {"type": ["string", "null"], "format": "date-time"},
+            "ends_at": {
+                "type": ["string", "null"],
+                "format": "date-time",
+                "description": "When the plan ends, where it was asked to.",
+            },
+            "next_plan": {"type": ["string", "null"], "description": "What follows then; null for nothing."},
+        },
+    },
+    example={
+        "organization_id": "org_4Fz0kQw1dXv8mN2bT7yR",
+        "plan": "pro",
+        "interval": "month",
+        "status": "active",
+        "renews_at": "2026-04-04T09:30:00.000000Z",
+        "ends_at": None,
+        "next_plan": None,
+    },
+)
+
 _encode = msgspec.json.Encoder().encode
 EVENT_TYPES = {
     event_type.name: event_type
@@ -273,6 +408,11 @@ EVENT_TYPES = {
         API_KEY_EXPIRING,
         API_KEY_REVOKED,
         API_KEY_LEAKED,
+        CREDITS_LOW,
+        CREDITS_DEPLETED,
+        INVOICE_PAID,
+        INVOICE_PAYMENT_FAILED,
+        SUBSCRIPTION_UPDATED,
     )
 }
 
