@@ -11,7 +11,7 @@ import httpx
 from django.conf import settings
 
 from accounts.models import Organization
-from billing import credits, customers, plans, settlement, subscriptions, sweep
+from billing import credits, customers, inbox, plans, settlement, subscriptions, sweep
 from billing.gateway import get_stripe
 from billing.models import BillingAccount, CreditGrant, Interval
 
@@ -109,7 +109,8 @@ def leave(organization: Organization, left: Decimal, *, now: datetime) -> None:
         )
 
 
-def read_invoices() -> None:
+def read_invoices(*, since: datetime) -> None:
     """Know of the past invoices at once: what tells of them finds nobody before the web server runs."""
     if simulated_now() is not None:
-        sweep.run()
+        sweep.take_up_missed(since=since)
+        inbox.apply_due()
