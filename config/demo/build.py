@@ -46,7 +46,7 @@ def build(*, days: int = history.DAYS, on_day: Callable[[], object]) -> dict[str
         prices.publish()
         until = datetime.fromisoformat(state["until"])
         _make_history(customers, until, days, on_day)
-        payments.read_invoices(since=until - timedelta(days=days))
+        payments.read_invoices()
         with transaction.atomic():
             for customer, organization in customers:
                 if customer.credits is not None:

@@ -11,7 +11,7 @@ import httpx
 from django.conf import settings
 
 from accounts.models import Organization
-from billing import credits, customers, inbox, plans, settlement, subscriptions, sweep
+from billing import credits, customers, invoices, plans, settlement, subscriptions
 from billing.gateway import get_stripe
 from billing.models import BillingAccount, CreditGrant, Interval
 
@@ -109,8 +109,12 @@ def leave(organization: Organization, left: Decimal, *, now: datetime) -> None:
         )
 
 
-def read_invoices(*, since: datetime) -> None:
+def read_invoices() -> None:
     """Know of the past invoices at once: what tells of them finds nobody before the web server runs."""
-    if simulated_now() is not None:
-        sweep.take_up_missed(since=since)
-        inbox.apply_due()
+    if simulated_now() is None:
+        return
+    for customer in BillingAccount.objects.exclude(stripe_customer="").values_list(
+        "stripe_customer", flat=True
+    ):
+        for invoice in get_stripe().v1.invoices.list({"customer": customer}).auto_paging_iter():
+            invoices.record(invoice)

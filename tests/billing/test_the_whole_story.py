@@ -1,4 +1,4 @@
-"""A customer's whole story over HTTP: our API and Stripe's events at a live server, and Stripe's pages and its clock."""
+"""A customer's whole story over HTTP: our API and Stripe's events at a live server, Stripe's pages and its clock."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
