@@ -124,7 +124,7 @@ class Command(BaseCommand):
 
 def _has_simulator() -> bool:
     """Whether a simulator stands in for Stripe: in the demo, without a key of Stripe's."""
-    return settings.DEMO and settings.STRIPE_IS_SIMULATED
+    return bool(settings.DEMO and settings.STRIPE_IS_SIMULATED)
 
 
 def _is_wanted(process: str) -> bool:
