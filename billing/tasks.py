@@ -1,10 +1,26 @@
 """Periodic work of billing, and what is done at Stripe after the fact."""
 
+import logging
+
+import stripe
 from celery import shared_task
 from django.utils import timezone
 
 from accounts.models import Organization
-from billing import inbox, subscriptions
+from billing import catalogue, customers, inbox, subscriptions
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(autoretry_for=(stripe.StripeError,), retry_backoff=30, max_retries=8)
+def sync_catalogue() -> None:
+    """Tell Stripe of a plan or pack that was changed in the admin."""
+    catalogue.sync(say=logger.info)
+
+
+@shared_task(autoretry_for=(stripe.StripeError,), retry_backoff=30, max_retries=8)
+def tell_stripe_of_customer(organization_pk: int) -> None:
+    customers.tell(Organization.objects.get(pk=organization_pk))
 
 
 @shared_task

@@ -317,6 +317,25 @@ def test_stripe_tells_of_what_was_bought(with_events: SimulatorProcess, organiza
     agrees(organization)
 
 
+def test_what_was_used_in_a_month_is_on_the_invoice_that_ends_it(
+    with_events: SimulatorProcess, organization: Organization, use: Callable[[int], str]
+) -> None:
+    checked_out(with_events, organization, plans.PAY_AS_YOU_GO)
+    with_events.settle()
+    use(350)
+    first = account_of(organization)
+    assert first.period_end
+
+    with_events.advance(to=int(first.period_end.timestamp()) + 2 * 3_600)
+    with_events.settle()
+
+    account = account_of(organization)
+    assert account.period_start == first.period_end
+    [invoice] = with_events.client.v1.invoices.list({"customer": account.stripe_customer}).data
+    assert (invoice.status, invoice.total) == ("paid", 250)  # of 350 credits, 100 were free
+    agrees(organization)
+
+
 def test_eight_events_at_once_lead_to_the_same(
     with_events: SimulatorProcess, organization: Organization
 ) -> None:
