@@ -5,9 +5,11 @@ from decimal import Decimal
 
 import pytest
 import stripe
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
+from accounts import organizations
 from accounts.models import Organization
-from billing import catalogue, checkout, customers, plans, subscriptions
+from billing import catalogue, checkout, customers, plans, subscriptions, tasks
 from billing.models import BillingAccount, CreditGrant, CreditPack
 from tests.billing.conftest import agrees
 from tests.billing.simulator_process import SimulatorProcess
@@ -214,3 +216,28 @@ def test_an_organization_is_one_customer(catalogued: SimulatorProcess, organizat
     customer = catalogued.client.v1.customers.retrieve(first)
     assert customer.name == "Northwind"
     assert customer.metadata and customer.metadata["organization"] == organization.uid
+
+
+def test_invoices_go_by_the_new_name(catalogued: SimulatorProcess, organization: Organization) -> None:
+    customer = customers.ensure(organization)
+    organization.name, organization.billing_email = "Northwind Ltd", "bills@example.com"
+
+    customers.tell(organization)
+
+    found = catalogued.client.v1.customers.retrieve(customer)
+    assert (found.name, found.email) == ("Northwind Ltd", "bills@example.com")
+
+
+def test_another_name_is_told_to_stripe(
+    organization: Organization,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(tasks.tell_stripe_of_customer, "delay", told.append)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        organizations.update(organization=organization, actor=None, changes={"name": "Northwind Ltd"})
+        organizations.update(organization=organization, actor=None, changes={"default_region": "eu"})
+
+    assert told == [organization.pk]

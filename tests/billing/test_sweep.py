@@ -1,5 +1,8 @@
 """Each night, what Stripe's events should have told is found out; doing so again changes nothing."""
 
+from decimal import Decimal
+from typing import Any
+
 import pytest
 from django.conf import settings as project
 from django.utils import timezone
@@ -24,7 +27,8 @@ def test_a_subscription_that_nothing_was_heard_of_is_found(
     customer = customers.ensure(organization)
     own_till.set_card(customer)
     items = subscriptions.line_items(plans.named(plans.PRO), "month")
-    get_stripe().v1.subscriptions.create({"customer": customer, "items": items})  # type: ignore[typeddict-item]
+    params: Any = {"customer": customer, "items": items}
+    get_stripe().v1.subscriptions.create(params)
 
     assert sweep.run() > 0
 
@@ -41,14 +45,14 @@ def test_a_refund_that_nothing_was_heard_of_takes_its_credits(
         organization=organization,
         kind="purchased",
         key="pack",
-        amount=1_000,
-        remaining=1_000,
+        amount=Decimal(1_000),
+        remaining=Decimal(1_000),
         priority=40,
         reason="A pack",
         stripe_object=intent,
     )
     CreditEntry.objects.create(
-        organization=organization, kind="grant", amount=1_000, balance=1_100, grant=granted
+        organization=organization, kind="grant", amount=Decimal(1_000), balance=Decimal(1_100), grant=granted
     )
     BillingAccount.objects.filter(pk=organization.pk).update(balance=1_100)
     Entitlement.objects.filter(organization=organization).update(credits_ceiling=1_100)
@@ -71,31 +75,29 @@ def pay(till: SimulatorProcess, customer: str, cents: int) -> str:
 def test_an_open_invoice_is_read_again(organization: Organization, own_till: SimulatorProcess) -> None:
     account = subscribe(organization, own_till, plans.PRO)
     invoice = get_stripe().v1.invoices.list({"customer": account.stripe_customer}).data[0]
-    Invoice.objects.create(
-        organization=organization,
-        stripe_id=invoice.id,
-        status="open",
-        total=799,
-        amount_due=799,
-        amount_paid=0,
-        created_at=timezone.now(),
-    )
+    known(organization, invoice.id, "open")
 
     sweep.read_invoices()
 
     assert Invoice.objects.get().status == "paid"
 
 
-def test_a_draft_that_is_gone_is_forgotten(organization: Organization, own_till: SimulatorProcess) -> None:
-    Invoice.objects.create(
+def known(organization: Organization, stripe_id: str, status: str) -> Invoice:
+    """An invoice as it was read some time ago."""
+    amount = Decimal(799)
+    return Invoice.objects.create(
         organization=organization,
-        stripe_id="in_gone",
-        status="draft",
-        total=0,
-        amount_due=0,
-        amount_paid=0,
+        stripe_id=stripe_id,
+        status=status,
+        total=amount,
+        amount_due=amount,
+        amount_paid=Decimal(0),
         created_at=timezone.now(),
     )
+
+
+def test_a_draft_that_is_gone_is_forgotten(organization: Organization, own_till: SimulatorProcess) -> None:
+    known(organization, "in_gone", "draft")
 
     sweep.read_invoices()
 
@@ -115,11 +117,8 @@ def test_one_organization_that_cannot_be_read_keeps_no_other(
     assert account_of(other_organization).card
 
 
-PERIODIC = sorted(
-    entry["task"].rpartition(".")[2]
-    for entry in project.CELERY_BEAT_SCHEDULE.values()
-    if entry["task"].startswith("billing.")
-)
+SCHEDULED = [str(entry["task"]) for entry in project.CELERY_BEAT_SCHEDULE.values()]
+PERIODIC = sorted(task.rpartition(".")[2] for task in SCHEDULED if task.startswith("billing."))
 
 
 def test_doing_all_periodic_work_again_doubles_nothing(
