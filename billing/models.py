@@ -562,6 +562,7 @@ class MeterReport(models.Model):
                 fields=["organization", "id"], name="meter_report_turn", condition=Q(state="waiting")
             ),
             models.Index(fields=["organization", "period_start"], name="meter_report_of_period"),
+            models.Index(fields=["id"], name="meter_report_refused", condition=Q(state="refused")),
         ]
 
     def __str__(self) -> str:

@@ -1,13 +1,16 @@
 """Periodic work of billing, and what is done at Stripe after the fact. Each may run again, or twice at once."""
 
 from datetime import timedelta
+from functools import partial
 
 from celery import shared_task
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import Organization
 from billing import (
     access,
+    catalogue,
     credits,
     inbox,
     late_usage,
@@ -19,6 +22,7 @@ from billing import (
     sweep,
     top_ups,
 )
+from billing.models import Plan
 
 # Usage that changed within it is looked at; what a stopped worker missed beyond it, the nightly run settles.
 LOOKED_BACK = timedelta(hours=1)
@@ -98,3 +102,16 @@ def tell_of_credits() -> int:
 def sweep_notices() -> int:
     """The same for all organizations; and what only time brings, grace and cards that end."""
     return notices.tell_of_credits() + notices.warn_of_grace() + notices.warn_of_cards()
+
+
+@shared_task
+def sync_offer(plan_pk: int | None = None) -> int:
+    """Send what is on offer to Stripe, and write what an edited plan entitles to. Returns for how many that changed."""
+    changed = access.recompute_all(Plan.objects.get(pk=plan_pk)) if plan_pk else 0
+    catalogue.sync()
+    return changed
+
+
+def offer_changed(plan: Plan | None = None) -> None:
+    """Have that done once the change is written. Where the queue does not answer, saving once more has it done."""
+    transaction.on_commit(partial(sync_offer.delay, plan.pk if plan else None), robust=True)

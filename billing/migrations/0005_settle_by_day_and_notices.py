@@ -77,5 +77,11 @@ class Migration(migrations.Migration):
             name="attempts",
             field=models.PositiveIntegerField(default=0, help_text="How often Stripe tried to be paid."),
         ),
+        migrations.AddIndex(
+            model_name="meterreport",
+            index=models.Index(
+                condition=models.Q(("state", "refused")), fields=["id"], name="meter_report_refused"
+            ),
+        ),
         migrations.RunSQL(ROOM, migrations.RunSQL.noop),
     ]
