@@ -185,6 +185,7 @@ class OrganizationAdmin(ModelAdmin[Organization]):
         "uid",
         "usage",
         "webhooks",
+        "billing",
         "created_at",
         "access_version",
         "access_changed_at",
@@ -217,6 +218,19 @@ class OrganizationAdmin(ModelAdmin[Organization]):
     def usage(self, organization: Organization) -> SafeString:
         """The way to what it used, which another app shows."""
         return _lists_of(organization, {"usage_job": "Jobs", "usage_usagerecord": "Usage records"})
+
+    @admin.display
+    def billing(self, organization: Organization) -> SafeString:
+        """The way to what it is on and has paid, which another app shows."""
+        return _lists_of(
+            organization,
+            {
+                "billing_billingaccount": "Account",
+                "billing_creditentry": "Ledger",
+                "billing_entitlementoverride": "Overrides",
+                "billing_invoice": "Invoices",
+            },
+        )
 
     @admin.display
     def webhooks(self, organization: Organization) -> SafeString:

@@ -17,7 +17,7 @@ from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Organization
 from billing import credits, settlement
-from billing.models import BillingAccount, EntitlementOverride, Subscription
+from billing.models import BillingAccount, EntitlementOverride, Plan, Subscription
 from usage import entitlements
 
 GRACE = timedelta(days=7)
@@ -119,6 +119,12 @@ def recompute_due(*, now: datetime | None = None) -> int:
             ended.update(ended_at=now)
             changed += recompute(organization, now=now)
     return changed
+
+
+def recompute_all(plan: Plan) -> int:
+    """Do so for everybody on a plan, after it was edited. Returns how many changed."""
+    organizations = Organization.objects.filter(billing_account__plan=plan).order_by("pk")
+    return sum(recompute(organization) for organization in organizations.iterator(500))
 
 
 # ── What staff agree beside the plan ─────────────────────────────────────────────────────────────────────────

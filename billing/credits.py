@@ -118,12 +118,14 @@ def deduct(
     reason: str,
     created_by: User | None = None,
     now: datetime | None = None,
-) -> None:
-    """Take credits away, out of the grants in the order in which they are used. Raises NotEnough."""
+) -> bool:
+    """Take credits away, out of the grants in the order in which they are used, once for each key: False if that was
+    done before. Raises NotEnough.
+    """
     now = now or timezone.now()
     lock(organization, now=now)
     if CreditEntry.objects.filter(organization=organization, key=key).exists():
-        return
+        return False
     grants = {
         one.pk: one for one in CreditGrant.objects.filter(organization=organization).open().in_burn_order()
     }
@@ -143,6 +145,7 @@ def deduct(
             now=now,
         )
         key = ""
+    return True
 
 
 def expire_due(*, now: datetime | None = None) -> int:

@@ -569,6 +569,7 @@ class MeterReport(models.Model):
                 name="meter_report_unbilled",
                 condition=Q(billed_by=""),
             ),
+            models.Index(fields=["id"], name="meter_report_refused", condition=Q(state="refused")),
         ]
 
     def __str__(self) -> str:

@@ -2,9 +2,11 @@
 
 import logging
 from datetime import timedelta
+from functools import partial
 
 import stripe
 from celery import shared_task
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import Organization
@@ -23,6 +25,7 @@ from billing import (
     sweep,
     top_ups,
 )
+from billing.models import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -115,3 +118,16 @@ def tell_of_credits() -> int:
 def sweep_notices() -> int:
     """The same for all organizations; and what only time brings, grace and cards that end."""
     return notices.tell_of_credits() + notices.warn_of_grace() + notices.warn_of_cards()
+
+
+@shared_task
+def sync_offer(plan_pk: int | None = None) -> int:
+    """Send what is on offer to Stripe, and write what an edited plan entitles to. Returns for how many that changed."""
+    changed = access.recompute_all(Plan.objects.get(pk=plan_pk)) if plan_pk else 0
+    catalogue.sync()
+    return changed
+
+
+def offer_changed(plan: Plan | None = None) -> None:
+    """Have that done once the change is written. Where the queue does not answer, saving once more has it done."""
+    transaction.on_commit(partial(sync_offer.delay, plan.pk if plan else None), robust=True)

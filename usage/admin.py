@@ -5,7 +5,6 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.forms import ModelForm
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -17,12 +16,12 @@ from accounts.access import actor_of
 from accounts.admin_base import (
     BigTableAdmin,
     ModelAdmin,
-    RecordedAdmin,
+    ReadOnlyAdmin,
     colleague,
     json_block,
     plain_number,
 )
-from accounts.models import ApiKey, Organization
+from accounts.models import ApiKey
 from usage import alert_admin as alert_admin  # it registers alerts, firings and caps
 from usage import billing_export_admin as billing_export_admin  # it registers the files of the billing export
 from usage import ingest, reports
@@ -39,8 +38,9 @@ STATUS_COLORS = {
 
 
 @admin.register(Entitlement)
-class EntitlementAdmin(RecordedAdmin[Entitlement]):
-    changed = audit.Action.ENTITLEMENT_CHANGED
+class EntitlementAdmin(ReadOnlyAdmin[Entitlement]):
+    """What is in force, as verify goes by. It follows from plan, payments and what is agreed beside the plan."""
+
     list_display = ("organization", "plan", "may_call", "requests_per_minute", "remaining", "used")
     list_filter = ("plan", "may_call", "overage_allowed")
     list_select_related = ("organization",)
@@ -48,7 +48,10 @@ class EntitlementAdmin(RecordedAdmin[Entitlement]):
     search_help_text = "An organization's name or id (org_…)"
     ordering = ("organization__name", "organization_id")
     fieldsets = (
-        (None, {"fields": ("organization", "plan", "may_call", "reason", "requests_per_minute")}),
+        (
+            None,
+            {"fields": ("organization", "plan", "may_call", "reason", "requests_per_minute", "follows_from")},
+        ),
         (
             "Credits",
             {
@@ -64,7 +67,6 @@ class EntitlementAdmin(RecordedAdmin[Entitlement]):
         ),
         ("Data", {"fields": ("retention_days",)}),
     )
-    readonly_fields = ("organization", "remaining", "used", "spend_cap_reached_until")
 
     @admin.display(description="credits remaining")
     def remaining(self, entitlement: Entitlement) -> str:
@@ -75,15 +77,15 @@ class EntitlementAdmin(RecordedAdmin[Entitlement]):
     def used(self, entitlement: Entitlement) -> str:
         return plain_number(entitlement.credits_used)
 
-    def organization_of(self, obj: Entitlement) -> Organization:
-        return obj.organization
-
-    def save_model(
-        self, request: HttpRequest, obj: Entitlement, form: ModelForm[Entitlement], change: bool
-    ) -> None:
-        super().save_model(request, obj, form, change)
-        if form.changed_data:
-            obj.organization.bump_access()
+    @admin.display(description="follows from")
+    def follows_from(self, entitlement: Entitlement) -> str:
+        """Where each of it is changed, which another app shows."""
+        return format_html(
+            '<a class="text-link" href="{}">Billing account</a> · <a class="text-link" href="{}?q={}">Overrides</a>',
+            reverse("admin:billing_billingaccount_change", args=[entitlement.pk]),
+            reverse("admin:billing_entitlementoverride_changelist"),
+            entitlement.organization.uid,
+        )
 
 
 class CreditRateForm(forms.ModelForm[CreditRate]):

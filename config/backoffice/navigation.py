@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse_lazy
@@ -25,6 +26,18 @@ GROUPS: dict[str, dict[str, str]] = {
         "usage.spendcap": "savings",
         "usage.billingexportfile": "folder_zip",
     },
+    "Billing": {
+        "billing.billingaccount": "account_balance",
+        "billing.entitlementoverride": "handshake",
+        "billing.creditgrant": "redeem",
+        "billing.creditentry": "menu_book",
+        "billing.invoice": "request_quote",
+        "billing.topup": "autorenew",
+        "billing.meterreport": "speed",
+        "billing.meterdrift": "difference",
+        "billing.plan": "loyalty",
+        "billing.creditpack": "inventory_2",
+    },
     "Webhooks": {
         "webhooks.endpoint": "webhook",
         "webhooks.message": "mail",
@@ -38,7 +51,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "otp_totp.totpdevice": "phonelink_lock",
     },
 }
-GROUP_OF_APP = {"accounts": "Customers", "usage": "Usage", "webhooks": "Webhooks"}
+GROUP_OF_APP = {"accounts": "Customers", "usage": "Usage", "billing": "Billing", "webhooks": "Webhooks"}
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
@@ -53,10 +66,16 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     for label in models.keys() - placed:
         groups[GROUP_OF_APP.get(label.partition(".")[0], "System")][label] = "table"
     overview = {"title": "Overview", "icon": "home", "link": reverse_lazy("admin:index")}
-    return [{"items": [overview]}] + [
-        {"title": title, "separator": True, "items": items}
+    found: dict[str, list[dict[str, Any]]] = {
+        title: [_item(models[label], icon) for label, icon in members.items() if label in models]
         for title, members in groups.items()
-        if (items := [_item(models[label], icon) for label, icon in members.items() if label in models])
+    }
+    if settings.STRIPE_IS_SIMULATED and found["Billing"]:
+        found["Billing"].append(
+            {"title": "Simulator and its clock", "icon": "schedule", "link": f"{settings.STRIPE_API_BASE}/"}
+        )
+    return [{"items": [overview]}] + [
+        {"title": title, "separator": True, "items": items} for title, items in found.items() if items
     ]
 
 

@@ -1,0 +1,93 @@
+"""What support fills in to change an organization's billing by hand."""
+
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from django import forms
+from django.utils import timezone
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from accounts.names import validate_name
+from billing.models import CreditGrant, Plan
+
+MOST_CREDITS = 1_000_000_000
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        max_length=200,
+        validators=[validate_name],
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="It stays in the audit trail.",
+    )
+
+
+class _ToldReasonForm(forms.Form):
+    reason = forms.CharField(
+        max_length=200,
+        validators=[validate_name],
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="The customer reads it in the ledger. It stays in the audit trail.",
+    )
+
+
+def _amount() -> forms.DecimalField:
+    return forms.DecimalField(
+        label="Credits",
+        min_value=0,
+        max_value=MOST_CREDITS,
+        decimal_places=6,
+        widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal"}),
+    )
+
+
+class _Above0(forms.Form):
+    def clean_amount(self) -> Any:
+        amount = self.cleaned_data["amount"]
+        if not amount:
+            raise forms.ValidationError("More than 0.")
+        return amount
+
+
+class _ClosingDay(forms.DateField):
+    """A day that something lasts to the end of, in UTC; the value is the moment after it."""
+
+    widget = UnfoldAdminTextInputWidget(attrs={"type": "date"})
+
+    def clean(self, value: Any) -> Any:
+        day: date | None = super().clean(value)
+        if day is None:
+            return None
+        if day < timezone.now().date():
+            raise forms.ValidationError("That day is over.")
+        return datetime.combine(day, time.max.replace(microsecond=0), tzinfo=UTC)
+
+
+class GiveCreditsForm(_ToldReasonForm, _Above0):
+    kind = forms.ChoiceField(
+        choices=[
+            (kind.value, kind.label) for kind in (CreditGrant.Kind.GOODWILL, CreditGrant.Kind.PROMOTIONAL)
+        ],
+        widget=UnfoldAdminSelectWidget,
+        help_text="Promotional credits are used before goodwill, and both before what was bought.",
+    )
+    amount = _amount()
+    expires_at = _ClosingDay(
+        label="Last day", required=False, help_text="They lapse at its end, in UTC. Empty: never."
+    )
+    field_order = ("kind", "amount", "expires_at", "reason")
+
+
+class DeductCreditsForm(_ToldReasonForm, _Above0):
+    amount = _amount()
+    field_order = ("amount", "reason")
+
+
+class PlanForm(ReasonForm):
+    plan = forms.ModelChoiceField(queryset=Plan.objects.all(), widget=UnfoldAdminSelectWidget)
+    field_order = ("plan", "reason")
+
+
+class GraceForm(ReasonForm):
+    until = _ClosingDay(label="Until the end of", help_text="In UTC.")
+    field_order = ("until", "reason")

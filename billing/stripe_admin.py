@@ -1,0 +1,227 @@
+"""What is between us and Stripe, in the back office: reports to its meter, where the two differ, and its invoices."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django.utils.html import format_html_join
+from unfold.decorators import action, display
+
+from accounts import audit, spreadsheets
+from accounts.access import actor_of
+from accounts.admin_base import ReadOnlyAdmin, asked_once, back_to, colleague, is_there
+from billing import hosted, invoices, metering
+from billing.account_admin import at_stripe
+from billing.ledger_admin import OfOrganizationAdmin
+from billing.models import Invoice, MeterDrift, MeterReport
+
+STATE_COLORS = {"Waiting": "info", "Sent": "success", "Refused": "danger"}
+INVOICE_COLORS = {"paid": "success", "open": "warning", "uncollectible": "danger"}
+
+
+@admin.register(MeterReport)
+class MeterReportAdmin(OfOrganizationAdmin[MeterReport]):
+    list_display = (
+        "created_at",
+        "organization",
+        "quantity",
+        "colored_state",
+        "period_start",
+        "attempts",
+        "identifier",
+    )
+    list_filter = ("state",)
+    list_select_related = ("organization",)
+    search_fields = ("=identifier",)
+    search_help_text = "An organization's id (org_…) or a report's identifier (cr:…)"
+    id_field = "identifier"
+    fields = (
+        "organization",
+        "identifier",
+        "quantity",
+        "colored_state",
+        "last_error",
+        "attempts",
+        "next_attempt_at",
+        "sent_at",
+        "period_start",
+        "timestamp",
+        "customer",
+        "subscription",
+        "billed_by",
+        "repairs",
+        "created_at",
+    )
+    actions_detail = ("send_again",)
+
+    @display(description="state", label=STATE_COLORS)  # type: ignore[untyped-decorator]
+    def colored_state(self, report: MeterReport) -> str:
+        return report.get_state_display()
+
+    @admin.display(description="customer")
+    def customer(self, report: MeterReport) -> str:
+        return at_stripe("customers", report.stripe_customer)
+
+    @admin.display(description="subscription")
+    def subscription(self, report: MeterReport) -> str:
+        return at_stripe("subscriptions", report.stripe_subscription)
+
+    def has_retry_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        refused = MeterReport.objects.filter(state=MeterReport.State.REFUSED)
+        return colleague(request).has_perm("billing.change_meterreport") and is_there(refused, object_id)
+
+    @asked_once(
+        "Send again",
+        permission="retry",
+        question="Send this report again?",
+        follows="Put right what Stripe refused it for first. It is sent within a minute, under the same identifier, "
+        "so that it never counts twice.",
+    )
+    def send_again(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        report = get_object_or_404(MeterReport, pk=object_id)
+        if metering.send_again(report):
+            audit.record(
+                audit.Action.METER_REPORT_RETRIED,
+                actor=actor_of(request),
+                organization=report.organization,
+                target=report,
+                before={"error": report.last_error},
+            )
+            messages.success(request, "It is on its way.")
+        else:
+            messages.warning(request, "It is not refused any more.")
+        return back_to(report)
+
+
+@admin.register(MeterDrift)
+class MeterDriftAdmin(ReadOnlyAdmin[MeterDrift]):
+    list_display = (
+        "found_at",
+        "organization",
+        "period_start",
+        "reported",
+        "counted_credits",
+        "repair",
+        "settled_at",
+    )
+    list_filter = (("settled_at", admin.EmptyFieldListFilter),)
+    list_select_related = ("organization",)
+    search_fields = ("organization__name", "=organization__uid")
+    search_help_text = "An organization's name or id (org_…)"
+    ordering = ("-id",)
+    sortable_by = ()
+    fields = (
+        "organization",
+        "period_start",
+        "period_end",
+        "reported",
+        "counted_credits",
+        "found_at",
+        "repair",
+        "settled_at",
+    )
+    actions_list = ("csv",)
+
+    @admin.display(description="counted")
+    def counted_credits(self, drift: MeterDrift) -> str:
+        return f"{drift.counted.normalize():f}"
+
+    def has_csv_permission(self, request: HttpRequest) -> bool:
+        return colleague(request).has_perm("billing.view_meterdrift")
+
+    @action(description="CSV", permissions=["csv"], icon="download")  # type: ignore[untyped-decorator]
+    def csv(self, request: HttpRequest) -> StreamingHttpResponse:
+        """All drifts, the open ones first."""
+        rows = spreadsheets.lines(metering.DRIFT_COLUMNS, metering.drift_rows())
+        name = f"meter-drift-{timezone.now():%Y-%m-%d}.csv"
+        return StreamingHttpResponse(
+            rows,
+            content_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
+
+
+@admin.register(Invoice)
+class InvoiceAdmin(OfOrganizationAdmin[Invoice]):
+    list_display = (
+        "created_at",
+        "organization",
+        "number",
+        "colored_status",
+        "sum_total",
+        "sum_due",
+        "attempts",
+        "paid_at",
+    )
+    list_select_related = ("organization",)
+    search_fields = ("=uid",)
+    search_help_text = "An organization's id (org_…), or an invoice's (ivc_… or Stripe's in_…)"
+    fields = (
+        "organization",
+        "number",
+        "colored_status",
+        "reason",
+        "sum_total",
+        "sum_paid",
+        "sum_due",
+        "lines_of_it",
+        "period_start",
+        "period_end",
+        "attempts",
+        "next_attempt_at",
+        "paid_at",
+        "at_stripe",
+        "papers",
+        "uid",
+        "created_at",
+        "updated_at",
+    )
+
+    @display(description="status", label=INVOICE_COLORS)  # type: ignore[untyped-decorator]
+    def colored_status(self, invoice: Invoice) -> str:
+        return invoice.status
+
+    @admin.display(description="total")
+    def sum_total(self, invoice: Invoice) -> str:
+        return f"${invoice.total:,.2f}"
+
+    @admin.display(description="paid")
+    def sum_paid(self, invoice: Invoice) -> str:
+        return f"${invoice.amount_paid:,.2f}"
+
+    @admin.display(description="due")
+    def sum_due(self, invoice: Invoice) -> str:
+        return f"${invoice.amount_due:,.2f}"
+
+    @admin.display(description="lines")
+    def lines_of_it(self, invoice: Invoice) -> str:
+        return (
+            format_html_join(
+                "",
+                "<div>{}: ${}</div>",
+                ((line.description, f"{line.amount:,.2f}") for line in invoices.lines(invoice)),
+            )
+            or "–"
+        )
+
+    @admin.display(description="at Stripe")
+    def at_stripe(self, invoice: Invoice) -> str:
+        return at_stripe("invoices", invoice.stripe_id)
+
+    @admin.display(description="for the customer")
+    def papers(self, invoice: Invoice) -> str:
+        pages = {"Page": invoice.hosted_url, "PDF": invoice.pdf_url, "Receipt": invoice.receipt_url}
+        found = [(link, label) for label, url in pages.items() if (link := hosted.link(url))]
+        return (
+            format_html_join(
+                " · ", '<a class="text-link" href="{}" target="_blank" rel="noopener">{}</a>', found
+            )
+            or "–"
+        )
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
+        if search_term.startswith("in_"):
+            return queryset.filter(stripe_id=search_term.strip()), False
+        return super().get_search_results(request, queryset, search_term)
