@@ -36,6 +36,7 @@ def plans(request: MemberRequest) -> HttpResponse:
         "balance": credits,
         "beyond_cost": credits.beyond * account.plan.credit_price,
         "offers": found,
+        "has_ended": calls.has_ended(account),
         "rows": list(zip(offers.ROWS, zip(*(offer.cells for offer in found), strict=True), strict=True)),
         "interval": interval,
         "intervals": Interval.choices if any(offer.plan.yearly_price for offer in found) else [],
