@@ -209,7 +209,8 @@ def _meter(say: Say) -> stripe.billing.Meter:
                 "default_aggregation": {"formula": "sum"},
                 "customer_mapping": {"type": "by_id", "event_payload_key": "stripe_customer_id"},
                 "value_settings": {"event_payload_key": "value"},
-            }
+            },
+            {"idempotency_key": f"meter:{METER}"},
         )
     return meters.reactivate(found.id) if found.status == "inactive" else found
 

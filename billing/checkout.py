@@ -5,6 +5,7 @@ is first; each is applied once.
 """
 
 import logging
+import re
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -184,6 +185,8 @@ def returned(*, organization: Organization, session_id: str) -> str:
     Answers "complete"; "unpaid", where the bank takes its time; "open", where nothing was paid; or "expired".
     """
     account = BillingAccount.objects.get(pk=organization.pk)
+    if not re.fullmatch(r"cs_\w+", session_id, re.ASCII):
+        raise Unknown
     try:
         session = get_stripe().v1.checkout.sessions.retrieve(session_id)
     except stripe.InvalidRequestError as error:

@@ -548,6 +548,13 @@ class MeterReport(models.Model):
                 fields=["organization", "id"], name="meter_report_turn", condition=Q(state="waiting")
             ),
             models.Index(fields=["organization", "period_start"], name="meter_report_of_period"),
+            # By which the meter counts it.
+            models.Index(fields=["organization", "timestamp"], name="meter_report_of_moment"),
+            models.Index(
+                fields=["organization", "stripe_subscription"],
+                name="meter_report_unbilled",
+                condition=Q(billed_by=""),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What billing does about what happens in accounts: new organizations get a plan, and deleted ones pay no longer."""
+"""What billing does about what happens in accounts: a plan for who is new, no more bills for who is gone."""
 
 from functools import partial
 from typing import Any
@@ -23,3 +23,13 @@ def end_subscription(entry: AuditEntry, target: object, **_: Any) -> None:
     """End the subscription of a deleted organization; `subscriptions.catch_up` does it if the queue loses this."""
     if entry.action == audit.Action.ORGANIZATION_DELETED and isinstance(target, Organization):
         transaction.on_commit(partial(tasks.end_deleted.delay, target.pk), robust=True)
+
+
+@receiver(audit.recorded, sender=AuditEntry)
+def tell_of_name(entry: AuditEntry, target: object, **_: Any) -> None:
+    """Have invoices say what the organization is called by now, and go where it wants them."""
+    is_told = entry.action == audit.Action.ORGANIZATION_UPDATED and {"name", "billing_email"} & set(
+        entry.after
+    )
+    if is_told and isinstance(target, Organization):
+        transaction.on_commit(partial(tasks.tell_stripe_of_customer.delay, target.pk), robust=True)

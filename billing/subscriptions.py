@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 # What never got beyond its first payment is as if it were not there.
 _UNBORN = {Subscription.INCOMPLETE, Subscription.INCOMPLETE_EXPIRED}
 _LIVE = set(Subscription.values) - {Subscription.NONE, Subscription.CANCELED, *_UNBORN}
-# What is used until a change is reported for a moment before it: Stripe bills what lies before the second of the change.
+# What was used until a change is reported as of just before it: Stripe bills what lies before the change's second.
 _BEFORE = timedelta(seconds=2)
 # Said at Stripe of a subscription that ended with its organization: whoever is restored starts anew.
 ORGANIZATION_DELETED = "The organization was deleted."
@@ -61,7 +61,7 @@ class Reading:
     customer_is_gone: bool
     card: str
     subscription: stripe.Subscription | None
-    # Live besides the one that counts: started by a second Checkout, never to be paid.
+    # Live besides the one that counts, started by a second Checkout: to be ended and given back.
     duplicates: list[str]
 
 
@@ -106,6 +106,10 @@ def _read(account: BillingAccount) -> Reading:
         found = [client.v1.subscriptions.retrieve(account.stripe_subscription)]
     ours = [each for each in found if plan_of(each)]
     subscription, duplicates = _choose(ours, account.stripe_subscription)
+    if account.is_invoiced and subscription is not None and subscription.status in _LIVE:
+        # It is billed by hand since: a Checkout was left open meanwhile.
+        duplicates = [subscription.id, *duplicates]
+        subscription = None
     card = "" if is_gone else customers.card_of(_method(customer, subscription))
     return Reading(number, is_gone, card, subscription, duplicates)
 

@@ -1,14 +1,18 @@
 """Periodic work of billing, and what is done at Stripe after the fact. Each may run again, or twice at once."""
 
+import logging
 from datetime import timedelta
 
+import stripe
 from celery import shared_task
 from django.utils import timezone
 
 from accounts.models import Organization
 from billing import (
     access,
+    catalogue,
     credits,
+    customers,
     inbox,
     late_usage,
     metering,
@@ -18,6 +22,8 @@ from billing import (
     sweep,
     top_ups,
 )
+
+logger = logging.getLogger(__name__)
 
 # Usage that changed within it is looked at; what a stopped worker missed beyond it, the nightly run settles.
 LOOKED_BACK = timedelta(hours=1)
@@ -69,6 +75,17 @@ def top_up() -> int:
 @shared_task
 def sweep_stripe() -> int:
     return sweep.run()
+
+
+@shared_task(autoretry_for=(stripe.StripeError,), retry_backoff=30, max_retries=8)
+def sync_catalogue() -> None:
+    """Tell Stripe of a plan or pack that was changed in the admin."""
+    catalogue.sync(say=logger.info)
+
+
+@shared_task(autoretry_for=(stripe.StripeError,), retry_backoff=30, max_retries=8)
+def tell_stripe_of_customer(organization_pk: int) -> None:
+    customers.tell(Organization.objects.get(pk=organization_pk))
 
 
 @shared_task

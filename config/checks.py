@@ -213,6 +213,34 @@ def no_unreadable_schemas(app_configs: Sequence[AppConfig] | None, **kwargs: Any
     return []
 
 
+@register(Tags.security, deploy=True)
+def no_simulated_money(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
+    """The simulator's key may also be set on purpose."""
+    if not settings.STRIPE_IS_SIMULATED:
+        return []
+    return [
+        Error(
+            "STRIPE_SECRET_KEY is the simulator's: customers would pay with no money.",
+            hint="Set STRIPE_SECRET_KEY to a restricted key of yours.",
+            id="countinghouse.E021",
+        )
+    ]
+
+
+@register(Tags.security)
+def no_live_money_elsewhere(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
+    """A live key belongs to Stripe, and to nobody else: least of all to the simulator."""
+    if not settings.STRIPE_LIVE_MODE or settings.STRIPE_API_BASE == "https://api.stripe.com":
+        return []
+    return [
+        Error(
+            f"A live Stripe key would be sent to {settings.STRIPE_API_BASE}.",
+            hint="Unset STRIPE_API_BASE, or use a test key.",
+            id="countinghouse.E022",
+        )
+    ]
+
+
 @register(Tags.security)
 def no_live_money_while_debugging(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
     """dj-stripe lets a request name its own webhook secret while DEBUG is on."""

@@ -147,7 +147,7 @@ def public(value: Any) -> Any:
     """Return a copy without what only the simulator may see; of an invoice's lines the first ten, as Stripe does."""
     if isinstance(value, dict):
         shown = {name: public(item) for name, item in value.items() if name != "_sim"}
-        if shown.get("object") == "invoice" and len(shown["lines"]["data"]) > 10:
+        if shown.get("object") == "invoice" and len(shown.get("lines", {}).get("data", ())) > 10:
             shown["lines"] |= {"data": shown["lines"]["data"][:10], "has_more": True}
         return shown
     if isinstance(value, list):

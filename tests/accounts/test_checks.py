@@ -144,3 +144,30 @@ def test_where_a_bucket_is_needs_its_name(
     settings.AWS_S3_ENDPOINT_URL = endpoint
 
     assert (checks.no_half_of_a_bucket(None) == []) is is_right
+
+
+@pytest.mark.parametrize(("simulated", "expected"), [(True, ["countinghouse.E021"]), (False, [])])
+def test_the_simulator_takes_no_money_in_production(
+    simulated: bool, expected: list[str], settings: Settings
+) -> None:
+    settings.STRIPE_IS_SIMULATED = simulated
+
+    assert [error.id for error in checks.no_simulated_money(None)] == expected
+    assert checks.no_simulated_money in registry.get_checks(include_deployment_checks=True)
+
+
+@pytest.mark.parametrize(
+    ("live", "base", "expected"),
+    [
+        (True, "https://api.stripe.com", []),
+        (True, "http://127.0.0.1:8002", ["countinghouse.E022"]),
+        (False, "http://127.0.0.1:8002", []),
+    ],
+)
+def test_a_live_key_is_sent_to_stripe_only(
+    live: bool, base: str, expected: list[str], settings: Settings
+) -> None:
+    settings.STRIPE_LIVE_MODE, settings.STRIPE_API_BASE = live, base
+
+    assert [error.id for error in checks.no_live_money_elsewhere(None)] == expected
+    assert checks.no_live_money_elsewhere in registry.get_checks()
