@@ -251,7 +251,7 @@ def _sync_portal(say: Say) -> None:
 
 # ── Where events go ──────────────────────────────────────────────────────────────────────────────────────────
 def _reaches_us() -> bool:
-    """Whether Stripe can send anything to BASE_URL: its servers reach no private address, the simulator this machine."""
+    """Whether Stripe can send to BASE_URL: its servers reach no private address, the simulator only this machine."""
     host = urlsplit(settings.BASE_URL).hostname or ""
     try:
         address = ipaddress.ip_address(host)

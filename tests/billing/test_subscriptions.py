@@ -58,7 +58,7 @@ def test_an_upgrade_is_paid_at_once_and_brings_its_credits(
 
     account = account_of(organization)
     assert (account.plan.slug, account.interval) == ("pro", "month")
-    assert before.period_end and account.period_end == account.renews_at
+    assert before.period_end and account.period_end and account.period_end == account.renews_at
     assert account.period_end > before.period_end + timedelta(days=8)  # a month from now
     assert CreditGrant.objects.get(organization=organization, kind="included").amount == 100_000
     assert paid(catalogued, organization)[-1] == 79_900
