@@ -54,15 +54,13 @@ def subscribe(
     Checkout of before is closed. Raises AlreadySubscribed, NotOffered, stripe.StripeError.
     """
     account = BillingAccount.objects.get(pk=organization.pk)
-    if account.is_subscribed:
-        raise AlreadySubscribed
     if not plan.is_offered or plan.is_custom or account.is_invoiced:
         raise NotOffered
     if not plan.is_metered and not plan.price(interval):
         raise NotOffered
     items = subscriptions.line_items(plan, interval)
     customer = customers.ensure(organization)
-    # Perhaps there is one that nothing was heard of yet.
+    # What Stripe says counts: perhaps nothing was heard yet of one that has begun, or has ended.
     if subscriptions.sync(organization).is_subscribed:
         raise AlreadySubscribed
     _close_open(customer)

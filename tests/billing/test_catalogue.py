@@ -152,15 +152,32 @@ def test_where_stripe_forgot_us_all_is_made_anew(
     assert [row.id for row in WebhookEndpoint.objects.exclude(id__startswith="ed_")] == [endpoint.id]
 
 
+@pytest.mark.parametrize("address", ["https://account.example.com", "http://192.168.1.5:8000"])
 def test_stripe_that_cannot_reach_us_is_given_no_address(
-    stripe_server: SimulatorProcess, settings: Settings
+    address: str, stripe_server: SimulatorProcess, settings: Settings
 ) -> None:
-    settings.BASE_URL = "https://account.example.com"
+    settings.BASE_URL = address
 
     said = sync()
 
-    assert "Stripe cannot reach https://account.example.com" in said[-1]
+    assert f"Stripe cannot reach {address}" in said[-1]
     assert not WebhookEndpoint.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "reached"),
+    [
+        ("https://account.example.com", True),
+        ("http://localhost:8000", False),
+        ("http://127.0.0.1:8000", False),
+        ("http://10.0.0.1", False),
+        ("http://[::1]:8000", False),
+    ],
+)
+def test_stripe_itself_reaches_public_addresses(address: str, reached: bool, settings: Settings) -> None:
+    settings.STRIPE_IS_SIMULATED, settings.BASE_URL = False, address
+
+    assert catalogue._reaches_us() is reached
 
 
 def test_the_portal_is_configured_once(stripe_server: SimulatorProcess) -> None:
@@ -170,6 +187,14 @@ def test_the_portal_is_configured_once(stripe_server: SimulatorProcess) -> None:
     [found] = stripe_server.client.v1.billing_portal.configurations.list().data
     assert found.features.subscription_cancel.mode == "immediately"
     assert not found.features.subscription_update.enabled
+
+
+def test_the_command_says_what_it_made(
+    stripe_server: SimulatorProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("sync_stripe")
+
+    assert "Made the price pro_monthly of 799 dollars." in capsys.readouterr().out
 
 
 def test_the_command_says_that_stripe_is_away(own_stripe: SimulatorProcess, db: None) -> None:

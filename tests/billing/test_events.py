@@ -234,6 +234,25 @@ def test_what_was_left_half_done_is_taken_up_again(
     assert not StripeChange.objects.exists()
 
 
+def test_what_changes_while_it_is_applied_is_read_once_more(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applied: list[str] = []
+
+    def apply_slowly(stripe_id: str) -> None:
+        applied.append(stripe_id)
+        if len(applied) == 1:
+            inbox.note(stripe_id)
+
+    monkeypatch.setattr(inbox, "_apply", apply_slowly)
+    inbox.note("in_1")
+
+    inbox.apply("in_1")
+
+    assert applied == ["in_1", "in_1"]
+    assert not StripeChange.objects.exists()
+
+
 def test_an_unknown_customer_is_ignored(
     catalogued: SimulatorProcess, organization: Organization, post: Post
 ) -> None:

@@ -95,7 +95,13 @@ def test_a_pack_leads_to_its_credits(
 
 
 def test_overage_is_explained_by_days_and_jobs(
-    at_present: SimulatorProcess, page: Page, organization: Organization, rates: None, use: Use
+    at_present: SimulatorProcess,
+    page: Page,
+    organization: Organization,
+    rates: None,
+    use: Use,
+    questions: list[Any],
+    django_assert_max_num_queries: Any,
 ) -> None:
     account = subscribe(at_present, organization)
     use(100_500)
@@ -107,8 +113,12 @@ def test_overage_is_explained_by_days_and_jobs(
 
     bill = invoices.of(organization).first()
     assert bill
-    text = page(f"invoices/{bill.uid}/")
+    page()
+    questions.clear()
+    with django_assert_max_num_queries(12) as asked:
+        text = page(f"invoices/{bill.uid}/")
 
+    assert len(asked) + len(questions) <= 12
     today = timezone.now().date()
     assert "400 credits beyond what was included, $0.01 each" in text
     assert f"/jobs/?since={today}&amp;until={today}" in text

@@ -105,6 +105,15 @@ def test_who_cancelled_chooses_again(organization: Organization) -> None:
     assert (found["pay_as_you_go"], found["pro"]) == (Action.CHOOSE, Action.CHOOSE)
 
 
+def test_a_plan_that_was_cancelled_is_nobodys(page: Page) -> None:
+    BillingAccount.objects.update(subscription_status="canceled", cancelled_at=timezone.now())
+
+    text = page("plans/")
+
+    assert "Your plan" not in text
+    assert "Northwind was on Pay-as-you-go." in text
+
+
 def test_who_is_invoiced_by_hand_writes(organization: Organization, pro: BillingAccount) -> None:
     assert actions(organization) == {"pay_as_you_go": "contact", "pro": "", "enterprise": "contact"}
 
@@ -176,6 +185,8 @@ def test_an_upgrade_is_charged_with_what_was_used_so_far(
     before = page("plans/pro/month/")
     settle(organization)
     metering.flush(organization)
+    # Stripe counts what was reported before the second of the change.
+    at_present.advance(60)
     after = page("plans/pro/month/")
     act(by_owner, organization, "plans/pro/month/")
 
