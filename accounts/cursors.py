@@ -63,6 +63,18 @@ def page(rows: "QuerySet[M, Any]", *, limit: int, older_than: Cursor | None) -> 
     return shown, Cursor(last.created_at, last.pk) if last else None
 
 
+def page_by_id(
+    rows: "QuerySet[M, Any]", *, limit: int, older_than: Cursor | None
+) -> tuple[list[M], Cursor | None]:
+    """The same of rows whose order is that of their ids, as of a ledger, where each line follows from the last."""
+    if older_than:
+        rows = rows.filter(id__lt=older_than.id)
+    found = list(rows.order_by("-id")[: limit + 1])
+    shown = found[:limit]
+    last: Any = shown[-1] if found[limit:] else None
+    return shown, Cursor(last.created_at, last.pk) if last else None
+
+
 def in_address(query: QueryDict, name: str = "older_than") -> Cursor | None:
     """The place in a list that the address of a page names. Raises BadRequest for what was not made here."""
     word = query.get(name)

@@ -84,9 +84,8 @@ def grace_ends_at(account: BillingAccount, *, now: datetime) -> datetime:
 def recompute(organization: Organization, *, now: datetime | None = None) -> bool:
     """Write what the organization may do now. Says whether anything is different."""
     now = now or timezone.now()
-    account = (
-        BillingAccount.objects.select_for_update(of=("self",)).select_related("plan").get(pk=organization.pk)
-    )
+    # Without its plan: a join would lose the row to whoever has just changed that.
+    account = BillingAccount.objects.select_for_update().get(pk=organization.pk)
     agreed = terms(account, now=now)
     reason = agreed.suspended or refusal(account, now=now)
     return entitlements.write(

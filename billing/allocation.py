@@ -4,7 +4,7 @@ Credits are burnt in the order of the grants that are handed in. What no grant c
 bill or to keep until new credits come.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -44,23 +44,28 @@ def burn(amount: Decimal, pots: Iterable[Pot]) -> tuple[list[tuple[int, Decimal]
 
 
 def give_back(
-    amount: Decimal, *, uncovered: Decimal, overage: Decimal, drawn: Iterable[tuple[int, Decimal]]
+    amount: Decimal,
+    *,
+    uncovered: Decimal,
+    overage: Decimal,
+    drawn: Mapping[int, Decimal],
+    pots: Sequence[Pot],
 ) -> Returned:
     """Undo the use of an amount: what nobody paid for first, then what is billed, then what came out of grants.
 
-    `overage` and `drawn` are those of the day it was used on, `drawn` the last grant that was drawn on first.
+    `uncovered`, `overage` and `drawn` (by grant) are those of the day it was used on. Of the pots the one that is used
+    last gets its credits back first.
     """
     returned = Returned()
     returned.to_uncovered = min(amount, uncovered)
     amount -= returned.to_uncovered
     returned.to_overage = min(amount, max(overage, ZERO))
     amount -= returned.to_overage
-    for grant, part in drawn:
-        if amount <= 0:
-            break
-        back = min(amount, part)
+    for pot in reversed(pots):
+        back = min(amount, drawn.get(pot.grant, ZERO))
         if back > 0:
-            returned.to_grants.append((grant, back))
+            pot.left += back
             amount -= back
+            returned.to_grants.append((pot.grant, back))
     returned.rest = amount
     return returned

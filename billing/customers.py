@@ -1,5 +1,7 @@
 """An organization as a customer of Stripe's, and the card that is on file there."""
 
+from datetime import UTC, datetime
+
 import stripe
 from django.conf import settings
 
@@ -61,3 +63,11 @@ def card_of(method: stripe.PaymentMethod | None) -> str:
         return method.type.replace("_", " ").capitalize()
     brand = (method.card.display_brand or method.card.brand).replace("_", " ").title()
     return f"{brand} •••• {method.card.last4}"
+
+
+def card_ends_at(method: stripe.PaymentMethod | None) -> datetime | None:
+    """When a card can no longer be charged; None for what does not expire."""
+    if method is None or method.type != "card" or method.card is None:
+        return None
+    year, month = divmod(method.card.exp_year * 12 + method.card.exp_month, 12)
+    return datetime(year, month + 1, 1, tzinfo=UTC)

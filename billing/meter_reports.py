@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 def write(accounts: "Sequence[Account]", now: datetime) -> None:
     """Write a report for each account whose overage has reached a whole credit, and refer its entries to it."""
-    due = [
-        account for account in accounts if _is_billed_by_stripe(account) and abs(account.overage_pending) >= 1
-    ]
+    due = [account for account in accounts if account.is_metered and abs(account.overage_pending) >= 1]
     if not due:
         return
     hour = now.replace(minute=0, second=0, microsecond=0)
@@ -43,12 +41,8 @@ def write(accounts: "Sequence[Account]", now: datetime) -> None:
         account.overage_pending -= quantity
     for account, report in zip(reporting, MeterReport.objects.bulk_create(reports), strict=True):
         for entry in account.entries:
-            if entry["kind"] == CreditEntry.Kind.OVERAGE:
-                entry["meter_report_id"] = report.pk
-
-
-def _is_billed_by_stripe(account: "Account") -> bool:
-    return bool(account.bills_overage and account.stripe_subscription and account.period_start)
+            if entry.kind == CreditEntry.Kind.OVERAGE:
+                entry.meter_report_id = report.pk
 
 
 def _whole(credits: Decimal) -> int:
@@ -74,8 +68,6 @@ def _reported(accounts: "Sequence[Account]") -> dict[int, int]:
 
 def _report(account: "Account", quantity: int, hour: datetime, sequence: int, now: datetime) -> MeterReport:
     assert account.period_start
-    # Before a new period is known of, what was used belongs to the old one.
-    moment = min(now, account.period_end - timedelta(seconds=1)) if account.period_end else now
     return MeterReport(
         organization_id=account.organization_id,
         hour=hour,
@@ -85,6 +77,15 @@ def _report(account: "Account", quantity: int, hour: datetime, sequence: int, no
         stripe_customer=account.stripe_customer,
         stripe_subscription=account.stripe_subscription,
         period_start=account.period_start,
-        timestamp=max(moment, account.period_start),
+        timestamp=moment(account.period_start, account.period_end, now),
         next_attempt_at=now,
     )
+
+
+def moment(start: datetime, end: datetime | None, now: datetime) -> datetime:
+    """The moment that Stripe is told, within a period: before a new one is known of, usage belongs to the old one.
+
+    Stripe tells what it counted by minutes, so that none is in the minute in which the next period begins.
+    """
+    last = end.replace(second=0, microsecond=0) - timedelta(seconds=1) if end else now
+    return max(start, min(now, last))

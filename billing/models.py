@@ -146,12 +146,16 @@ class Subscription(models.TextChoices):
     PAUSED = "paused"
 
 
+# While it is in one of these, Stripe bills what credits do not cover.
+BILLED = frozenset({Subscription.TRIALING, Subscription.ACTIVE, Subscription.PAST_DUE})
+
+
 class BillingAccount(models.Model):
     """What an organization is on and how it pays. Whoever changes credits or access locks it: `credits.lock()`.
 
     `balance` is the sum of its ledger; `settled` what of its usage the ledger knows; `uncovered` what of that no
     credits paid for and nobody bills: new credits pay for it first. `overage_pending` is not yet reported to the meter,
-    as Stripe counts whole credits, and may be below 0 after a correction.
+    as Stripe counts whole credits, and may be below 0 after a correction. What is invoiced by hand never gets there.
     """
 
     organization = models.OneToOneField(
@@ -187,6 +191,7 @@ class BillingAccount(models.Model):
     next_interval = models.CharField(max_length=8, choices=Interval.choices, blank=True, editable=False)
     cancelled_at = models.DateTimeField(null=True, blank=True, editable=False)
     card = models.CharField(max_length=60, blank=True, editable=False, help_text="As “Visa •••• 4242”.")
+    card_ends_at = models.DateTimeField(null=True, editable=False, help_text="When its card expires.")
     # Each reading of Stripe takes a number before it begins: what was read earlier never replaces what was read later.
     readings = models.PositiveBigIntegerField(default=0, editable=False)
     last_reading = models.PositiveBigIntegerField(default=0, editable=False, help_text="The newest applied.")
@@ -231,11 +236,7 @@ class BillingAccount(models.Model):
     @property
     def bills_overage(self) -> bool:
         """Whether somebody is billed for what credits do not cover."""
-        return self.is_invoiced or self.subscription_status in {
-            Subscription.TRIALING,
-            Subscription.ACTIVE,
-            Subscription.PAST_DUE,
-        }
+        return self.is_invoiced or self.subscription_status in BILLED
 
 
 class EntitlementOverride(models.Model):
@@ -269,7 +270,7 @@ class EntitlementOverride(models.Model):
 # ── Credits ──────────────────────────────────────────────────────────────────────────────────────────────────
 class CreditGrantQuerySet(models.QuerySet["CreditGrant"]):
     def open(self) -> Self:
-        return self.filter(remaining__gt=0)
+        return self.filter(is_open=True)
 
     def in_burn_order(self) -> Self:
         """As they are used up: by priority, then what expires first, then the oldest."""
@@ -301,6 +302,12 @@ class CreditGrant(models.Model):
     key = models.CharField(max_length=200, help_text="What it was granted for: once.")
     amount = credits_field()
     remaining = credits_field()
+    # Indexes go by this and not by what remains: so a grant that is drawn on stays where they point to.
+    is_open = models.GeneratedField(
+        expression=Q(remaining__gt=0),  # type: ignore[arg-type]
+        output_field=models.BooleanField(),
+        db_persist=True,
+    )
     priority = models.PositiveSmallIntegerField()
     expires_at = models.DateTimeField(null=True, blank=True)
     reason = models.CharField(max_length=200, help_text="In words for the customer.")
@@ -320,12 +327,12 @@ class CreditGrant(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["organization", "priority"], name="credit_grant_open", condition=Q(remaining__gt=0)
+                fields=["organization", "priority"], name="credit_grant_open", condition=Q(is_open=True)
             ),
             models.Index(
                 fields=["expires_at"],
                 name="credit_grant_expiring",
-                condition=Q(remaining__gt=0, expires_at__isnull=False),
+                condition=Q(is_open=True, expires_at__isnull=False),
             ),
             models.Index(fields=["organization", "-created_at", "-id"], name="credit_grant_list"),
         ]
@@ -393,13 +400,20 @@ class CreditEntry(models.Model):
 
 
 class SettledDay(models.Model):
-    """How much of a day's usage the ledger knows, and how much of that is billed as overage."""
+    """How much of a day's usage the ledger knows; of that, what is billed as overage, and what nobody paid for yet.
+
+    The rest was taken out of grants, as the day's entries tell.
+    """
 
     pk = models.CompositePrimaryKey("organization_id", "day")
     organization_id = models.BigIntegerField()
     day = models.DateField()
     credits = credits_field()
     overage = credits_field(default=ZERO)
+    uncovered = credits_field(default=ZERO)
+
+    class Meta:
+        constraints = [models.CheckConstraint(name="settled_day_not_negative", condition=Q(uncovered__gte=0))]
 
 
 class CreditNotice(models.Model):
@@ -524,6 +538,14 @@ class MeterReport(models.Model):
     sent_at = models.DateTimeField(null=True)
     # Usage that came too late for its period is billed by an invoice of its own after the last one.
     billed_by = models.CharField(max_length=64, blank=True, help_text="The one-off invoice, where it is one.")
+    repairs = models.ForeignKey(
+        "MeterDrift",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="repairs",
+        help_text="What the meter had lost, or counted too often: it is in no line of the ledger.",
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -534,6 +556,10 @@ class MeterReport(models.Model):
         indexes = [
             models.Index(
                 fields=["next_attempt_at"], name="meter_report_waiting", condition=Q(state="waiting")
+            ),
+            # Whose turn it is: the first that waits of an organization stands for all of it.
+            models.Index(
+                fields=["organization", "id"], name="meter_report_turn", condition=Q(state="waiting")
             ),
             models.Index(fields=["organization", "period_start"], name="meter_report_of_period"),
         ]
@@ -582,6 +608,8 @@ class Invoice(models.Model):
     hosted_url = models.TextField(blank=True)
     pdf_url = models.TextField(blank=True)
     receipt_url = models.TextField(blank=True)
+    stripe_payment = models.CharField(max_length=64, blank=True, help_text="What it was paid with.")
+    attempts = models.PositiveIntegerField(default=0, help_text="How often Stripe tried to be paid.")
     next_attempt_at = models.DateTimeField(null=True, help_text="When Stripe tries again to be paid.")
     created_at = models.DateTimeField()
     paid_at = models.DateTimeField(null=True)

@@ -53,13 +53,17 @@ def put_on(
 ) -> BillingAccount:
     """Put an organization on a plan that is invoiced by hand, or back on pay-as-you-go without a subscription.
 
-    Not while Stripe bills a subscription of it: raises `StripeBills`. What it has of credits stays.
+    Not while Stripe bills a subscription of it: raises `StripeBills`. What it has of credits stays. Who is on the plan
+    already stays on it, without another month's credits.
     """
     now = now or timezone.now()
     account = credits.lock(organization, now=now)
     if account.is_subscribed:
         raise StripeBills
     before = {"plan": account.plan.slug, "invoiced": account.is_invoiced}
+    after = {"plan": plan.slug, "invoiced": not plan.is_metered}
+    if before == after and not account.subscription_status and not account.cancelled_at:
+        return account
     account.plan = plan
     account.is_invoiced = not plan.is_metered
     account.interval = "" if plan.is_metered else Interval.MONTH
@@ -67,18 +71,16 @@ def put_on(
     account.past_due_since = account.grace_until = account.ends_at = account.cancelled_at = None
     account.anchor = now
     account.save()
-    after = {"plan": plan.slug, "invoiced": account.is_invoiced}
     access.recompute(organization, now=now)
     renew(organization, now=now)
-    if before != after:
-        audit.record(
-            audit.Action.PLAN_CHANGED,
-            actor=actor,
-            organization=organization,
-            target=organization,
-            before=before,
-            after=after | ({"reason": reason} if reason else {}),
-        )
+    audit.record(
+        audit.Action.PLAN_CHANGED,
+        actor=actor,
+        organization=organization,
+        target=organization,
+        before=before,
+        after=after | ({"reason": reason} if reason else {}),
+    )
     return account
 
 

@@ -1,4 +1,4 @@
-"""What billing does about what happens in accounts: a plan for who is new, no more bills for who is gone."""
+"""What billing does about what the audit trail says: it starts plans, ends subscriptions, and tells of changes."""
 
 from functools import partial
 from typing import Any
@@ -8,7 +8,7 @@ from django.dispatch import receiver
 
 from accounts import audit
 from accounts.models import AuditEntry, Organization
-from billing import plans, tasks
+from billing import notices, plans, tasks
 
 
 @receiver(audit.recorded, sender=AuditEntry)
@@ -23,6 +23,12 @@ def end_subscription(entry: AuditEntry, target: object, **_: Any) -> None:
     """End the subscription of a deleted organization; `subscriptions.catch_up` does it if the queue loses this."""
     if entry.action == audit.Action.ORGANIZATION_DELETED and isinstance(target, Organization):
         transaction.on_commit(partial(tasks.end_deleted.delay, target.pk), robust=True)
+
+
+@receiver(audit.recorded, sender=AuditEntry)
+def tell_of_change(entry: AuditEntry, target: object, **_: Any) -> None:
+    if isinstance(target, Organization) and entry.action.startswith(("plan.", "subscription.")):
+        notices.tell_of_change(entry, target)
 
 
 @receiver(audit.recorded, sender=AuditEntry)

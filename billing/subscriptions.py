@@ -8,7 +8,7 @@ subscription's metadata too, so that nothing but a reading is ever needed to go 
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import Any
 
 import stripe
@@ -18,7 +18,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Organization
-from billing import access, catalogue, credits, customers, invoices, metering, plans
+from billing import access, balance, calls, catalogue, credits, customers, invoices, metering, plans
 from billing.gateway import get_stripe
 from billing.models import BillingAccount, Interval, Plan, Subscription
 
@@ -59,7 +59,7 @@ class Reading:
 
     number: int
     customer_is_gone: bool
-    card: str
+    card: stripe.PaymentMethod | None
     subscriptions: list[stripe.Subscription]
 
 
@@ -107,7 +107,7 @@ def _read(account: BillingAccount) -> Reading:
             )
         ]
     ours = [each for each in found if plan_of(each)]
-    return Reading(number, is_gone, "" if is_gone else _card(customer), ours)
+    return Reading(number, is_gone, None if is_gone else _card(customer), ours)
 
 
 def _take_number(account: BillingAccount) -> int:
@@ -121,12 +121,12 @@ def _take_number(account: BillingAccount) -> int:
     return int(number)
 
 
-def _card(customer: stripe.Customer) -> str:
+def _card(customer: stripe.Customer) -> stripe.PaymentMethod | None:
     """A customer's own card, which pays where a subscription has none."""
     method = customer.invoice_settings.default_payment_method if customer.invoice_settings else None
     if isinstance(method, str):
-        method = get_stripe().v1.payment_methods.retrieve(method)
-    return customers.card_of(method)
+        return get_stripe().v1.payment_methods.retrieve(method)
+    return method
 
 
 def _choose(
@@ -161,9 +161,10 @@ def _apply(organization: Organization, reading: Reading, *, now: datetime) -> li
     account.last_reading = reading.number
     subscription, duplicates = _choose(account, reading.subscriptions)
     method: Any = subscription.default_payment_method if subscription else None
-    account.card = customers.card_of(method) if method and method.customer else reading.card
     if reading.customer_is_gone:
-        account.stripe_customer, account.card = "", ""
+        account.stripe_customer = ""
+    card = method if method and method.customer else reading.card
+    account.card, account.card_ends_at = customers.card_of(card), customers.card_ends_at(card)
     if subscription is not None:
         _take_over(account, subscription, now)
     account.save(update_fields=_WRITTEN)
@@ -210,6 +211,7 @@ _WRITTEN = [
     "next_interval",
     "cancelled_at",
     "card",
+    "card_ends_at",
     "last_reading",
 ]
 
@@ -377,17 +379,47 @@ def preview(*, organization: Organization, plan: Plan, interval: str) -> Preview
     }
     invoice = get_stripe().v1.invoices.create_preview(params)
     at = _time(invoice.created)
-    lines = [PreviewLine(line.description or "", Decimal(line.amount) / 100) for line in invoice.lines.data]
+    lines, counted = _lines(change, invoice)
+    # The meter follows some time later: what it has not counted yet is on the invoice all the same.
+    used = _usage_so_far(organization)
+    if used:
+        lines.append(PreviewLine("What was used beyond credits so far", used))
     ends = [line.period.end for line in invoice.lines.data if line.period.end > invoice.created]
     return Preview(
         now=True,
         at=at,
-        due=Decimal(invoice.amount_due) / 100,
+        due=max(Decimal(invoice.amount_due) / 100 - counted + used, Decimal(0)),
         lines=lines,
         next_amount=price,
         next_at=_time(max(ends)) if ends else at,
         proration_date=invoice.created,
     )
+
+
+def _lines(change: "_Change", invoice: stripe.Invoice) -> tuple[list[PreviewLine], Decimal]:
+    """The lines of a preview without those of usage, and what the latter come to."""
+    metered, _ = _items(change.subscription)
+    of_usage = {_sold(change.plan.usage_lookup_key), metered.price.id if metered else ""}
+    lines, counted = [], Decimal(0)
+    for line in invoice.lines.data:
+        amount = Decimal(line.amount) / 100
+        details = line.pricing.price_details if line.pricing else None
+        if details and str(getattr(details.price, "id", details.price)) in of_usage:
+            counted += amount
+        else:
+            lines.append(PreviewLine(line.description or "", amount))
+    return lines, counted
+
+
+def _usage_so_far(organization: Organization) -> Decimal:
+    """Dollars for the whole credits of overage in the period that runs, whatever Stripe's meter has counted by now."""
+    found = calls.of(organization)
+    if found is None:
+        return Decimal(0)
+    terms, credits_now = access.terms(found.account), balance.of(found.account)
+    period = balance.period(found.account, terms, credits_now, now=timezone.now())
+    whole = period.overage.to_integral_value(ROUND_FLOOR) if period else Decimal(0)
+    return (whole * terms.credit_price).quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
 def change(

@@ -1,15 +1,81 @@
-"""Periodic work of billing, and what is done at Stripe after the fact."""
+"""Periodic work of billing, and what is done at Stripe after the fact. Each may run again, or twice at once."""
 
 import logging
+from datetime import timedelta
 
 import stripe
 from celery import shared_task
 from django.utils import timezone
 
 from accounts.models import Organization
-from billing import catalogue, customers, inbox, subscriptions
+from billing import (
+    access,
+    catalogue,
+    credits,
+    customers,
+    inbox,
+    late_usage,
+    metering,
+    notices,
+    plans,
+    settlement,
+    subscriptions,
+    sweep,
+    top_ups,
+)
 
 logger = logging.getLogger(__name__)
+
+# Usage that changed within it is looked at; what a stopped worker missed beyond it, the nightly run settles.
+LOOKED_BACK = timedelta(hours=1)
+
+
+@shared_task
+def settle_changed() -> int:
+    return settlement.settle_changed(since=timezone.now() - LOOKED_BACK)
+
+
+@shared_task
+def settle_all() -> int:
+    return settlement.settle_changed()
+
+
+@shared_task
+def expire_and_renew() -> int:
+    """Write off what has expired, and grant what a new month brings."""
+    return credits.expire_due() + plans.renew_due()
+
+
+@shared_task
+def recompute_access() -> int:
+    return access.recompute_due()
+
+
+@shared_task
+def send_meter_reports() -> int:
+    return metering.send_waiting()
+
+
+@shared_task
+def bill_late_usage() -> int:
+    return late_usage.bill_due()
+
+
+@shared_task
+def reconcile_meter() -> int:
+    return metering.reconcile()
+
+
+@shared_task
+def top_up() -> int:
+    """Buy packs where few credits are left, and go on with what another worker began."""
+    top_ups.begin_due()
+    return top_ups.finish_waiting()
+
+
+@shared_task
+def sweep_stripe() -> int:
+    return sweep.run()
 
 
 @shared_task(autoretry_for=(stripe.StripeError,), retry_backoff=30, max_retries=8)
@@ -37,3 +103,15 @@ def catch_up_with_stripe() -> int:
 @shared_task
 def prune_stripe_events() -> int:
     return inbox.prune(now=timezone.now())
+
+
+@shared_task
+def tell_of_credits() -> int:
+    """Tell of low credits where something was used just now."""
+    return notices.tell_of_credits(since=timezone.now() - timedelta(minutes=2))
+
+
+@shared_task
+def sweep_notices() -> int:
+    """The same for all organizations; and what only time brings, grace and cards that end."""
+    return notices.tell_of_credits() + notices.warn_of_grace() + notices.warn_of_cards()

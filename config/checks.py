@@ -8,8 +8,10 @@ from typing import Any
 from cryptography.fernet import Fernet
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import Error, Tags, register
+from django.core.checks import Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
+from standardwebhooks.webhooks import EmptyWebhookSecretError
+from svix.webhooks import Webhook
 
 from usage import pipeline_schema
 
@@ -139,6 +141,39 @@ def no_half_of_a_svix_server(app_configs: Sequence[AppConfig] | None, **kwargs: 
             id="countinghouse.E011",
         )
     ]
+
+
+@register(Tags.security, deploy=True)
+def no_silent_svix_server(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Warning]:
+    """The embedded engine tells members of endpoints that fail; a server has to be asked to."""
+    if not settings.SVIX_SERVER_URL or settings.SVIX_OPERATIONAL_SECRET:
+        return []
+    return [
+        Warning(
+            "The Svix server does not tell when an endpoint fails or is turned off: no member hears of it.",
+            hint=f"Have it send operational webhooks to {settings.BASE_URL}/webhooks/svix, and set "
+            "SVIX_OPERATIONAL_SECRET to the secret that it signs them with.",
+            id="countinghouse.W001",
+        )
+    ]
+
+
+@register
+def no_unreadable_operational_secret(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
+    """With such a secret every operational webhook would be refused as forged."""
+    if not settings.SVIX_OPERATIONAL_SECRET:
+        return []
+    try:
+        Webhook(settings.SVIX_OPERATIONAL_SECRET)
+    except (EmptyWebhookSecretError, ValueError):
+        return [
+            Error(
+                "SVIX_OPERATIONAL_SECRET is no secret of an endpoint.",
+                hint="Set SVIX_OPERATIONAL_SECRET to the endpoint's secret at Svix, which begins with whsec_.",
+                id="countinghouse.E021",
+            )
+        ]
+    return []
 
 
 @register

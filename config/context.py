@@ -12,6 +12,8 @@ from accounts import two_factor
 from accounts.access import LAST_ORGANIZATION
 from accounts.models import Membership, Notification, User
 from accounts.permissions import Permission
+from billing import calls
+from billing.calls import Calls
 
 UNREAD_SHOWN = 99
 
@@ -35,6 +37,7 @@ SECTIONS = [
     Section("Pipelines", "pipelines", "usage:pipelines", Permission.JOBS_VIEW),
     Section("Webhooks", "webhooks", "webhooks:endpoints", Permission.WEBHOOKS_VIEW),
     Section("API keys", "key", "accounts:api_keys", Permission.API_KEYS_VIEW),
+    Section("Billing", "billing", "billing:overview", Permission.BILLING_VIEW),
     Section("Team", "team", "accounts:team", Permission.TEAM_VIEW),
     Section("Audit", "audit", "accounts:audit", Permission.AUDIT_VIEW),
     Section("Settings", "settings", "accounts:settings", Permission.ORGANIZATION_VIEW),
@@ -52,7 +55,17 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "SIGN_UP_OPEN": settings.SIGN_UP_OPEN,
         "navigation": SimpleLazyObject(lambda: _navigation(request)),
         "unread": SimpleLazyObject(lambda: _unread(request)),
+        "calls": SimpleLazyObject(lambda: _calls(request)),
     }
+
+
+def _calls(request: HttpRequest) -> Calls | None:
+    """Whether the organization of this page may call, which its billing pages have asked for already."""
+    organization = getattr(request, "organization", None)
+    if organization is None:
+        return None
+    found: Calls | None = getattr(request, "calls", None) or calls.of(organization)
+    return found
 
 
 def _unread(request: HttpRequest) -> str:

@@ -153,6 +153,8 @@ STORAGES = {
 # ── Webhooks ─────────────────────────────────────────────────────────────────────────────────────────────────
 SVIX_SERVER_URL = env.str("SVIX_SERVER_URL", default="")
 SVIX_AUTH_TOKEN = env.str("SVIX_AUTH_TOKEN", default="")
+# What the server signs its operational webhooks with, by which members hear of endpoints that fail.
+SVIX_OPERATIONAL_SECRET = env.str("SVIX_OPERATIONAL_SECRET", default="")
 # Networks that webhooks may reach although they are not public. Only the demo's receiver needs one.
 WEBHOOK_ALLOWED_NETWORKS = env.list(
     "WEBHOOK_ALLOWED_NETWORKS", default=["127.0.0.0/8", "::1/128"] if DEMO else []
@@ -465,6 +467,17 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(minute="*/10"),
         "options": {"expires": 600},
     },
+    # After an hour's end and what `webhooks.embedded.attempt_counts` waits for.
+    "fold-attempts": {
+        "task": "webhooks.tasks.fold_attempts",
+        "schedule": crontab(minute="12"),
+    },
+    # At once when one is asked for; this takes up what the queue or a worker lost.
+    "go-on-with-replays": {
+        "task": "webhooks.tasks.go_on_with_replays",
+        "schedule": 30,
+        "options": {"expires": 30},
+    },
     # At once after an event and when somebody asks; this takes up what failed or was lost.
     "catch-up-with-stripe": {
         "task": "billing.tasks.catch_up_with_stripe",
@@ -474,6 +487,59 @@ CELERY_BEAT_SCHEDULE = {
     "prune-stripe-events": {
         "task": "billing.tasks.prune_stripe_events",
         "schedule": crontab(hour="4", minute="40"),
+    },
+    "settle-changed": {
+        "task": "billing.tasks.settle_changed",
+        "schedule": 300,
+        "options": {"expires": 300},
+    },
+    "settle-all": {
+        "task": "billing.tasks.settle_all",
+        "schedule": crontab(hour="2", minute="10"),
+    },
+    "expire-and-renew-credits": {
+        "task": "billing.tasks.expire_and_renew",
+        "schedule": 300,
+        "options": {"expires": 300},
+    },
+    "recompute-access": {
+        "task": "billing.tasks.recompute_access",
+        "schedule": 60,
+        "options": {"expires": 60},
+    },
+    "send-meter-reports": {
+        "task": "billing.tasks.send_meter_reports",
+        "schedule": 60,
+        "options": {"expires": 60},
+    },
+    "bill-late-usage": {
+        "task": "billing.tasks.bill_late_usage",
+        "schedule": crontab(minute="*/10"),
+        "options": {"expires": 600},
+    },
+    "reconcile-meter": {
+        "task": "billing.tasks.reconcile_meter",
+        "schedule": crontab(minute="20"),
+        "options": {"expires": 3600},
+    },
+    "top-up": {
+        "task": "billing.tasks.top_up",
+        "schedule": 20,
+        "options": {"expires": 20},
+    },
+    "tell-of-credits": {
+        "task": "billing.tasks.tell_of_credits",
+        "schedule": 20,
+        "options": {"expires": 20},
+    },
+    "sweep-billing-notices": {
+        "task": "billing.tasks.sweep_notices",
+        "schedule": crontab(minute="55"),
+        "options": {"expires": 3600},
+    },
+    "sweep-stripe": {
+        "task": "billing.tasks.sweep_stripe",
+        "schedule": crontab(hour="2", minute="40"),
     },
     "prune-webhooks": {
         "task": "webhooks.tasks.prune_webhooks",

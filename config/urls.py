@@ -14,6 +14,7 @@ handler500 = "config.api.errors.server_error"
 urlpatterns = [
     path("", home, name="home"),
     path("", include("accounts.urls")),
+    path("", include("billing.urls")),
     path("", include("usage.urls")),
     path("", include("webhooks.urls")),
     path("accounts/", include("accounts.sign_in_urls")),

@@ -29,23 +29,28 @@ class EventType:
         return self.name.partition(".")[0]
 
 
+_ORGANIZATION = {"type": "string", "description": "The organization that it concerns."}
+_PERIOD_START = {"type": "string", "format": "date", "description": "The period's first day."}
+
+
 def _job_schema(status: str) -> dict[str, Any]:
     return {
         "type": "object",
         "required": ["job_id", "organization_id", "type", "status", "created_at"],
         "properties": {
             "job_id": {"type": "string", "description": "The job's id, as the API answered it."},
-            "organization_id": {"type": "string"},
+            "organization_id": _ORGANIZATION,
             "type": {
                 "type": "string",
                 "enum": ["Parse", "Extract", "Split", "Edit", "Pipeline", "Classify"],
+                "description": "What was to be done.",
             },
-            "status": {"const": status},
-            "created_at": {"type": "string", "format": "date-time"},
+            "status": {"const": status, "description": "How it ended."},
+            "created_at": {"type": "string", "format": "date-time", "description": "When it was asked for."},
             "duration": {"type": ["number", "null"], "description": "Seconds."},
             "num_pages": {"type": ["integer", "null"], "description": "Pages processed."},
             "credits": {"type": "number", "description": "What it cost; 0 for a job that failed."},
-            "region": {"type": "string"},
+            "region": {"type": "string", "description": "Where it was done."},
             "metadata": {"description": "What the caller gave the job to carry, unchanged."},
             "error": {"description": "Why the job failed; absent when it did not."},
             "details_url": {
@@ -110,26 +115,34 @@ USAGE_ALERT_TRIGGERED = EventType(
         "type": "object",
         "required": ["alert_id", "organization_id", "metric", "threshold", "value", "period", "period_start"],
         "properties": {
-            "alert_id": {"type": "string"},
-            "alert_name": {"type": "string"},
+            "alert_id": {"type": "string", "description": "The alert's id, as the API answers it."},
+            "alert_name": {"type": "string", "description": "The name that it was given."},
             "firing_id": {"type": ["string", "null"], "description": "Null for a test."},
-            "organization_id": {"type": "string"},
-            "metric": {"type": "string", "enum": ["pages", "credits", "cost"]},
-            "threshold": {"type": "number"},
+            "organization_id": _ORGANIZATION,
+            "metric": {
+                "type": "string",
+                "enum": ["pages", "credits", "cost"],
+                "description": "What the alert counts.",
+            },
+            "threshold": {"type": "number", "description": "From where on it fires; dollars for cost."},
             "value": {
                 "type": "number",
                 "description": "What was used when the alert fired; dollars for cost.",
             },
-            "period": {"type": "string", "enum": ["daily", "weekly", "monthly"]},
-            "period_start": {"type": "string", "format": "date"},
+            "period": {
+                "type": "string",
+                "enum": ["daily", "weekly", "monthly"],
+                "description": "How long it counts before it begins anew.",
+            },
+            "period_start": _PERIOD_START,
             "period_end": {"type": "string", "format": "date", "description": "The period's last day."},
             "api_key_id": {
                 "type": ["string", "null"],
                 "description": "The key that the alert looks at alone.",
             },
             "product": {"type": ["string", "null"], "description": "The product that it looks at alone."},
-            "top_keys": _SHARES,
-            "top_products": _SHARES,
+            "top_keys": _SHARES | {"description": "The keys that used the most, first the most."},
+            "top_products": _SHARES | {"description": "The products that were used the most."},
             "is_test": {"type": "boolean", "description": "Somebody tests the alert: nothing was reached."},
         },
     },
@@ -159,10 +172,10 @@ SPEND_CAP_REACHED = EventType(
         "type": "object",
         "required": ["organization_id", "amount", "spend", "period_start", "reached_until"],
         "properties": {
-            "organization_id": {"type": "string"},
+            "organization_id": _ORGANIZATION,
             "amount": {"type": "number", "description": "The cap, in dollars a month."},
             "spend": {"type": "number", "description": "Dollars spent this month."},
-            "period_start": {"type": "string", "format": "date"},
+            "period_start": _PERIOD_START,
             "period_end": {"type": "string", "format": "date", "description": "The month's last day."},
             "reached_until": {"type": "string", "format": "date-time", "description": "When the month ends."},
         },
@@ -192,15 +205,23 @@ def _key_schema(**fields: dict[str, Any]) -> dict[str, Any]:
         "type": "object",
         "required": [*_KEY_EXAMPLE, *fields],
         "properties": {
-            "api_key_id": {"type": "string"},
-            "organization_id": {"type": "string"},
-            "name": {"type": "string"},
+            "api_key_id": {"type": "string", "description": "The key's id, as the API answers it."},
+            "organization_id": _ORGANIZATION,
+            "name": {"type": "string", "description": "The name that it was given."},
             "last_four": {
                 "type": "string",
                 "description": "The last characters of its secret; empty if unknown.",
             },
-            "kind": {"type": "string", "enum": ["organization", "personal"]},
-            "environment": {"type": "string", "enum": ["production", "staging", "development"]},
+            "kind": {
+                "type": "string",
+                "enum": ["organization", "personal"],
+                "description": "Whether it is the organization's or a member's own.",
+            },
+            "environment": {
+                "type": "string",
+                "enum": ["production", "staging", "development"],
+                "description": "What it was made for.",
+            },
             **fields,
         },
     }
@@ -211,7 +232,7 @@ API_KEY_EXPIRING = EventType(
     description="An API key will stop working soon. Sent 30 days, 7 days and 1 day before, where its life is longer "
     "than that.",
     schema=_key_schema(
-        expires_at={"type": "string", "format": "date-time"},
+        expires_at={"type": "string", "format": "date-time", "description": "When it stops working."},
         days_left={
             "type": "integer",
             "description": "How near the end is: at most so many days.",
@@ -223,7 +244,9 @@ API_KEY_EXPIRING = EventType(
 API_KEY_REVOKED = EventType(
     name="api_key.revoked",
     description="An API key has been ended for good: requests with it are refused.",
-    schema=_key_schema(revoked_at={"type": "string", "format": "date-time"}),
+    schema=_key_schema(
+        revoked_at={"type": "string", "format": "date-time", "description": "When it was ended."}
+    ),
     example=_KEY_EXAMPLE | {"revoked_at": "2026-03-04T09:30:00.000000Z"},
 )
 API_KEY_LEAKED = EventType(
@@ -239,6 +262,141 @@ API_KEY_LEAKED = EventType(
     example=_KEY_EXAMPLE | {"place": "https://github.com/example/shop/blob/main/.env", "is_revoked": True},
 )
 
+_CREDITS_EXAMPLE = {
+    "organization_id": "org_4Fz0kQw1dXv8mN2bT7yR",
+    "remaining": 18_400.0,
+    "granted": 100_000.0,
+    "overage_allowed": True,
+}
+
+
+def _credits_schema() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": list(_CREDITS_EXAMPLE),
+        "properties": {
+            "organization_id": {"type": "string"},
+            "remaining": {"type": "number", "description": "Credits left."},
+            "granted": {
+                "type": "number",
+                "description": "How many credits there were in the grants that are not used up.",
+            },
+            "overage_allowed": {
+                "type": "boolean",
+                "description": "Whether calls go on once none are left, and are billed; otherwise they are refused.",
+            },
+        },
+    }
+
+
+CREDITS_LOW = EventType(
+    name="credits.low",
+    description="No more than a fifth of an organization's credits is left. Sent once, until more credits come.",
+    schema=_credits_schema(),
+    example=_CREDITS_EXAMPLE,
+)
+CREDITS_DEPLETED = EventType(
+    name="credits.depleted",
+    description="An organization has used up its credits. Sent once, until more credits come.",
+    schema=_credits_schema(),
+    example=_CREDITS_EXAMPLE | {"remaining": 0.0},
+)
+
+_INVOICE_EXAMPLE = {
+    "invoice_id": "ivc_8dRw2kTfZ0aYcQ5LbKdM",
+    "organization_id": "org_4Fz0kQw1dXv8mN2bT7yR",
+    "number": "CH-0042",
+    "currency": "usd",
+    "total": 811.5,
+    "amount_paid": 811.5,
+    "amount_due": 0.0,
+    "period_start": "2026-02-04T09:30:00.000000Z",
+    "period_end": "2026-03-04T09:30:00.000000Z",
+}
+
+
+def _invoice_schema(**fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": [*_INVOICE_EXAMPLE, *fields],
+        "properties": {
+            "invoice_id": {"type": "string"},
+            "organization_id": {"type": "string"},
+            "number": {"type": "string", "description": "As it stands on the invoice."},
+            "currency": {"type": "string"},
+            "total": {"type": "number", "description": "In the currency, as the other amounts."},
+            "amount_paid": {"type": "number"},
+            "amount_due": {"type": "number"},
+            "period_start": {"type": ["string", "null"], "format": "date-time"},
+            "period_end": {"type": ["string", "null"], "format": "date-time"},
+            **fields,
+        },
+    }
+
+
+INVOICE_PAID = EventType(
+    name="invoice.paid",
+    description="An invoice has been paid.",
+    schema=_invoice_schema(paid_at={"type": ["string", "null"], "format": "date-time"}),
+    example=_INVOICE_EXAMPLE | {"paid_at": "2026-03-04T09:30:00.000000Z"},
+)
+INVOICE_PAYMENT_FAILED = EventType(
+    name="invoice.payment_failed",
+    description="The payment of an invoice was tried, and failed. Sent after each try.",
+    schema=_invoice_schema(
+        attempts={"type": "integer", "minimum": 1, "description": "How often it was tried."},
+        next_attempt_at={
+            "type": ["string", "null"],
+            "format": "date-time",
+            "description": "When it is tried again by itself; null for never.",
+        },
+    ),
+    example=_INVOICE_EXAMPLE
+    | {
+        "amount_paid": 0.0,
+        "amount_due": 811.5,
+        "attempts": 1,
+        "next_attempt_at": "2026-03-07T09:30:00.000000Z",
+    },
+)
+SUBSCRIPTION_UPDATED = EventType(
+    name="subscription.updated",
+    description="What an organization is subscribed to has changed: its plan, how it is paid, or when it ends.",
+    schema={
+        "type": "object",
+        "required": ["organization_id", "plan", "interval", "status", "renews_at", "ends_at", "next_plan"],
+        "properties": {
+            "organization_id": {"type": "string"},
+            "plan": {"type": "string", "description": "By its short name, as `pro`."},
+            "interval": {
+                "enum": ["month", "year", None],
+                "description": "How the plan is paid; null where only usage is.",
+            },
+            "status": {
+                "type": "string",
+                "description": "`none` for prepaid, `invoiced` where it is invoiced by hand, otherwise as Stripe says: "
+                "`active`, `past_due`, `unpaid`, `canceled`…",
+            },
+            "renews_at": {"type": ["string", "null"], "format": "date-time"},
+            "ends_at": {
+                "type": ["string", "null"],
+                "format": "date-time",
+                "description": "When the plan ends, where it was asked to.",
+            },
+            "next_plan": {"type": ["string", "null"], "description": "What follows then; null for nothing."},
+        },
+    },
+    example={
+        "organization_id": "org_4Fz0kQw1dXv8mN2bT7yR",
+        "plan": "pro",
+        "interval": "month",
+        "status": "active",
+        "renews_at": "2026-04-04T09:30:00.000000Z",
+        "ends_at": None,
+        "next_plan": None,
+    },
+)
+
 _encode = msgspec.json.Encoder().encode
 EVENT_TYPES = {
     event_type.name: event_type
@@ -250,6 +408,11 @@ EVENT_TYPES = {
         API_KEY_EXPIRING,
         API_KEY_REVOKED,
         API_KEY_LEAKED,
+        CREDITS_LOW,
+        CREDITS_DEPLETED,
+        INVOICE_PAID,
+        INVOICE_PAYMENT_FAILED,
+        SUBSCRIPTION_UPDATED,
     )
 }
 

@@ -189,7 +189,7 @@ def _recount_usage(sim: Simulator, invoice: Object) -> None:
             if line["id"] != counted["line"]:
                 continue
             price = sim.get("price", line["pricing"]["price_details"]["price"])
-            quantity = meters.usage(
+            quantity = meters.billable(
                 sim, price["recurring"]["meter"], invoice["customer"], counted["start"], counted["end"]
             )
             line["quantity"], line["quantity_decimal"] = quantity, str(quantity)

@@ -121,9 +121,9 @@ def _customer_and_value(meter: Object, payload: dict[str, str]) -> tuple[str, in
         return payload[customer_key], 1
     if value_key not in payload:
         raise missing(f"payload[{value_key}]")
-    if not re.fullmatch(r"\d{1,15}", payload[value_key]):
+    if not re.fullmatch(r"-?\d{1,15}", payload[value_key]):
         raise StripeError(
-            f"Invalid value {payload[value_key]!r}: must be a whole number of at most 15 digits, not below 0.",
+            f"Invalid value {payload[value_key]!r}: must be a whole number of at most 15 digits.",
             param=f"payload[{value_key}]",
         )
     return payload[customer_key], int(payload[value_key])
@@ -146,6 +146,11 @@ def usage(
         case "last":
             return values[-1] if values else 0
     return sum(values)
+
+
+def billable(sim: Simulator, meter: str, customer: str, start: int, end: int) -> int:
+    """Return what of it is billed: nothing where more was taken back than used."""
+    return max(usage(sim, meter, customer, start, end), 0)
 
 
 def list_summaries(sim: Simulator, params: dict[str, Any], id: str) -> Object:

@@ -41,7 +41,7 @@ def used_line(sim: Simulator, subscription: Object, item: Object, until: int) ->
     if recurring["usage_type"] != "metered":
         return None
     start = item["_sim"]["counted_from"] or item["current_period_start"]
-    quantity = meters.usage(sim, recurring["meter"], subscription["customer"], start, until)
+    quantity = meters.billable(sim, recurring["meter"], subscription["customer"], start, until)
     return invoice_lines.metered(sim, subscription, item, start, until, quantity) if quantity else None
 
 

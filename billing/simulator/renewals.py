@@ -118,7 +118,7 @@ def upcoming(sim: Simulator, subscription: Object) -> Object | None:
 
 def _used(sim: Simulator, subscription: Object, item: Object, end: int) -> tuple[Object, int]:
     since = item["_sim"]["counted_from"] or item["current_period_start"]
-    quantity = meters.usage(sim, item["price"]["recurring"]["meter"], subscription["customer"], since, end)
+    quantity = meters.billable(sim, item["price"]["recurring"]["meter"], subscription["customer"], since, end)
     return invoice_lines.metered(sim, subscription, item, since, end, quantity), since
 
 

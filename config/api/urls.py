@@ -16,6 +16,10 @@ from accounts.api.notification_preferences import NotificationPreferences
 from accounts.api.organizations import OrganizationById, Organizations
 from accounts.api.ownership import OwnershipAcceptance, OwnershipTransfer
 from accounts.api.whoami import WhoAmI
+from billing.api.invoices import Invoices
+from billing.api.ledger import Ledger
+from billing.api.sessions import CheckoutSession, PortalSession
+from billing.api.summary import Billing
 from config.api import schema  # noqa: F401 (it says how the API's views are described)
 from usage import gateway, urls  # noqa: F401 (the latter registers the converter job_id)
 from usage.api.alerts import AlertById, AlertFirings, Alerts, AlertTest, SpendCapView
@@ -87,6 +91,11 @@ urlpatterns = [
     path("v1/alerts/<slug:alert_uid>/test", AlertTest.as_view(), name="alert-test"),
     path("v1/alerts/<slug:alert_uid>/firings", AlertFirings.as_view(), name="alert-firings"),
     path("v1/spend-cap", SpendCapView.as_view(), name="spend-cap"),
+    path("v1/billing", Billing.as_view(), name="billing-summary"),
+    path("v1/billing/ledger", Ledger.as_view(), name="billing-ledger"),
+    path("v1/billing/invoices", Invoices.as_view(), name="billing-invoices"),
+    path("v1/billing/portal-session", PortalSession.as_view(), name="billing-portal-session"),
+    path("v1/billing/checkout-session", CheckoutSession.as_view(), name="billing-checkout-session"),
     path("v1/webhooks/messages", Messages.as_view(), name="webhook-messages"),
     path("v1/webhooks/messages/<slug:message_id>", MessageById.as_view(), name="webhook-message"),
     path(

@@ -15,6 +15,7 @@ from accounts.audit import Actor
 from accounts.ids import new_uid
 from accounts.models import Invitation, NoticeKind, Notification, Organization, OwnershipOffer, User
 from accounts.permissions import Role
+from billing.models import Invoice
 from tests.conftest import person
 from tests.usage.rows import job_row
 from usage import files
@@ -89,6 +90,18 @@ def tenant(name: str) -> Tenant:
             "message_id": get_svix()
             .message.create(organization.uid, MessageIn(event_type="job.completed", payload={"type": "test"}))
             .id,
+            "plan_slug": "pro",
+            "interval": "month",
+            "pack_slug": "1000",
+            "invoice_uid": Invoice.objects.create(
+                organization=organization,
+                stripe_id=f"in_{name}",
+                status="paid",
+                total=10,
+                amount_due=0,
+                amount_paid=10,
+                created_at=timezone.now(),
+            ).uid,
             "job_id": job_row(key, f"job-of-{name}").job_id,
             "token": token,
             "file": "letter",

@@ -13,8 +13,8 @@ from tests.architecture.requests import send, verdict
 from tests.architecture.routes import GUARDED, OURS, Route
 from tests.architecture.tenants import Tenant
 
-# Words in links: whoever holds one may do what it is for. And the demo's letters, which are nobody's.
-OF_NOBODY = {"token", "file", "number"}
+# Words in links: whoever holds one may do what it is for. The demo's letters, and what is on offer to everybody.
+OF_NOBODY = {"token", "file", "number", "plan_slug", "interval", "pack_slug"}
 
 
 def addresses(route: Route, here: Tenant, there: Tenant) -> Iterator[str]:

@@ -48,7 +48,7 @@ def test_a_timestamp_is_at_most_35_days_old_and_five_minutes_ahead(
     assert refused.value.param == "timestamp"
 
 
-@pytest.mark.parametrize("value", ["-1", "1.5", "many", "1" * 16, ""])
+@pytest.mark.parametrize("value", ["--1", "1.5", "many", "1" * 16, ""])
 def test_a_value_is_a_whole_number(
     client: stripe.StripeClient, shop: Shop, customer: str, value: str
 ) -> None:
@@ -58,6 +58,17 @@ def test_a_value_is_a_whole_number(
         client.v1.billing.meter_events.create(
             {"event_name": event_name, "payload": {"stripe_customer_id": customer, "value": value}}
         )
+
+
+def test_a_value_below_0_takes_back(
+    simulator: SimulatorProcess, client: stripe.StripeClient, shop: Shop, customer: str, use: Use
+) -> None:
+    day = simulator.now - simulator.now % DAY
+
+    use(customer, 5)
+    use(customer, -3)
+
+    assert summed(client, shop.meter, customer, day, day + 2 * DAY) == [(day, 2)]
 
 
 def test_summaries_are_grouped_by_hour_and_day(

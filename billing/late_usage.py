@@ -1,0 +1,173 @@
+"""Usage that no invoice of a subscription billed before it ended: one more invoice bills it, after the last one.
+
+That is so when it was cancelled on Stripe's own pages, at once, or when its last reports came too late. What is still
+to be billed is what was reported less what all its invoices say, so that doing it again bills nothing twice.
+"""
+
+import logging
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import stripe
+from django.db.models import F, Q, Sum
+from django.utils import timezone
+
+from accounts.models import Organization
+from billing import invoices, metering
+from billing.gateway import get_stripe
+from billing.models import BillingAccount, Invoice, MeterReport, Subscription
+
+logger = logging.getLogger(__name__)
+
+# Reports of a subscription that ended longer ago are not looked at again.
+LOOKED_AT = timedelta(days=60)
+LIVE = (Subscription.TRIALING, Subscription.ACTIVE, Subscription.PAST_DUE, Subscription.UNPAID)
+# On the invoice: the subscription whose usage it bills.
+LATE_USAGE = "late_usage"
+
+
+def bill_due(*, now: datetime | None = None) -> int:
+    """Bill what is left of subscriptions that have ended. Returns how many are settled now."""
+    now = now or timezone.now()
+    ended = (
+        MeterReport.objects.filter(billed_by="", created_at__gte=now - LOOKED_AT)
+        .exclude(stripe_subscription="")
+        .exclude(
+            stripe_subscription=F("organization__billing_account__stripe_subscription"),
+            organization__billing_account__subscription_status__in=[*LIVE, Subscription.PAUSED],
+        )
+        .values_list("organization", "stripe_subscription")
+        .order_by("organization")
+        .distinct()
+    )
+    settled = 0
+    for organization_pk, subscription in list(ended):
+        try:
+            settled += bill(Organization.objects.get(pk=organization_pk), subscription)
+        except stripe.StripeError:  # one customer must not keep the others
+            logger.exception("late usage of %s could not be billed", subscription)
+    return settled
+
+
+def bill(organization: Organization, subscription: str) -> bool:
+    """Bill what is left of a subscription that has ended; False where its last invoice is not final yet.
+
+    Raises StripeError.
+    """
+    if not metering.flush(organization):
+        return False
+    account = BillingAccount.objects.get(organization=organization)
+    reports = MeterReport.objects.filter(organization=organization, stripe_subscription=subscription)
+    reports = reports.exclude(state=MeterReport.State.REFUSED)
+    first = reports.order_by("id").first()
+    if first is None:
+        return True
+    found = invoices.record_all(first.stripe_customer)
+    mine = [invoice for invoice in found if _subscription_of(invoice) == subscription]
+    late = next((invoice for invoice in found if _late(invoice) == subscription), None)
+    if any(invoice.status == "draft" for invoice in mine):
+        return False
+    if late is None or late.status == "draft":
+        left = _reported(reports) - _billed(organization, subscription)
+        if late is None and left <= 0:
+            last = mine[0].id if mine else ""
+            reports.filter(billed_by="").update(billed_by=last or subscription)
+            return True
+        late = _draw_up(account, first.stripe_customer, subscription, left, late)
+    late = _collect(late)
+    invoices.record(late)
+    _mark(reports, late, mine[0].id if mine else None)
+    return True
+
+
+def _subscription_of(invoice: stripe.Invoice) -> str:
+    details = invoice.parent.subscription_details if invoice.parent else None
+    return str(getattr(details.subscription, "id", details.subscription)) if details else ""
+
+
+def _late(invoice: stripe.Invoice) -> str:
+    return str(invoice.metadata.to_dict().get(LATE_USAGE, "")) if invoice.metadata else ""
+
+
+def _reported(reports: Any) -> int:
+    return int(reports.aggregate(sum=Sum("quantity"))["sum"] or 0)
+
+
+def _billed(organization: Organization, subscription: str) -> int:
+    """What the subscription's invoices bill of credits, also those that were voided since: staff forgave them."""
+    found = Invoice.objects.filter(
+        organization=organization, lines__contains=[{"subscription": subscription}]
+    ).exclude(status="draft")
+    return sum(
+        line.quantity or 0
+        for invoice in found
+        for line in invoices.lines(invoice)
+        if line.kind == invoices.OVERAGE and line.subscription == subscription
+    )
+
+
+def _draw_up(
+    account: BillingAccount, customer: str, subscription: str, quantity: int, late: stripe.Invoice | None
+) -> stripe.Invoice:
+    """Draw up the invoice, or go on with the one that was begun."""
+    client = get_stripe().v1
+    key = f"late:{subscription}"
+    if late is None:
+        late = client.invoices.create(
+            {
+                "customer": customer,
+                "auto_advance": False,
+                "currency": "usd",
+                "pending_invoice_items_behavior": "exclude",
+                "description": "Usage that was not yet invoiced when the subscription ended.",
+                "metadata": {LATE_USAGE: subscription},
+            },
+            {"idempotency_key": f"{key}:invoice"},
+        )
+    if not late.lines.data:
+        item: Any = {
+            "customer": customer,
+            "invoice": late.id,
+            "currency": "usd",
+            "quantity": quantity,
+            "unit_amount_decimal": _cents(account, subscription),
+            "description": f"{quantity:,} credits used and not yet invoiced",
+            "metadata": {invoices.KIND: invoices.OVERAGE, invoices.SUBSCRIPTION: subscription},
+        }
+        client.invoice_items.create(item, {"idempotency_key": f"{key}:item"})
+    return client.invoices.finalize_invoice(
+        str(late.id), {"auto_advance": True}, {"idempotency_key": f"{key}:finalize"}
+    )
+
+
+def _cents(account: BillingAccount, subscription: str) -> str:
+    """What a credit cost in the subscription."""
+    for item in get_stripe().v1.subscriptions.retrieve(subscription)["items"].data:
+        recurring = item.price.recurring
+        if recurring and recurring.usage_type == "metered" and item.price.unit_amount_decimal is not None:
+            return str(item.price.unit_amount_decimal)
+    return str((account.plan.credit_price * Decimal(100)).normalize())
+
+
+def _collect(late: stripe.Invoice) -> stripe.Invoice:
+    """Have it paid with the card on file. Where that fails, Stripe tries again, and the customer can pay by hand."""
+    if late.status == "open" and not late.attempted:
+        try:
+            return get_stripe().v1.invoices.pay(
+                str(late.id), {"off_session": True}, {"idempotency_key": f"late:{late.id}:pay"}
+            )
+        except (stripe.CardError, stripe.InvalidRequestError):
+            logger.warning("invoice %s could not be paid at once", late.id, exc_info=True)
+    return get_stripe().v1.invoices.retrieve(str(late.id))
+
+
+def _mark(reports: Any, late: stripe.Invoice, last: str | None) -> None:
+    """Note which reports it bills: the newest, up to its quantity; the others were billed before."""
+    billed = sum(line.quantity or 0 for line in late.lines.data)
+    for report in reports.filter(Q(billed_by="") | Q(billed_by=late.id)).order_by("-id"):
+        if billed <= 0:
+            break
+        MeterReport.objects.filter(pk=report.pk).update(billed_by=late.id)
+        billed -= report.quantity
+    reports.filter(billed_by="").update(billed_by=last or late.id)

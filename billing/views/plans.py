@@ -1,0 +1,148 @@
+"""The plans beside each other, and changing from one to another: by Checkout the first time, here after that."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import stripe
+from django.conf import settings
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from accounts.access import MemberRequest, actor_of, member_page
+from accounts.permissions import Permission
+from billing import balance, calls, checkout, offers, subscriptions
+from billing.models import BillingAccount, Interval, Plan
+from billing.offers import Action
+from billing.views.pages import UNREACHABLE, account_of, address, lead_to_stripe, not_set_up
+
+logger = logging.getLogger(__name__)
+
+
+@member_page(Permission.BILLING_VIEW)
+@require_safe
+def plans(request: MemberRequest) -> HttpResponse:
+    """What each plan offers, by month or by year, and what can be done about it."""
+    account = account_of(request)
+    asked = request.GET.get("interval", "")
+    interval = asked if asked in Interval.values else account.interval or Interval.MONTH
+    found = offers.comparison(account, interval)
+    credits = balance.of(account)
+    context = {
+        "account": account,
+        "balance": credits,
+        "beyond_cost": credits.beyond * account.plan.credit_price,
+        "offers": found,
+        "rows": list(zip(offers.ROWS, zip(*(offer.cells for offer in found), strict=True), strict=True)),
+        "interval": interval,
+        "intervals": Interval.choices if any(offer.plan.yearly_price for offer in found) else [],
+        "next": offers.following(account),
+        "may_manage": request.may(Permission.BILLING_MANAGE),
+        "can_pay": calls.can_pay(),
+        "is_simulated": settings.STRIPE_IS_SIMULATED,
+    }
+    return render(request, "billing/plans.html", context)
+
+
+@member_page(Permission.BILLING_MANAGE)
+@require_POST
+def subscribe(request: MemberRequest, plan_slug: str, interval: str) -> HttpResponse:
+    """Lead to Checkout for a first subscription; on a plan that is metered only, that is to add a card."""
+    account = account_of(request)
+    plan = _plan(account, plan_slug, interval)
+    return lead_to_stripe(
+        request,
+        lambda: checkout.subscribe(
+            organization=request.organization,
+            plan=plan,
+            interval=interval,
+            actor=actor_of(request),
+            success_url=f"{address(request, 'checkout_done')}?session_id={{CHECKOUT_SESSION_ID}}",
+            cancel_url=address(request, "checkout_left"),
+        ),
+        back="billing:plans",
+    )
+
+
+@member_page(Permission.BILLING_MANAGE)
+@require_http_methods(["GET", "POST"])
+def change(request: MemberRequest, plan_slug: str, interval: str) -> HttpResponse:
+    """Say what a change of plan costs and changes, and on POST make it."""
+    account = account_of(request)
+    plan = _plan(account, plan_slug, interval)
+    if offers.action(account, plan, interval) not in {Action.UPGRADE, Action.DOWNGRADE}:
+        messages.info(request, "As things are now, there is nothing to change to that plan.")
+        return redirect("billing:plans", request.organization.uid)
+    try:
+        if request.method == "POST":
+            subscriptions.change(
+                organization=request.organization,
+                plan=plan,
+                interval=interval,
+                actor=actor_of(request),
+                proration_date=_moment(request.POST.get("proration_date", "")),
+            )
+            messages.success(request, _changed(account, plan, interval))
+            return redirect("billing:overview", request.organization.uid)
+        preview = subscriptions.preview(organization=request.organization, plan=plan, interval=interval)
+    except (subscriptions.NotSubscribed, subscriptions.NothingToChange, subscriptions.NotOffered):
+        messages.info(request, "As things are now, there is nothing to change to that plan.")
+    except subscriptions.PaymentFailed as error:
+        messages.error(request, f"{error} Nothing was changed.")
+        return redirect("billing:overview", request.organization.uid)
+    except stripe.StripeError:
+        logger.warning("the plan of %s could not be changed", request.organization.uid, exc_info=True)
+        messages.error(request, UNREACHABLE)
+    else:
+        context: dict[str, Any] = {
+            "account": account,
+            "plan": plan,
+            "interval": interval,
+            "preview": preview,
+            "is_downgrade": offers.is_downgrade(account, plan, interval),
+            "differences": offers.differences(account, plan, interval),
+            "is_simulated": settings.STRIPE_IS_SIMULATED,
+        }
+        return render(request, "billing/change_plan.html", context)
+    return redirect("billing:plans", request.organization.uid)
+
+
+@member_page(Permission.BILLING_MANAGE)
+@require_POST
+def keep(request: MemberRequest) -> HttpResponse:
+    """Stay on the plan after all, before it ends."""
+    try:
+        subscriptions.keep(organization=request.organization, actor=actor_of(request))
+    except (subscriptions.NotSubscribed, subscriptions.NothingToChange):
+        messages.info(request, "There was nothing to undo.")
+    except stripe.StripeError:
+        logger.warning("the plan of %s could not be kept", request.organization.uid, exc_info=True)
+        messages.error(request, UNREACHABLE if calls.can_pay() else not_set_up())
+    else:
+        messages.success(request, "You stay on your plan. It renews as before.")
+    return redirect("billing:overview", request.organization.uid)
+
+
+def _plan(account: BillingAccount, slug: str, interval: str) -> Plan:
+    plan = offers.named(slug, interval, offers.plans(account))
+    if plan is None:
+        raise Http404
+    return plan
+
+
+def _moment(text: str) -> int | None:
+    """The moment that the preview was made for, so that what is charged is what was shown."""
+    if not text.isdigit() or len(text) > 12:
+        return None
+    age = timezone.now() - datetime.fromtimestamp(int(text), UTC)
+    return int(text) if 0 <= age.total_seconds() < 3600 else None
+
+
+def _changed(account: BillingAccount, plan: Plan, interval: str) -> str:
+    name = plan.name if plan.is_metered else f"{plan.name}, paid by {interval}"
+    if offers.is_downgrade(account, plan, interval):
+        return f"Done: {name}, from the end of what is paid. Until then nothing changes, and you can undo it."
+    return f"You are on {name}. It counts at once."
