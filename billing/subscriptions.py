@@ -55,15 +55,12 @@ class PaymentFailed(Exception):
 # ── What Stripe says ─────────────────────────────────────────────────────────────────────────────────────────
 @dataclass(frozen=True)
 class Reading:
-    """What was read of an organization at Stripe. `subscription` is the one that counts, if there is any."""
+    """What was read of an organization at Stripe: its customer's own card, and all subscriptions to plans of ours."""
 
     number: int
     customer_is_gone: bool
-    card: str
-    card_ends_at: datetime | None
-    subscription: stripe.Subscription | None
-    # Live besides the one that counts, started by a second Checkout: to be ended and given back.
-    duplicates: list[str]
+    card: stripe.PaymentMethod | None
+    subscriptions: list[stripe.Subscription]
 
 
 def sync(organization: Organization, *, now: datetime | None = None) -> BillingAccount:
@@ -76,9 +73,9 @@ def sync(organization: Organization, *, now: datetime | None = None) -> BillingA
         return account
     reading = _read(account)
     with transaction.atomic():
-        _apply(organization, reading, now=now or timezone.now())
+        duplicates = _apply(organization, reading, now=now or timezone.now())
     invoices.forget_upcoming(organization)
-    for subscription in reading.duplicates:
+    for subscription in duplicates:
         end_duplicate(subscription)
     account = BillingAccount.objects.select_related("plan", "next_plan", "organization").get(
         pk=organization.pk
@@ -104,16 +101,13 @@ def _read(account: BillingAccount) -> Reading:
         }
         found = list(client.v1.subscriptions.list(params).auto_paging_iter())
     elif account.stripe_subscription:
-        found = [client.v1.subscriptions.retrieve(account.stripe_subscription)]
+        found = [
+            client.v1.subscriptions.retrieve(
+                account.stripe_subscription, {"expand": ["default_payment_method"]}
+            )
+        ]
     ours = [each for each in found if plan_of(each)]
-    subscription, duplicates = _choose(ours, account.stripe_subscription)
-    if account.is_invoiced and subscription is not None and subscription.status in _LIVE:
-        # It is billed by hand since: a Checkout was left open meanwhile.
-        duplicates = [subscription.id, *duplicates]
-        subscription = None
-    method = None if is_gone else _method(customer, subscription)
-    card, ends = customers.card_of(method), customers.card_ends_at(method)
-    return Reading(number, is_gone, card, ends, subscription, duplicates)
+    return Reading(number, is_gone, None if is_gone else _card(customer), ours)
 
 
 def _take_number(account: BillingAccount) -> int:
@@ -127,43 +121,52 @@ def _take_number(account: BillingAccount) -> int:
     return int(number)
 
 
-def _choose(found: list[stripe.Subscription], known: str) -> tuple[stripe.Subscription | None, list[str]]:
-    """The subscription that counts, and those that should not be: of live ones the known counts, or the oldest."""
+def _card(customer: stripe.Customer) -> stripe.PaymentMethod | None:
+    """A customer's own card, which pays where a subscription has none."""
+    method = customer.invoice_settings.default_payment_method if customer.invoice_settings else None
+    if isinstance(method, str):
+        return get_stripe().v1.payment_methods.retrieve(method)
+    return method
+
+
+def _choose(
+    account: BillingAccount, found: list[stripe.Subscription]
+) -> tuple[stripe.Subscription | None, list[str]]:
+    """The subscription that counts, and those that are to be ended: a second Checkout started them.
+
+    Of live ones the known one counts, or else the oldest; none where staff bill by hand meanwhile.
+    """
+    known = account.stripe_subscription
     live = sorted(
         (each for each in found if each.status in _LIVE),
         key=lambda each: (each.id != known, each.created, each.id),
     )
+    if account.is_invoiced:
+        return None, [each.id for each in live]
     if live:
         return live[0], [each.id for each in live[1:]]
-    ended = [each for each in found if each.status == Subscription.CANCELED]
-    mine = [each for each in ended if each.id == known]
-    return (mine[0] if mine else None), []
+    ended = (each for each in found if each.id == known and each.status == Subscription.CANCELED)
+    return next(ended, None), []
 
 
-def _method(
-    customer: stripe.Customer, subscription: stripe.Subscription | None
-) -> stripe.PaymentMethod | None:
-    """What Stripe charges: the subscription's own card, or the customer's."""
-    found = subscription.default_payment_method if subscription else None
-    if found is None and customer.invoice_settings:
-        found = customer.invoice_settings.default_payment_method
-    if isinstance(found, str):
-        found = get_stripe().v1.payment_methods.retrieve(found)
-    return found if found and found.customer else None
+def _apply(organization: Organization, reading: Reading, *, now: datetime) -> list[str]:
+    """Write what was read, and return the subscriptions that should not be there.
 
-
-def _apply(organization: Organization, reading: Reading, *, now: datetime) -> None:
-    """Write what was read. What was used until now is settled first, by the period and the plan of before."""
+    What was used until now is settled first, by the period and the plan of before.
+    """
     account = credits.lock(organization, now=now)
     if reading.number <= account.last_reading:
-        return
+        return []
     before = _facts(account)
     account.last_reading = reading.number
-    account.card, account.card_ends_at = reading.card, reading.card_ends_at
+    subscription, duplicates = _choose(account, reading.subscriptions)
+    method: Any = subscription.default_payment_method if subscription else None
     if reading.customer_is_gone:
         account.stripe_customer = ""
-    if reading.subscription is not None and not account.is_invoiced:
-        _take_over(account, reading.subscription, now)
+    card = method if method and method.customer else reading.card
+    account.card, account.card_ends_at = customers.card_of(card), customers.card_ends_at(card)
+    if subscription is not None:
+        _take_over(account, subscription, now)
     account.save(update_fields=_WRITTEN)
     after = _facts(account)
     # Stripe's clock may be ahead of ours, by a second or, where it is simulated, by months.
@@ -188,6 +191,7 @@ def _apply(organization: Organization, reading: Reading, *, now: datetime) -> No
             before={name: value for name, value in before.items() if value != after[name]},
             after={name: value for name, value in after.items() if value != before[name]},
         )
+    return duplicates
 
 
 _WRITTEN = [
@@ -308,7 +312,7 @@ def plan_of(subscription: stripe.Subscription) -> Plan | None:
         plan = _named(price.metadata.to_dict().get("plan", "") if price.metadata else "")
         plan = plan or Plan.objects.filter(stripe_product=product).first()
     if plan is None:
-        logger.error("the subscription %s is of no plan of ours", subscription.id)
+        logger.warning("the subscription %s is of no plan of ours", subscription.id)
     return plan
 
 

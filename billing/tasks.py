@@ -82,12 +82,6 @@ def sweep_stripe() -> int:
 
 
 @shared_task(autoretry_for=(stripe.StripeError,), retry_backoff=30, max_retries=8)
-def sync_catalogue() -> None:
-    """Tell Stripe of a plan or pack that was changed in the admin."""
-    catalogue.sync(say=logger.info)
-
-
-@shared_task(autoretry_for=(stripe.StripeError,), retry_backoff=30, max_retries=8)
 def tell_stripe_of_customer(organization_pk: int) -> None:
     customers.tell(Organization.objects.get(pk=organization_pk))
 
@@ -120,11 +114,11 @@ def sweep_notices() -> int:
     return notices.tell_of_credits() + notices.warn_of_grace() + notices.warn_of_cards()
 
 
-@shared_task
+@shared_task(autoretry_for=(stripe.StripeError,), retry_backoff=30, max_retries=8)
 def sync_offer(plan_pk: int | None = None) -> int:
     """Send what is on offer to Stripe, and write what an edited plan entitles to. Returns for how many that changed."""
     changed = access.recompute_all(Plan.objects.get(pk=plan_pk)) if plan_pk else 0
-    catalogue.sync()
+    catalogue.sync(say=logger.info)
     return changed
 
 
