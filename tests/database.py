@@ -51,8 +51,9 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if nextitem is None:  # the database is gone as well
         return
     marker = item.get_closest_marker("django_db")
-    fixtures = getattr(item, "fixturenames", [])
-    if "transactional_db" in fixtures or (marker and marker.kwargs.get("transaction")):
+    fixtures = set(getattr(item, "fixturenames", []))
+    # What a live server serves is committed.
+    if fixtures & {"transactional_db", "live_server"} or (marker and marker.kwargs.get("transaction")):
         with item.config.stash[blocking_manager_key].unblock():
             for row in serializers.deserialize("python", _offers):
                 row.save()

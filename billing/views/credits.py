@@ -65,6 +65,8 @@ def buy(request: MemberRequest, pack_slug: str) -> HttpResponse:
 def checkout_done(request: MemberRequest) -> HttpResponse:
     """Where Checkout leads to once it was paid: what came of it."""
     session_id, state = request.GET.get("session_id", ""), "unknown"
+    if not session_id:
+        return redirect("billing:overview", request.organization.uid)
     try:
         # Applies it now, in case Stripe's own notice is slower than the person who paid.
         state = checkout.returned(organization=request.organization, session_id=session_id)
