@@ -226,12 +226,12 @@ PORTAL: dict[str, Any] = {
 }
 
 
-def portal_configuration() -> str | None:
-    """Return the id of our configuration of the portal, if there is one."""
+def portal_configuration() -> stripe.billing_portal.Configuration | None:
+    """Return our configuration of the portal, if there is one."""
     configurations = get_stripe().v1.billing_portal.configurations.list({"active": True, "limit": 100})
     for found in configurations.auto_paging_iter():
         if found.metadata and found.metadata.to_dict().items() >= OWN.items():
-            return found.id
+            return found
     return None
 
 
@@ -242,11 +242,20 @@ def _sync_portal(say: Say) -> None:
         "default_return_url": settings.BASE_URL,
         "features": PORTAL,
     }
-    if found := portal_configuration():
-        configurations.update(found, params)  # type: ignore[arg-type]
-    else:
+    found = portal_configuration()
+    if found is None:
         configurations.create(params | {"metadata": OWN})  # type: ignore[arg-type]
         say("Made the configuration of the portal.")
+    elif not _holds(found.to_dict(), params):
+        configurations.update(found.id, params)  # type: ignore[arg-type]
+        say("Changed the configuration of the portal.")
+
+
+def _holds(there: Any, wanted: Any) -> bool:
+    """Whether all that is wanted is there; there may be more."""
+    if isinstance(wanted, dict):
+        return all(name in there and _holds(there[name], value) for name, value in wanted.items())
+    return sorted(there) == sorted(wanted) if isinstance(wanted, list) else bool(there == wanted)
 
 
 # ── Where events go ──────────────────────────────────────────────────────────────────────────────────────────

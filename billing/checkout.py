@@ -129,7 +129,7 @@ def portal(*, organization: Organization, actor: Actor | None, return_url: str) 
         raise NoCustomer
     params: dict[str, Any] = {"customer": account.stripe_customer, "return_url": return_url}
     if configuration := catalogue.portal_configuration():
-        params["configuration"] = configuration
+        params["configuration"] = configuration.id
     session = get_stripe().v1.billing_portal.sessions.create(params)  # type: ignore[arg-type]
     audit.record(
         audit.Action.BILLING_PORTAL_OPENED, actor=actor, organization=organization, target=organization
