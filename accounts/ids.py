@@ -6,7 +6,11 @@ BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def random_base62(length: int) -> str:
-    return "".join(secrets.choice(BASE62) for _ in range(length))
+    number, characters = secrets.randbelow(62**length), ""
+    for _ in range(length):
+        number, digit = divmod(number, 62)
+        characters += BASE62[digit]
+    return characters
 
 
 def new_uid(prefix: str) -> str:

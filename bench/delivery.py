@@ -1,8 +1,8 @@
 """How fast messages go from the outbox through the engine to their receivers, signed and with their attempts recorded.
 
 By one `deliver` process, beside a bare aiohttp sender and a requests.Session that sign the same text and record
-nothing; and the same while one endpoint never answers. Medians of the rounds. The database's share of the processor
-is not in the figures per delivery.
+nothing; and the same while one endpoint never answers, while many do not, and by two processes. Medians of the
+rounds. The database's share of the processor is not in the figures per delivery.
 """
 
 import argparse
@@ -13,13 +13,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from bench._system import ROOT, line, median, system
 
 ORGANIZATIONS = 16
-STUCK = 200  # messages for the endpoint that never answers
+STUCK = 200  # messages for each endpoint that never answers
+HANGING = 20  # such endpoints, beside which the others are to go on
 AT_ONCE = 64
 # The limits we mean to keep; every run says whether they are.
 BARE_GOAL, REQUESTS_GOAL, STUCK_GOAL = 0.25, 1.0, 0.95
@@ -43,16 +44,20 @@ def main() -> None:
 
 def measure(rounds: int, messages: int, url: str) -> None:
     organizations = [subscribe(f"Organization {number}", url) for number in range(ORGANIZATIONS)]
-    stuck = subscribe("Stuck", f"{url}stuck")
-    bare, plain, whole, processor, beside = [], [], [], [], []
+    stuck = [subscribe(f"Stuck {number}", f"{url}stuck") for number in range(HANGING)]
+    bare, plain, whole, processor, beside, beside_many, together = [], [], [], [], [], [], []
     for _ in range(rounds):
         bare.append(messages / asyncio.run(send_bare(url, messages)))
         plain.append(messages / send_plain(url, messages))
         took, cpu = deliver(organizations, messages)
         whole.append(messages / took)
         processor.append(cpu / messages)
-        took, _ = deliver(organizations, messages, stuck=stuck)
+        took, _ = deliver(organizations, messages, stuck=stuck[:1])
         beside.append(messages / took)
+        took, _ = deliver(organizations, messages, stuck=stuck)
+        beside_many.append(messages / took)
+        took, _ = deliver(organizations, messages, processes=2)
+        together.append(messages / took)
     rate = median(whole)
     print(f"{messages:,} messages of 1 kB to {ORGANIZATIONS} endpoints")
     line("bare aiohttp sender, nothing recorded", f"{median(bare):,.0f}/s")
@@ -63,6 +68,8 @@ def measure(rounds: int, messages: int, url: str) -> None:
     line(
         "beside an endpoint that never answers", f"{median(beside):,.0f}/s", median(beside) / rate, STUCK_GOAL
     )
+    line(f"beside {HANGING} that never answer", f"{median(beside_many):,.0f}/s", median(beside_many) / rate)
+    line("by two processes", f"{median(together):,.0f}/s", median(together) / rate)
 
 
 @contextlib.contextmanager
@@ -88,27 +95,31 @@ def subscribe(name: str, url: str) -> int:
     return organization.pk
 
 
-def deliver(organizations: list[int], messages: int, *, stuck: int | None = None) -> tuple[float, float]:
-    """Have messages delivered by a process of its own; returns the seconds that took, and those of the processor."""
+def deliver(
+    organizations: list[int], messages: int, *, stuck: Sequence[int] = (), processes: int = 1
+) -> tuple[float, float]:
+    """Have messages delivered by processes of their own; returns the seconds that took, and those of the processor."""
     from django.db import connection
 
     with connection.cursor() as cursor:
         cursor.execute(
             "TRUNCATE webhooks_outboxmessage, webhooks_message, webhooks_delivery, webhooks_attempt"
         )
-    worker = subprocess.Popen([sys.executable, "manage.py", "deliver"], cwd=ROOT)
+    workers = [subprocess.Popen([sys.executable, "manage.py", "deliver"], cwd=ROOT) for _ in range(processes)]
     try:
         if stuck:
-            write([stuck], STUCK)
+            write(list(stuck), STUCK * len(stuck))
         write(organizations, len(organizations))
-        wait_for(len(organizations))  # it has opened its connections
-        busy, start = processor_time(worker.pid), time.perf_counter()
+        wait_for(len(organizations))  # they have opened their connections
+        busy, start = sum(processor_time(worker.pid) for worker in workers), time.perf_counter()
         write(organizations, messages)
         wait_for(len(organizations) + messages)
-        return time.perf_counter() - start, processor_time(worker.pid) - busy
+        took = time.perf_counter() - start
+        return took, sum(processor_time(worker.pid) for worker in workers) - busy
     finally:
-        worker.kill()
-        worker.wait()
+        for worker in workers:
+            worker.kill()
+            worker.wait()
 
 
 def write(organizations: list[int], count: int) -> None:

@@ -83,8 +83,8 @@ class Included:
 def included(
     account: BillingAccount, terms: access.Terms, left: list[Left], *, now: datetime
 ) -> Included | None:
-    """None for a plan that includes none."""
-    if not terms.included_credits:
+    """None for a plan that includes none, and where none come any more."""
+    if not terms.included_credits or not account.bills_overage:
         return None
     ours = [each for each in left if each.grant.kind == CreditGrant.Kind.INCLUDED]
     _, end = plans.month_of(account.anchor, now)

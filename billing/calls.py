@@ -69,6 +69,12 @@ def _way_out(account: BillingAccount, entitlement: Entitlement, now: datetime) -
     return "support" if reason == access.PAUSED else "pay"
 
 
+def has_ended(account: BillingAccount) -> bool:
+    """Whether its subscription is over, and no other was begun: it may not call until a plan is chosen again."""
+    is_over = bool(account.cancelled_at) or account.subscription_status in _OVER
+    return is_over and not account.is_invoiced
+
+
 def can_pay() -> bool:
     """Whether anything can be paid for here: through Stripe, or its simulator, which is part of the demo."""
     return bool(settings.DEMO or not settings.STRIPE_IS_SIMULATED)

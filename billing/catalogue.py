@@ -159,7 +159,7 @@ def _sync_prices(product: str, wanted: Iterable[Wanted], say: Say) -> None:
         holder = next((price for price in active if price.lookup_key == each.lookup_key), None)
         if holder is None or not each.is_met_by(holder):
             kept.add(_make_price(product, each, after=holder).id)
-            say(f"Made the price {each.lookup_key} of {each.amount / 100:f} dollars.")
+            say(f"Made the price {each.lookup_key} of {(each.amount / 100).normalize():f} dollars.")
         else:
             kept.add(holder.id)
     for price in active:
@@ -209,7 +209,8 @@ def _meter(say: Say) -> stripe.billing.Meter:
                 "default_aggregation": {"formula": "sum"},
                 "customer_mapping": {"type": "by_id", "event_payload_key": "stripe_customer_id"},
                 "value_settings": {"event_payload_key": "value"},
-            }
+            },
+            {"idempotency_key": f"meter:{METER}"},
         )
     return meters.reactivate(found.id) if found.status == "inactive" else found
 
@@ -250,13 +251,13 @@ def _sync_portal(say: Say) -> None:
 
 # ── Where events go ──────────────────────────────────────────────────────────────────────────────────────────
 def _reaches_us() -> bool:
-    """Stripe's servers reach no address of this machine; the simulator reaches no other."""
+    """Whether Stripe can send to BASE_URL: its servers reach no private address, the simulator only this machine."""
     host = urlsplit(settings.BASE_URL).hostname or ""
     try:
-        is_local = ipaddress.ip_address(host).is_private
+        address = ipaddress.ip_address(host)
     except ValueError:
-        is_local = host == "localhost"
-    return is_local is bool(settings.STRIPE_IS_SIMULATED)
+        return (host == "localhost") is bool(settings.STRIPE_IS_SIMULATED)
+    return address.is_loopback if settings.STRIPE_IS_SIMULATED else not address.is_private
 
 
 def _sync_webhooks(say: Say) -> None:

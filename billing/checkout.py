@@ -5,6 +5,7 @@ is first; each is applied once.
 """
 
 import logging
+import re
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -53,15 +54,13 @@ def subscribe(
     Checkout of before is closed. Raises AlreadySubscribed, NotOffered, stripe.StripeError.
     """
     account = BillingAccount.objects.get(pk=organization.pk)
-    if account.is_subscribed:
-        raise AlreadySubscribed
     if not plan.is_offered or plan.is_custom or account.is_invoiced:
         raise NotOffered
     if not plan.is_metered and not plan.price(interval):
         raise NotOffered
     items = subscriptions.line_items(plan, interval)
     customer = customers.ensure(organization)
-    # Perhaps there is one that nothing was heard of yet.
+    # What Stripe says counts: perhaps nothing was heard yet of one that has begun, or has ended.
     if subscriptions.sync(organization).is_subscribed:
         raise AlreadySubscribed
     _close_open(customer)
@@ -184,6 +183,8 @@ def returned(*, organization: Organization, session_id: str) -> str:
     Answers "complete"; "unpaid", where the bank takes its time; "open", where nothing was paid; or "expired".
     """
     account = BillingAccount.objects.get(pk=organization.pk)
+    if not re.fullmatch(r"cs_\w+", session_id, re.ASCII):
+        raise Unknown
     try:
         session = get_stripe().v1.checkout.sessions.retrieve(session_id)
     except stripe.InvalidRequestError as error:

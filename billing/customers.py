@@ -23,9 +23,6 @@ def ensure(organization: Organization) -> str:
 
 def _make(organization: Organization) -> str:
     customers = get_stripe().v1.customers
-    details = {"name": organization.name} | (
-        {"email": organization.billing_email} if organization.billing_email else {}
-    )
     # dj-stripe finds its subscriber by the first.
     metadata = {
         settings.DJSTRIPE_SUBSCRIBER_CUSTOMER_KEY: str(organization.pk),
@@ -36,7 +33,7 @@ def _make(organization: Organization) -> str:
     while True:
         made = customers.create({"metadata": metadata}, {"idempotency_key": key})
         try:
-            customers.update(made.id, details)  # type: ignore[arg-type]
+            customers.update(made.id, _details(organization))  # type: ignore[arg-type]
         except stripe.InvalidRequestError as error:
             if error.code != "resource_missing":
                 raise
@@ -44,6 +41,18 @@ def _make(organization: Organization) -> str:
             key = f"customer:{organization.uid}:{made.id}"
         else:
             return made.id
+
+
+def tell(organization: Organization) -> None:
+    """Let Stripe know by what name and address an organization goes, for its next invoices."""
+    account = BillingAccount.objects.get(pk=organization.pk)
+    if account.stripe_customer:
+        get_stripe().v1.customers.update(account.stripe_customer, _details(organization))  # type: ignore[arg-type]
+
+
+def _details(organization: Organization) -> dict[str, str]:
+    email = organization.billing_email
+    return {"name": organization.name} | ({"email": email} if email else {})
 
 
 def card_of(method: stripe.PaymentMethod | None) -> str:

@@ -5,13 +5,11 @@ to be billed is what was reported less what all its invoices say, so that doing 
 """
 
 import logging
-from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import stripe
-from django.db.models import F, Q, Sum
-from django.utils import timezone
+from django.db.models import Exists, OuterRef, Q, Sum
 
 from accounts.models import Organization
 from billing import invoices, metering
@@ -20,34 +18,47 @@ from billing.models import BillingAccount, Invoice, MeterReport, Subscription
 
 logger = logging.getLogger(__name__)
 
-# Reports of a subscription that ended longer ago are not looked at again.
-LOOKED_AT = timedelta(days=60)
-LIVE = (Subscription.TRIALING, Subscription.ACTIVE, Subscription.PAST_DUE, Subscription.UNPAID)
+LIVE = (
+    Subscription.TRIALING,
+    Subscription.ACTIVE,
+    Subscription.PAST_DUE,
+    Subscription.UNPAID,
+    Subscription.PAUSED,
+)
 # On the invoice: the subscription whose usage it bills.
 LATE_USAGE = "late_usage"
 
 
-def bill_due(*, now: datetime | None = None) -> int:
+def bill_due() -> int:
     """Bill what is left of subscriptions that have ended. Returns how many are settled now."""
-    now = now or timezone.now()
-    ended = (
-        MeterReport.objects.filter(billed_by="", created_at__gte=now - LOOKED_AT)
-        .exclude(stripe_subscription="")
-        .exclude(
-            stripe_subscription=F("organization__billing_account__stripe_subscription"),
-            organization__billing_account__subscription_status__in=[*LIVE, Subscription.PAUSED],
-        )
-        .values_list("organization", "stripe_subscription")
-        .order_by("organization")
-        .distinct()
-    )
     settled = 0
-    for organization_pk, subscription in list(ended):
+    for organization, subscription in _ended():
         try:
-            settled += bill(Organization.objects.get(pk=organization_pk), subscription)
+            settled += bill(organization, subscription)
         except stripe.StripeError:  # one customer must not keep the others
             logger.exception("late usage of %s could not be billed", subscription)
     return settled
+
+
+def _ended() -> list[tuple[Organization, str]]:
+    """Subscriptions that are not, or no longer, an account's live one, and have reports that are not looked through."""
+    unbilled = MeterReport.objects.filter(billed_by="")
+    of_account = unbilled.filter(organization=OuterRef("pk"))
+    accounts = BillingAccount.objects.exclude(stripe_customer="").filter(
+        # Both sides of the live one, so that an index tells at once.
+        Exists(of_account.filter(stripe_subscription__lt=OuterRef("stripe_subscription")))
+        | Exists(of_account.filter(stripe_subscription__gt=OuterRef("stripe_subscription")))
+        | ~Q(subscription_status__in=LIVE)
+        & Exists(of_account.filter(stripe_subscription=OuterRef("stripe_subscription")))
+    )
+    found = []
+    for account in accounts.select_related("organization").order_by("pk"):
+        ended = unbilled.filter(organization=account.pk)
+        if account.subscription_status in LIVE:
+            ended = ended.exclude(stripe_subscription=account.stripe_subscription)
+        names = ended.values_list("stripe_subscription", flat=True).order_by("stripe_subscription").distinct()
+        found += [(account.organization, name) for name in names]
+    return found
 
 
 def bill(organization: Organization, subscription: str) -> bool:

@@ -33,8 +33,9 @@ LEASE = timedelta(minutes=5)
 AT_ONCE = 8
 # Reports of a customer in one go: so many are sent well within a lease.
 MOST = 50
-# After so long, what is waited for need not come soon.
+# How long somebody waits for reports to be sent, and for the meter to have counted them, which may take hours.
 PATIENCE = timedelta(seconds=20)
+CONFIRMED_WITHIN = timedelta(seconds=5)
 # The meter tells late what it counted.
 LAG = timedelta(hours=2)
 _POLL = 0.2
@@ -237,7 +238,7 @@ def _sum(reports: QuerySet[MeterReport]) -> int:
 
 
 # ── Whether the meter counts what was sent ───────────────────────────────────────────────────────────────────
-def confirm(organization: Organization, *, within: timedelta = PATIENCE) -> bool:
+def confirm(organization: Organization, *, within: timedelta = CONFIRMED_WITHIN) -> bool:
     """Wait until the meter counts all that was sent of the period that runs. Says whether it does, in that time."""
     account = BillingAccount.objects.get(organization=organization)
     if not account.period_start or not account.stripe_customer:

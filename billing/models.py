@@ -562,6 +562,13 @@ class MeterReport(models.Model):
                 fields=["organization", "id"], name="meter_report_turn", condition=Q(state="waiting")
             ),
             models.Index(fields=["organization", "period_start"], name="meter_report_of_period"),
+            # By which the meter counts it.
+            models.Index(fields=["organization", "timestamp"], name="meter_report_of_moment"),
+            models.Index(
+                fields=["organization", "stripe_subscription"],
+                name="meter_report_unbilled",
+                condition=Q(billed_by=""),
+            ),
             models.Index(fields=["id"], name="meter_report_refused", condition=Q(state="refused")),
         ]
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from django.db.models import Q
 
 from billing.access import Terms
+from billing.calls import has_ended
 from billing.models import BillingAccount, CreditPack, Interval, Plan, Subscription
 from usage.price_list import dollars
 
@@ -83,7 +84,7 @@ def comparison(account: BillingAccount, interval: str) -> list[Offer]:
                 plan=plan,
                 interval=of_plan,
                 cells=[cells[row] for row in ROWS],
-                is_current=plan.pk == account.plan_id,
+                is_current=plan.pk == account.plan_id and not has_ended(account),
                 action=action(account, plan, of_plan),
             )
         )
@@ -101,8 +102,8 @@ def action(account: BillingAccount, plan: Plan, interval: str) -> Action:
     if account.is_invoiced or plan.is_custom:
         return Action.NONE if is_current else Action.CONTACT
     if not account.is_subscribed:
-        never_cancelled = not account.cancelled_at and account.subscription_status != Subscription.CANCELED
-        return Action.ADD_CARD if is_current and plan.is_metered and never_cancelled else Action.CHOOSE
+        goes_on = is_current and plan.is_metered and not has_ended(account)
+        return Action.ADD_CARD if goes_on else Action.CHOOSE
     if is_current and (plan.is_metered or interval == account.interval):
         return Action.KEEP if account.ends_at else Action.NONE
     if account.subscription_status in OWING:

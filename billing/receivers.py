@@ -29,3 +29,13 @@ def end_subscription(entry: AuditEntry, target: object, **_: Any) -> None:
 def tell_of_change(entry: AuditEntry, target: object, **_: Any) -> None:
     if isinstance(target, Organization) and entry.action.startswith(("plan.", "subscription.")):
         notices.tell_of_change(entry, target)
+
+
+@receiver(audit.recorded, sender=AuditEntry)
+def tell_of_name(entry: AuditEntry, target: object, **_: Any) -> None:
+    """Have invoices say what the organization is called by now, and go where it wants them."""
+    is_told = entry.action == audit.Action.ORGANIZATION_UPDATED and {"name", "billing_email"} & set(
+        entry.after
+    )
+    if is_told and isinstance(target, Organization):
+        transaction.on_commit(partial(tasks.tell_stripe_of_customer.delay, target.pk), robust=True)

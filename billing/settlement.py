@@ -107,10 +107,10 @@ INSERT INTO billing_creditentry (
     uid, organization_id, kind, amount, overage, balance, grant_id, day, job_id, meter_report_id, key, reason,
     created_at)
 SELECT 'cre_' || replace(gen_random_uuid()::text, '-', ''), organization_id, kind, amount, overage, balance, grant_id,
-       day, job_id, meter_report_id, key, reason, now()
+       day, job_id, meter_report_id, key, reason, created_at
 FROM json_to_recordset(%s::json) AS x (
     position int, organization_id bigint, kind text, amount numeric, overage numeric, balance numeric, grant_id bigint,
-    day date, job_id text, meter_report_id bigint, key text, reason text)
+    day date, job_id text, meter_report_id bigint, key text, reason text, created_at timestamptz)
 ORDER BY position
 """
 
@@ -175,6 +175,7 @@ class Entry(msgspec.Struct):
     reason: str
     meter_report_id: int | None = None
     position: int = 0
+    created_at: datetime | None = None
 
 
 @dataclass
@@ -444,7 +445,7 @@ def _write(accounts: Sequence[Account], now: datetime) -> None:
     meter_reports.write(accounts, now)
     entries = [entry for account in accounts for entry in account.entries]
     for position, entry in enumerate(entries):
-        entry.position = position
+        entry.position, entry.created_at = position, now
     grants = {grant: amount for account in accounts for grant, amount in account.grants.items() if amount}
     days = [
         {

@@ -8,7 +8,7 @@ subscription's metadata too, so that nothing but a reading is ever needed to go 
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import Any
 
 import stripe
@@ -18,7 +18,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Organization
-from billing import access, catalogue, credits, customers, invoices, metering, plans
+from billing import access, balance, calls, catalogue, credits, customers, invoices, metering, plans
 from billing.gateway import get_stripe
 from billing.models import BillingAccount, Interval, Plan, Subscription
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 # What never got beyond its first payment is as if it were not there.
 _UNBORN = {Subscription.INCOMPLETE, Subscription.INCOMPLETE_EXPIRED}
 _LIVE = set(Subscription.values) - {Subscription.NONE, Subscription.CANCELED, *_UNBORN}
-# What is used until a change is reported for a moment before it: Stripe bills what lies before the second of the change.
+# What was used until a change is reported as of just before it: Stripe bills what lies before the change's second.
 _BEFORE = timedelta(seconds=2)
 # Said at Stripe of a subscription that ended with its organization: whoever is restored starts anew.
 ORGANIZATION_DELETED = "The organization was deleted."
@@ -55,15 +55,12 @@ class PaymentFailed(Exception):
 # ── What Stripe says ─────────────────────────────────────────────────────────────────────────────────────────
 @dataclass(frozen=True)
 class Reading:
-    """What was read of an organization at Stripe. `subscription` is the one that counts, if there is any."""
+    """What was read of an organization at Stripe: its customer's own card, and all subscriptions to plans of ours."""
 
     number: int
     customer_is_gone: bool
-    card: str
-    card_ends_at: datetime | None
-    subscription: stripe.Subscription | None
-    # Live besides the one that counts: started by a second Checkout, never to be paid.
-    duplicates: list[str]
+    card: stripe.PaymentMethod | None
+    subscriptions: list[stripe.Subscription]
 
 
 def sync(organization: Organization, *, now: datetime | None = None) -> BillingAccount:
@@ -76,9 +73,9 @@ def sync(organization: Organization, *, now: datetime | None = None) -> BillingA
         return account
     reading = _read(account)
     with transaction.atomic():
-        _apply(organization, reading, now=now or timezone.now())
+        duplicates = _apply(organization, reading, now=now or timezone.now())
     invoices.forget_upcoming(organization)
-    for subscription in reading.duplicates:
+    for subscription in duplicates:
         end_duplicate(subscription)
     account = BillingAccount.objects.select_related("plan", "next_plan", "organization").get(
         pk=organization.pk
@@ -104,12 +101,13 @@ def _read(account: BillingAccount) -> Reading:
         }
         found = list(client.v1.subscriptions.list(params).auto_paging_iter())
     elif account.stripe_subscription:
-        found = [client.v1.subscriptions.retrieve(account.stripe_subscription)]
+        found = [
+            client.v1.subscriptions.retrieve(
+                account.stripe_subscription, {"expand": ["default_payment_method"]}
+            )
+        ]
     ours = [each for each in found if plan_of(each)]
-    subscription, duplicates = _choose(ours, account.stripe_subscription)
-    method = None if is_gone else _method(customer, subscription)
-    card, ends = customers.card_of(method), customers.card_ends_at(method)
-    return Reading(number, is_gone, card, ends, subscription, duplicates)
+    return Reading(number, is_gone, None if is_gone else _card(customer), ours)
 
 
 def _take_number(account: BillingAccount) -> int:
@@ -123,43 +121,52 @@ def _take_number(account: BillingAccount) -> int:
     return int(number)
 
 
-def _choose(found: list[stripe.Subscription], known: str) -> tuple[stripe.Subscription | None, list[str]]:
-    """The subscription that counts, and those that should not be: of live ones the known counts, or the oldest."""
+def _card(customer: stripe.Customer) -> stripe.PaymentMethod | None:
+    """A customer's own card, which pays where a subscription has none."""
+    method = customer.invoice_settings.default_payment_method if customer.invoice_settings else None
+    if isinstance(method, str):
+        return get_stripe().v1.payment_methods.retrieve(method)
+    return method
+
+
+def _choose(
+    account: BillingAccount, found: list[stripe.Subscription]
+) -> tuple[stripe.Subscription | None, list[str]]:
+    """The subscription that counts, and those that are to be ended: a second Checkout started them.
+
+    Of live ones the known one counts, or else the oldest; none where staff bill by hand meanwhile.
+    """
+    known = account.stripe_subscription
     live = sorted(
         (each for each in found if each.status in _LIVE),
         key=lambda each: (each.id != known, each.created, each.id),
     )
+    if account.is_invoiced:
+        return None, [each.id for each in live]
     if live:
         return live[0], [each.id for each in live[1:]]
-    ended = [each for each in found if each.status == Subscription.CANCELED]
-    mine = [each for each in ended if each.id == known]
-    return (mine[0] if mine else None), []
+    ended = (each for each in found if each.id == known and each.status == Subscription.CANCELED)
+    return next(ended, None), []
 
 
-def _method(
-    customer: stripe.Customer, subscription: stripe.Subscription | None
-) -> stripe.PaymentMethod | None:
-    """What Stripe charges: the subscription's own card, or the customer's."""
-    found = subscription.default_payment_method if subscription else None
-    if found is None and customer.invoice_settings:
-        found = customer.invoice_settings.default_payment_method
-    if isinstance(found, str):
-        found = get_stripe().v1.payment_methods.retrieve(found)
-    return found if found and found.customer else None
+def _apply(organization: Organization, reading: Reading, *, now: datetime) -> list[str]:
+    """Write what was read, and return the subscriptions that should not be there.
 
-
-def _apply(organization: Organization, reading: Reading, *, now: datetime) -> None:
-    """Write what was read. What was used until now is settled first, by the period and the plan of before."""
+    What was used until now is settled first, by the period and the plan of before.
+    """
     account = credits.lock(organization, now=now)
     if reading.number <= account.last_reading:
-        return
+        return []
     before = _facts(account)
     account.last_reading = reading.number
-    account.card, account.card_ends_at = reading.card, reading.card_ends_at
+    subscription, duplicates = _choose(account, reading.subscriptions)
+    method: Any = subscription.default_payment_method if subscription else None
     if reading.customer_is_gone:
         account.stripe_customer = ""
-    if reading.subscription is not None and not account.is_invoiced:
-        _take_over(account, reading.subscription, now)
+    card = method if method and method.customer else reading.card
+    account.card, account.card_ends_at = customers.card_of(card), customers.card_ends_at(card)
+    if subscription is not None:
+        _take_over(account, subscription, now)
     account.save(update_fields=_WRITTEN)
     after = _facts(account)
     # Stripe's clock may be ahead of ours, by a second or, where it is simulated, by months.
@@ -184,6 +191,7 @@ def _apply(organization: Organization, reading: Reading, *, now: datetime) -> No
             before={name: value for name, value in before.items() if value != after[name]},
             after={name: value for name, value in after.items() if value != before[name]},
         )
+    return duplicates
 
 
 _WRITTEN = [
@@ -304,7 +312,7 @@ def plan_of(subscription: stripe.Subscription) -> Plan | None:
         plan = _named(price.metadata.to_dict().get("plan", "") if price.metadata else "")
         plan = plan or Plan.objects.filter(stripe_product=product).first()
     if plan is None:
-        logger.error("the subscription %s is of no plan of ours", subscription.id)
+        logger.warning("the subscription %s is of no plan of ours", subscription.id)
     return plan
 
 
@@ -371,17 +379,47 @@ def preview(*, organization: Organization, plan: Plan, interval: str) -> Preview
     }
     invoice = get_stripe().v1.invoices.create_preview(params)
     at = _time(invoice.created)
-    lines = [PreviewLine(line.description or "", Decimal(line.amount) / 100) for line in invoice.lines.data]
+    lines, counted = _lines(change, invoice)
+    # The meter follows some time later: what it has not counted yet is on the invoice all the same.
+    used = _usage_so_far(organization)
+    if used:
+        lines.append(PreviewLine("What was used beyond credits so far", used))
     ends = [line.period.end for line in invoice.lines.data if line.period.end > invoice.created]
     return Preview(
         now=True,
         at=at,
-        due=Decimal(invoice.amount_due) / 100,
+        due=max(Decimal(invoice.amount_due) / 100 - counted + used, Decimal(0)),
         lines=lines,
         next_amount=price,
         next_at=_time(max(ends)) if ends else at,
         proration_date=invoice.created,
     )
+
+
+def _lines(change: "_Change", invoice: stripe.Invoice) -> tuple[list[PreviewLine], Decimal]:
+    """The lines of a preview without those of usage, and what the latter come to."""
+    metered, _ = _items(change.subscription)
+    of_usage = {_sold(change.plan.usage_lookup_key), metered.price.id if metered else ""}
+    lines, counted = [], Decimal(0)
+    for line in invoice.lines.data:
+        amount = Decimal(line.amount) / 100
+        details = line.pricing.price_details if line.pricing else None
+        if details and str(getattr(details.price, "id", details.price)) in of_usage:
+            counted += amount
+        else:
+            lines.append(PreviewLine(line.description or "", amount))
+    return lines, counted
+
+
+def _usage_so_far(organization: Organization) -> Decimal:
+    """Dollars for the whole credits of overage in the period that runs, whatever Stripe's meter has counted by now."""
+    found = calls.of(organization)
+    if found is None:
+        return Decimal(0)
+    terms, credits_now = access.terms(found.account), balance.of(found.account)
+    period = balance.period(found.account, terms, credits_now, now=timezone.now())
+    whole = period.overage.to_integral_value(ROUND_FLOOR) if period else Decimal(0)
+    return (whole * terms.credit_price).quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
 def change(

@@ -8,7 +8,7 @@ from django.utils import timezone
 from billing import access, balance
 from billing.access import Terms
 from billing.balance import Balance, Included, Left, Period
-from billing.calls import Calls
+from billing.calls import Calls, has_ended
 from billing.models import BillingAccount, Subscription
 
 # States beside those of Stripe's subscriptions.
@@ -59,7 +59,7 @@ def state(account: BillingAccount) -> str:
     status = account.subscription_status
     if account.is_invoiced:
         return INVOICED
-    if account.cancelled_at or status == Subscription.CANCELED:
+    if has_ended(account):
         return CANCELLED
     if not account.is_subscribed:  # a first payment that was never made leaves an account as it was
         return PREPAID

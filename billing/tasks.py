@@ -1,8 +1,10 @@
 """Periodic work of billing, and what is done at Stripe after the fact. Each may run again, or twice at once."""
 
+import logging
 from datetime import timedelta
 from functools import partial
 
+import stripe
 from celery import shared_task
 from django.db import transaction
 from django.utils import timezone
@@ -12,6 +14,7 @@ from billing import (
     access,
     catalogue,
     credits,
+    customers,
     inbox,
     late_usage,
     metering,
@@ -23,6 +26,8 @@ from billing import (
     top_ups,
 )
 from billing.models import Plan
+
+logger = logging.getLogger(__name__)
 
 # Usage that changed within it is looked at; what a stopped worker missed beyond it, the nightly run settles.
 LOOKED_BACK = timedelta(hours=1)
@@ -76,6 +81,11 @@ def sweep_stripe() -> int:
     return sweep.run()
 
 
+@shared_task(autoretry_for=(stripe.StripeError,), retry_backoff=30, max_retries=8)
+def tell_stripe_of_customer(organization_pk: int) -> None:
+    customers.tell(Organization.objects.get(pk=organization_pk))
+
+
 @shared_task
 def end_deleted(organization_pk: int) -> None:
     subscriptions.end_deleted(Organization.objects.get(pk=organization_pk))
@@ -104,11 +114,11 @@ def sweep_notices() -> int:
     return notices.tell_of_credits() + notices.warn_of_grace() + notices.warn_of_cards()
 
 
-@shared_task
+@shared_task(autoretry_for=(stripe.StripeError,), retry_backoff=30, max_retries=8)
 def sync_offer(plan_pk: int | None = None) -> int:
     """Send what is on offer to Stripe, and write what an edited plan entitles to. Returns for how many that changed."""
     changed = access.recompute_all(Plan.objects.get(pk=plan_pk)) if plan_pk else 0
-    catalogue.sync()
+    catalogue.sync(say=logger.info)
     return changed
 
 

@@ -8,6 +8,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 from djstripe.models import WebhookEndpoint
 
+from accounts.access import public
 from billing.catalogue import DESTINATION
 from billing.gateway import get_stripe
 from billing.models import MeterReport
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 ERROR_REPORT = "v1.billing.meter.error_report_triggered"
 
 
+@public
 @csrf_exempt
 @require_POST
 def receive(request: HttpRequest) -> HttpResponse:

@@ -6,7 +6,6 @@ charged twice, and what was charged is granted.
 """
 
 import logging
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -150,6 +149,7 @@ def begin_due(now: datetime | None = None) -> int:
             stopped_at=None,
             pack__is_offered=True,
             organization__deleted_at=None,
+            organization__entitlement__may_call=True,
             organization__entitlement__credits_ceiling__lt=F("organization__entitlement__credits_used")
             + F("threshold"),
         )
@@ -192,7 +192,7 @@ def _begin(organization_pk: int, now: datetime) -> bool:
 def finish_waiting(*, now: datetime | None = None) -> int:
     """Go on with the purchases that wait. Returns how many came to an end."""
     finished = 0
-    for top_up in _claim(now or timezone.now()):
+    while top_up := _claim(now or timezone.now()):
         try:
             finished += _finish(top_up)
         except stripe.StripeError:  # not known how it went: Stripe is asked again when the lease is over
@@ -200,24 +200,18 @@ def finish_waiting(*, now: datetime | None = None) -> int:
     return finished
 
 
-def _claim(now: datetime) -> Sequence[TopUp]:
-    waiting = TopUp.objects.filter(state=State.WAITING).filter(
-        Q(leased_until=None) | Q(leased_until__lte=now)
-    )
+def _claim(now: datetime) -> TopUp | None:
+    free = Q(leased_until=None) | Q(leased_until__lte=now)
+    waiting = TopUp.objects.filter(free, state=State.WAITING).select_related("organization").order_by("id")
     with transaction.atomic():
-        claimed = list(
-            waiting.select_for_update(skip_locked=True, of=("self",))
-            .select_related("organization")
-            .order_by("id")[:20]
-        )
-        # For each has its turn within the lease of all.
-        until = now + LEASE * max(1, len(claimed))
-        TopUp.objects.filter(pk__in=[top_up.pk for top_up in claimed]).update(leased_until=until)
+        claimed = waiting.select_for_update(skip_locked=True, of=("self",)).first()
+        if claimed is not None:
+            TopUp.objects.filter(pk=claimed.pk).update(leased_until=now + LEASE)
     return claimed
 
 
 def _finish(top_up: TopUp) -> bool:
-    """Take a purchase to its end. Raises StripeError where it is not known how it went."""
+    """Take a purchase to its end; False where that is not reached. Raises StripeError where nobody knows."""
     account = BillingAccount.objects.get(pk=top_up.organization_id)
     invoice = _invoice(top_up, account.stripe_customer)
     problem = ""
@@ -225,21 +219,20 @@ def _finish(top_up: TopUp) -> bool:
         price = _price(top_up)
         if price is None:
             # Nothing was promised at another price.
-            get_stripe().v1.invoices.delete(str(invoice.id))
             _stop(top_up, "The pack is not sold at this price any more.")
+            get_stripe().v1.invoices.delete(str(invoice.id))
             return True
         invoice = _finalize(top_up, invoice, price)
     if invoice.status == "open":
         invoice, problem = _pay(top_up, invoice, account)
+    if problem and invoice.status in {"open", "uncollectible"}:
+        invoice = _void(invoice)
+    if invoice.status == "open":
+        return False  # the bank takes its time
     if invoice.status == "paid":
         _grant(top_up, invoice)
     else:
-        if invoice.status in {"open", "uncollectible"}:
-            invoice = _void(invoice)
-        if invoice.status == "paid":  # by hand, just now
-            _grant(top_up, invoice)
-        else:
-            _stop(top_up, problem or "The payment failed.")
+        _stop(top_up, problem or "The payment failed.")
     invoices.record(invoice)
     return True
 

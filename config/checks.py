@@ -8,8 +8,10 @@ from typing import Any
 from cryptography.fernet import Fernet
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import Error, Tags, register
+from django.core.checks import Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
+from standardwebhooks.webhooks import EmptyWebhookSecretError
+from svix.webhooks import Webhook
 
 from usage import pipeline_schema
 
@@ -141,6 +143,39 @@ def no_half_of_a_svix_server(app_configs: Sequence[AppConfig] | None, **kwargs: 
     ]
 
 
+@register(Tags.security, deploy=True)
+def no_silent_svix_server(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Warning]:
+    """The embedded engine tells members of endpoints that fail; a server has to be asked to."""
+    if not settings.SVIX_SERVER_URL or settings.SVIX_OPERATIONAL_SECRET:
+        return []
+    return [
+        Warning(
+            "The Svix server does not tell when an endpoint fails or is turned off: no member hears of it.",
+            hint=f"Have it send operational webhooks to {settings.BASE_URL}/webhooks/svix, and set "
+            "SVIX_OPERATIONAL_SECRET to the secret that it signs them with.",
+            id="countinghouse.W001",
+        )
+    ]
+
+
+@register
+def no_unreadable_operational_secret(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
+    """With such a secret every operational webhook would be refused as forged."""
+    if not settings.SVIX_OPERATIONAL_SECRET:
+        return []
+    try:
+        Webhook(settings.SVIX_OPERATIONAL_SECRET)
+    except (EmptyWebhookSecretError, ValueError):
+        return [
+            Error(
+                "SVIX_OPERATIONAL_SECRET is no secret of an endpoint.",
+                hint="Set SVIX_OPERATIONAL_SECRET to the endpoint's secret at Svix, which begins with whsec_.",
+                id="countinghouse.E021",
+            )
+        ]
+    return []
+
+
 @register
 def no_keys_that_never_work(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
     """A key made under such settings would be refused for ever as malformed, or could not be made."""
@@ -211,6 +246,34 @@ def no_unreadable_schemas(app_configs: Sequence[AppConfig] | None, **kwargs: Any
             )
         ]
     return []
+
+
+@register(Tags.security, deploy=True)
+def no_simulated_money(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
+    """The simulator's key may also be set on purpose."""
+    if not settings.STRIPE_IS_SIMULATED:
+        return []
+    return [
+        Error(
+            "STRIPE_SECRET_KEY is the simulator's: customers would pay with no money.",
+            hint="Set STRIPE_SECRET_KEY to a restricted key of yours.",
+            id="countinghouse.E021",
+        )
+    ]
+
+
+@register(Tags.security)
+def no_live_money_elsewhere(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
+    """A live key belongs to Stripe, and to nobody else: least of all to the simulator."""
+    if not settings.STRIPE_LIVE_MODE or settings.STRIPE_API_BASE == "https://api.stripe.com":
+        return []
+    return [
+        Error(
+            f"A live Stripe key would be sent to {settings.STRIPE_API_BASE}.",
+            hint="Unset STRIPE_API_BASE, or use a test key.",
+            id="countinghouse.E022",
+        )
+    ]
 
 
 @register(Tags.security)

@@ -153,6 +153,8 @@ STORAGES = {
 # ── Webhooks ─────────────────────────────────────────────────────────────────────────────────────────────────
 SVIX_SERVER_URL = env.str("SVIX_SERVER_URL", default="")
 SVIX_AUTH_TOKEN = env.str("SVIX_AUTH_TOKEN", default="")
+# What the server signs its operational webhooks with, by which members hear of endpoints that fail.
+SVIX_OPERATIONAL_SECRET = env.str("SVIX_OPERATIONAL_SECRET", default="")
 # Networks that webhooks may reach although they are not public. Only the demo's receiver needs one.
 WEBHOOK_ALLOWED_NETWORKS = env.list(
     "WEBHOOK_ALLOWED_NETWORKS", default=["127.0.0.0/8", "::1/128"] if DEMO else []
@@ -464,6 +466,17 @@ CELERY_BEAT_SCHEDULE = {
         "task": "usage.tasks.erase_details",
         "schedule": crontab(minute="*/10"),
         "options": {"expires": 600},
+    },
+    # After an hour's end and what `webhooks.embedded.attempt_counts` waits for.
+    "fold-attempts": {
+        "task": "webhooks.tasks.fold_attempts",
+        "schedule": crontab(minute="12"),
+    },
+    # At once when one is asked for; this takes up what the queue or a worker lost.
+    "go-on-with-replays": {
+        "task": "webhooks.tasks.go_on_with_replays",
+        "schedule": 30,
+        "options": {"expires": 30},
     },
     # At once after an event and when somebody asks; this takes up what failed or was lost.
     "catch-up-with-stripe": {

@@ -48,8 +48,8 @@ def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBl
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     """Put plans and packs back after a test that commits, which leaves all tables empty."""
     yield
-    if nextitem is None:
-        return  # the database is gone
+    if nextitem is None:  # the database is gone as well
+        return
     marker = item.get_closest_marker("django_db")
     fixtures = getattr(item, "fixturenames", [])
     if "transactional_db" in fixtures or (marker and marker.kwargs.get("transaction")):

@@ -36,7 +36,7 @@ from webhooks import deliveries, endpoints
 from webhooks.embedded import egress
 from webhooks.events import EVENT_TYPES
 from webhooks.gateway import EmbeddedSvix, get_svix
-from webhooks.models import Application, Attempt, Delivery, Endpoint, Message, OutboxMessage, Status
+from webhooks.models import Application, Attempt, Delivery, Endpoint, Message, OutboxMessage, Replay, Status
 
 _SHOWN_OF_ANSWER = 300  # characters
 
@@ -50,6 +50,9 @@ STATUS_COLORS = {
     "Disabled": "danger",
     "Failing": "warning",
     "Unwanted": "info",
+    "Done": "success",
+    "Counting": "warning",
+    "Failed": "danger",
 }
 
 
@@ -228,7 +231,7 @@ class SendsAgain(FoundById[M]):
     actions_detail = ("resend",)
 
     def sendable(self) -> QuerySet[M]:
-        """Those that an endpoint may have been sent."""
+        """Those that an endpoint, or the URL of a job, may have been sent."""
         raise NotImplementedError
 
     def has_resend_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
@@ -240,12 +243,16 @@ class SendsAgain(FoundById[M]):
         "Send again",
         permission="resend",
         question="Send this message again?",
-        follows="Each endpoint that has not taken it gets it once more now. If all have, all get it again.",
+        follows="Each endpoint that has not taken it gets it once more now. If all have, all get it again. "
+        "What went to the URL of a job goes there again.",
     )
     def resend(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         message: Any = get_object_or_404(self.sendable().select_related("organization"), pk=object_id)
         try:
             told = deliveries.get(organization=message.organization, message_id=message.uid)
+            if told.direct:
+                _resend_to_url(request, message.organization, told.direct)
+                return back_to(message)
             behind = [there for there in told.destinations if there.status != MessageStatus.SUCCESS]
             for there in behind or told.destinations:
                 _resend(request, message, there)
@@ -270,6 +277,11 @@ def _resend(request: HttpRequest, message: OutboxMessage | Message, there: Messa
         messages.warning(request, f"{there.url} is disabled: nothing is sent to it.")
     else:
         messages.success(request, f"It is sent to {there.url} again.")
+
+
+def _resend_to_url(request: HttpRequest, organization: Organization, direct: Delivery) -> None:
+    deliveries.resend_to_url(organization=organization, delivery=direct, actor=actor_of(request))
+    messages.success(request, f"It is sent to {direct.url} again.")
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -301,7 +313,7 @@ class OutboxMessageAdmin(SendsAgain[OutboxMessage]):
     )
 
     def sendable(self) -> QuerySet[OutboxMessage]:
-        return OutboxMessage.objects.filter(handed_over_at__isnull=False, url="")
+        return OutboxMessage.objects.filter(handed_over_at__isnull=False)
 
     @display(description="state", label=STATUS_COLORS)  # type: ignore[untyped-decorator]
     def state(self, message: OutboxMessage) -> str:
@@ -384,8 +396,7 @@ class MessageAdmin(SendsAgain[Message]):
     inlines = (DeliveriesOfMessage, AttemptsOfMessage)
 
     def sendable(self) -> QuerySet[Message]:
-        to_endpoint = Delivery.objects.filter(message=OuterRef("pk"), endpoint__isnull=False)
-        return Message.objects.filter(Exists(to_endpoint))
+        return Message.objects.filter(Exists(Delivery.objects.filter(message=OuterRef("pk"))))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Message], search_term: str
@@ -432,3 +443,22 @@ class AttemptAdmin(FoundById[Attempt]):
     @display(description="status", label=STATUS_COLORS)  # type: ignore[untyped-decorator]
     def outcome(self, attempt: Attempt) -> str:
         return attempt.get_status_display()
+
+
+@admin.register(Replay)
+class ReplayAdmin(FoundById[Replay]):
+    """What members had sent again of what an endpoint missed, and how far each is."""
+
+    list_display = ("created_at", "organization", "endpoint_id", "outcome", "sent", "total", "created_by")
+    list_select_related: ClassVar[Any] = ("organization", "created_by")
+    fieldsets = (
+        (
+            None,
+            {"fields": ("uid", "organization", "endpoint_id", "since", "until", "created_by", "created_at")},
+        ),
+        ("Progress", {"fields": ("outcome", "sent", "total", "problem", "leased_until", "finished_at")}),
+    )
+
+    @display(description="state", label=STATUS_COLORS)  # type: ignore[untyped-decorator]
+    def outcome(self, replay: Replay) -> str:
+        return replay.get_state_display()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from svix.api import (
@@ -42,10 +43,6 @@ AT_ONCE = 250  # messages that an engine lists at once
 MOST_ASKED = 10
 ATTEMPTS_SHOWN = 50
 RECOVERY = timedelta(days=14)
-# Messages sent again by one request, so that it ends soon with any engine; asked again, it goes on.
-MOST_REPLAYED = 250
-# And how many it looks through to find them.
-MOST_LOOKED_AT = 20_000
 _INSTANT = timedelta(milliseconds=1)
 
 STATES = {
@@ -106,29 +103,35 @@ class Told:
 
     `message` is None while it waits in the outbox, or when it was refused; `written` is what the outbox knows of it,
     None for a test and for what it has forgotten. `destinations` are endpoints; a message for the URL of a job has
-    attempts alone.
+    `direct` instead.
     """
 
     message: MessageOut | None
     written: OutboxMessage | None
     destinations: list[MessageEndpointOut]
+    direct: Delivery | None
     attempts: list[MessageAttemptOut]
     has_more_attempts: bool
 
     @property
     def url(self) -> str:
         """Where a message goes whose job named a URL; empty for one to endpoints."""
-        if self.written:
-            return self.written.url
-        return next((attempt.url for attempt in self.attempts if not attempt.endpoint_id), "")
+        if self.direct:
+            return self.direct.url
+        return self.written.url if self.written else ""
+
+    @property
+    def direct_state(self) -> str:
+        """What became of it at the URL of its job; empty for a message to endpoints."""
+        return STATES[MessageStatus(self.direct.status)] if self.direct else ""
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """How many messages were sent again, and whether there may be more."""
+class Missed:
+    """A part of what an endpoint missed, oldest first. `place` leads on, and is empty at the end."""
 
-    sent: int
-    is_done: bool
+    messages: list[MessageOut]
+    place: str
 
 
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -258,7 +261,7 @@ def get(*, organization: Organization, message_id: str) -> Told:
     """All about one message, by its id or its event id, also if the engine has it not yet."""
     written = OutboxMessage.objects.filter(organization=organization, uid=message_id).first()
     if written and not written.handed_over_at:
-        return Told(None, written, [], [], has_more_attempts=False)
+        return Told(None, written, [], None, [], has_more_attempts=False)
     svix, message = _find(organization, message_id, with_content=True)
     if written is None and message.event_id:
         written = OutboxMessage.objects.filter(organization=organization, uid=message.event_id).first()
@@ -266,7 +269,17 @@ def get(*, organization: Organization, message_id: str) -> Told:
     attempts = svix.message_attempt.list_by_msg(
         organization.uid, message.id, MessageAttemptListByMsgOptions(limit=ATTEMPTS_SHOWN, with_content=True)
     )
-    return Told(message, written, destinations, attempts.data, has_more_attempts=not attempts.done)
+    direct = of_url(organization=organization, message_id=message.id)
+    return Told(message, written, destinations, direct, attempts.data, has_more_attempts=not attempts.done)
+
+
+def of_url(*, organization: Organization, message_id: str) -> Delivery | None:
+    """The delivery of a message to the URL of its job, by the message's id or event id; None for all others."""
+    by_name = (
+        {"message__uid": message_id} if message_id.startswith("msg_") else {"message__event_id": message_id}
+    )
+    found = Delivery.objects.to_urls().filter(message__organization=organization, **by_name)
+    return found.select_related("message").defer("message__payload").first()
 
 
 def attempts(
@@ -305,6 +318,38 @@ def refused(organization: Organization) -> QuerySet[OutboxMessage]:
     return written.exclude(payload=EXPIRED).defer("payload").order_by("-created_at")
 
 
+def missed(
+    *, organization: Organization, endpoint: EndpointOut, since: datetime, until: datetime, place: str = ""
+) -> Missed:
+    """A part of what the endpoint would have got in this time and never did, oldest first.
+
+    Tests and messages for URLs of jobs are left out: they were never for this endpoint.
+    """
+    # Told only since when, or to go on backwards, an engine lists the oldest first.
+    page = get_svix().message.list(
+        organization.uid,
+        MessageListOptions(
+            limit=AT_ONCE,
+            iterator=place or None,
+            after=None if place else _utc(since - _INSTANT),
+            event_types=endpoint.event_types,
+        ),
+    )
+    within = [message for message in reversed(page.data) if since <= message.timestamp < until]
+    got = _attempted(organization, endpoint, within, endpoint.event_types) if within else {}
+    direct = _for_urls(organization, within)
+    found = [
+        message
+        for message in within
+        if message.id not in got
+        and message.event_id  # which tests have none of
+        and message.event_id not in direct
+        and _is_heard(endpoint, message)
+    ]
+    is_last = page.done or not page.data or page.data[0].timestamp >= until
+    return Missed(found, "" if is_last else page.prev_iterator or "")
+
+
 def failures(*, organization: Organization, endpoint_id: str) -> tuple[int, bool]:
     """How many messages an endpoint did not take lately, and whether there are more than were counted."""
     options = MessageAttemptListAttemptedMessagesOptions(
@@ -334,7 +379,7 @@ def last_disabled(*, organization: Organization, endpoint_id: str) -> datetime |
 def resend(*, organization: Organization, message_id: str, endpoint_id: str, actor: Actor | None) -> None:
     """Send a message once more now, whatever the endpoint filters. Raises Disabled, Expired."""
     svix = get_svix()
-    endpoint = _enabled(organization, endpoint_id)
+    endpoint = enabled(organization, endpoint_id)
     message = svix.message.get(organization.uid, message_id)
     try:
         svix.message_attempt.resend(organization.uid, message.id, endpoint.id)
@@ -351,6 +396,22 @@ def resend(*, organization: Organization, message_id: str, endpoint_id: str, act
     )
 
 
+def resend_to_url(*, organization: Organization, delivery: Delivery, actor: Actor | None) -> None:
+    """Send a message once more now to the URL of its job. Raises Expired."""
+    with transaction.atomic():
+        message = Message.objects.select_for_update().defer("payload").get(pk=delivery.message_id)
+        # The URL goes with the content, which a deletion of the content alone leaves behind.
+        if message.expunged_at or not Delivery.objects.to_urls().filter(message=message).send_again():
+            raise Expired
+        audit.record(
+            audit.Action.MESSAGE_RESENT,
+            actor=actor,
+            organization=organization,
+            target=message,
+            after={"event_type": message.event_type, "url": delivery.url},
+        )
+
+
 def recover(
     *,
     organization: Organization,
@@ -360,7 +421,7 @@ def recover(
     actor: Actor | None,
 ) -> None:
     """Send everything again that failed within at most 14 days and has not succeeded since. Raises Disabled."""
-    endpoint = _enabled(organization, endpoint_id)
+    endpoint = enabled(organization, endpoint_id)
     wanted = RecoverIn(since=since.astimezone(UTC), until=_utc(until))
     get_svix().endpoint.recover(organization.uid, endpoint.id, wanted)
     audit.record(
@@ -370,41 +431,6 @@ def recover(
         target=Endpoint(uid=endpoint.id, url=endpoint.url),
         after={"since": since} | ({"until": until} if until else {}),
     )
-
-
-def replay(
-    *,
-    organization: Organization,
-    endpoint_id: str,
-    since: datetime,
-    until: datetime,
-    actor: Actor | None,
-) -> Replayed:
-    """Send what an endpoint would have got in this time but never did, oldest first. Raises Disabled.
-
-    It goes on where it stopped when asked again, for what was sent once is not missing any more. Tests and messages
-    for URLs of jobs are left out: they were never for this endpoint.
-    """
-    endpoint = _enabled(organization, endpoint_id)
-    svix = get_svix()
-    missed, is_done = _missed(organization, endpoint, since, until)
-    sent = 0
-    for message in missed:
-        try:
-            svix.message_attempt.resend(organization.uid, message.id, endpoint.id)
-            sent += 1
-        except HttpError as error:
-            if error.status_code != 400 or error.code != "missing_payload":  # erased: nothing to send
-                raise
-    if sent:
-        audit.record(
-            audit.Action.ENDPOINT_REPLAYED,
-            actor=actor,
-            organization=organization,
-            target=Endpoint(uid=endpoint.id, url=endpoint.url),
-            after={"since": since, "until": until, "messages": sent},
-        )
-    return Replayed(sent, is_done)
 
 
 def send_example(
@@ -419,7 +445,7 @@ def send_example(
 
     Raises Disabled.
     """
-    endpoint = _enabled(organization, endpoint_id)
+    endpoint = enabled(organization, endpoint_id)
     wanted = EventExampleIn(event_type=event_type, payload=payload)
     message = get_svix().endpoint.send_example(organization.uid, endpoint.id, wanted)
     audit.record(
@@ -432,47 +458,12 @@ def send_example(
     return message
 
 
-def _enabled(organization: Organization, endpoint_id: str) -> EndpointOut:
+def enabled(organization: Organization, endpoint_id: str) -> EndpointOut:
+    """Return the endpoint. Raises Disabled."""
     endpoint = get_svix().endpoint.get(organization.uid, endpoint_id)
     if endpoint.disabled:  # an engine would take the request and do nothing
         raise Disabled
     return endpoint
-
-
-def _missed(
-    organization: Organization, endpoint: EndpointOut, since: datetime, until: datetime
-) -> tuple[list[MessageOut], bool]:
-    """The latest that the endpoint would have got and never did, oldest first, and whether that is all."""
-    svix = get_svix()
-    missed: list[MessageOut] = []
-    place: str | None = None
-    for _ in range(MOST_LOOKED_AT // AT_ONCE):
-        page = svix.message.list(
-            organization.uid,
-            MessageListOptions(
-                limit=AT_ONCE,
-                iterator=place,
-                after=_utc(since),
-                before=_utc(until),
-                event_types=endpoint.event_types,
-            ),
-        )
-        got = _attempted(organization, endpoint, page.data, endpoint.event_types) if page.data else {}
-        direct = _for_urls(organization, page.data)
-        missed += [
-            message
-            for message in page.data
-            if message.id not in got
-            and message.event_id  # which tests have none of
-            and message.event_id not in direct
-            and _is_heard(endpoint, message)
-        ]
-        place = page.iterator
-        if page.done or place is None:
-            return list(reversed(missed[:MOST_REPLAYED])), len(missed) <= MOST_REPLAYED
-        if len(missed) >= MOST_REPLAYED:
-            break
-    return list(reversed(missed[:MOST_REPLAYED])), False
 
 
 def _is_heard(endpoint: EndpointOut, message: MessageOut) -> bool:

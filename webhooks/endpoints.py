@@ -102,7 +102,7 @@ def create(
 ) -> NewEndpoint:
     """Add an endpoint, and from now on write messages for its organization. None means all types, all channels."""
     _check_url(url)
-    _subscribe(organization)
+    subscribe(organization)
     svix = get_svix()
     svix.application.get_or_create(ApplicationIn(uid=organization.uid, name=organization.name))
     endpoint = svix.endpoint.create(
@@ -222,7 +222,7 @@ def has_portal() -> bool:
 
 def open_portal(*, organization: Organization, actor: Actor | None) -> str:
     """Return the URL of the organization's pages at Svix, where endpoints can be added and changed too."""
-    _subscribe(organization)
+    subscribe(organization)
     svix = get_svix()
     svix.application.get_or_create(ApplicationIn(uid=organization.uid, name=organization.name))
     url = svix.authentication.app_portal_access(organization.uid, AppPortalAccessIn()).url
@@ -267,7 +267,8 @@ def _check_url(url: str) -> None:
         raise HTTPValidationError.init_exception(refusal.body, refusal.status)
 
 
-def _subscribe(organization: Organization) -> None:
+def subscribe(organization: Organization) -> None:
+    """Write messages for the organization from now on."""
     # Before the endpoint exists, so that nothing that happens from then on is missed.
     application, _ = Application.objects.get_or_create(
         organization=organization, defaults={"name": organization.name}

@@ -6,7 +6,7 @@ from accounts.erasure import delete_in_batches
 from accounts.models import Organization
 from webhooks.embedded import applications
 from webhooks.gateway import get_svix
-from webhooks.models import OutboxMessage
+from webhooks.models import OutboxMessage, Replay
 
 
 def erase(organization: Organization) -> None:
@@ -15,6 +15,7 @@ def erase(organization: Organization) -> None:
     Raises the SDK's errors when the server cannot be reached.
     """
     delete_in_batches(OutboxMessage.objects.filter(organization=organization))
+    delete_in_batches(Replay.objects.filter(organization=organization))
     try:
         get_svix().application.delete(organization.uid)
     except HttpError as error:

@@ -29,23 +29,28 @@ class EventType:
         return self.name.partition(".")[0]
 
 
+_ORGANIZATION = {"type": "string", "description": "The organization that it concerns."}
+_PERIOD_START = {"type": "string", "format": "date", "description": "The period's first day."}
+
+
 def _job_schema(status: str) -> dict[str, Any]:
     return {
         "type": "object",
         "required": ["job_id", "organization_id", "type", "status", "created_at"],
         "properties": {
             "job_id": {"type": "string", "description": "The job's id, as the API answered it."},
-            "organization_id": {"type": "string"},
+            "organization_id": _ORGANIZATION,
             "type": {
                 "type": "string",
                 "enum": ["Parse", "Extract", "Split", "Edit", "Pipeline", "Classify"],
+                "description": "What was to be done.",
             },
-            "status": {"const": status},
-            "created_at": {"type": "string", "format": "date-time"},
+            "status": {"const": status, "description": "How it ended."},
+            "created_at": {"type": "string", "format": "date-time", "description": "When it was asked for."},
             "duration": {"type": ["number", "null"], "description": "Seconds."},
             "num_pages": {"type": ["integer", "null"], "description": "Pages processed."},
             "credits": {"type": "number", "description": "What it cost; 0 for a job that failed."},
-            "region": {"type": "string"},
+            "region": {"type": "string", "description": "Where it was done."},
             "metadata": {"description": "What the caller gave the job to carry, unchanged."},
             "error": {"description": "Why the job failed; absent when it did not."},
             "details_url": {
@@ -110,26 +115,34 @@ USAGE_ALERT_TRIGGERED = EventType(
         "type": "object",
         "required": ["alert_id", "organization_id", "metric", "threshold", "value", "period", "period_start"],
         "properties": {
-            "alert_id": {"type": "string"},
-            "alert_name": {"type": "string"},
+            "alert_id": {"type": "string", "description": "The alert's id, as the API answers it."},
+            "alert_name": {"type": "string", "description": "The name that it was given."},
             "firing_id": {"type": ["string", "null"], "description": "Null for a test."},
-            "organization_id": {"type": "string"},
-            "metric": {"type": "string", "enum": ["pages", "credits", "cost"]},
-            "threshold": {"type": "number"},
+            "organization_id": _ORGANIZATION,
+            "metric": {
+                "type": "string",
+                "enum": ["pages", "credits", "cost"],
+                "description": "What the alert counts.",
+            },
+            "threshold": {"type": "number", "description": "From where on it fires; dollars for cost."},
             "value": {
                 "type": "number",
                 "description": "What was used when the alert fired; dollars for cost.",
             },
-            "period": {"type": "string", "enum": ["daily", "weekly", "monthly"]},
-            "period_start": {"type": "string", "format": "date"},
+            "period": {
+                "type": "string",
+                "enum": ["daily", "weekly", "monthly"],
+                "description": "How long it counts before it begins anew.",
+            },
+            "period_start": _PERIOD_START,
             "period_end": {"type": "string", "format": "date", "description": "The period's last day."},
             "api_key_id": {
                 "type": ["string", "null"],
                 "description": "The key that the alert looks at alone.",
             },
             "product": {"type": ["string", "null"], "description": "The product that it looks at alone."},
-            "top_keys": _SHARES,
-            "top_products": _SHARES,
+            "top_keys": _SHARES | {"description": "The keys that used the most, first the most."},
+            "top_products": _SHARES | {"description": "The products that were used the most."},
             "is_test": {"type": "boolean", "description": "Somebody tests the alert: nothing was reached."},
         },
     },
@@ -159,10 +172,10 @@ SPEND_CAP_REACHED = EventType(
         "type": "object",
         "required": ["organization_id", "amount", "spend", "period_start", "reached_until"],
         "properties": {
-            "organization_id": {"type": "string"},
+            "organization_id": _ORGANIZATION,
             "amount": {"type": "number", "description": "The cap, in dollars a month."},
             "spend": {"type": "number", "description": "Dollars spent this month."},
-            "period_start": {"type": "string", "format": "date"},
+            "period_start": _PERIOD_START,
             "period_end": {"type": "string", "format": "date", "description": "The month's last day."},
             "reached_until": {"type": "string", "format": "date-time", "description": "When the month ends."},
         },
@@ -192,15 +205,23 @@ def _key_schema(**fields: dict[str, Any]) -> dict[str, Any]:
         "type": "object",
         "required": [*_KEY_EXAMPLE, *fields],
         "properties": {
-            "api_key_id": {"type": "string"},
-            "organization_id": {"type": "string"},
-            "name": {"type": "string"},
+            "api_key_id": {"type": "string", "description": "The key's id, as the API answers it."},
+            "organization_id": _ORGANIZATION,
+            "name": {"type": "string", "description": "The name that it was given."},
             "last_four": {
                 "type": "string",
                 "description": "The last characters of its secret; empty if unknown.",
             },
-            "kind": {"type": "string", "enum": ["organization", "personal"]},
-            "environment": {"type": "string", "enum": ["production", "staging", "development"]},
+            "kind": {
+                "type": "string",
+                "enum": ["organization", "personal"],
+                "description": "Whether it is the organization's or a member's own.",
+            },
+            "environment": {
+                "type": "string",
+                "enum": ["production", "staging", "development"],
+                "description": "What it was made for.",
+            },
             **fields,
         },
     }
@@ -211,7 +232,7 @@ API_KEY_EXPIRING = EventType(
     description="An API key will stop working soon. Sent 30 days, 7 days and 1 day before, where its life is longer "
     "than that.",
     schema=_key_schema(
-        expires_at={"type": "string", "format": "date-time"},
+        expires_at={"type": "string", "format": "date-time", "description": "When it stops working."},
         days_left={
             "type": "integer",
             "description": "How near the end is: at most so many days.",
@@ -223,7 +244,9 @@ API_KEY_EXPIRING = EventType(
 API_KEY_REVOKED = EventType(
     name="api_key.revoked",
     description="An API key has been ended for good: requests with it are refused.",
-    schema=_key_schema(revoked_at={"type": "string", "format": "date-time"}),
+    schema=_key_schema(
+        revoked_at={"type": "string", "format": "date-time", "description": "When it was ended."}
+    ),
     example=_KEY_EXAMPLE | {"revoked_at": "2026-03-04T09:30:00.000000Z"},
 )
 API_KEY_LEAKED = EventType(

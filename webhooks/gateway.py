@@ -186,6 +186,11 @@ def get_svix(*, patience: float | None = None) -> Svix:
     return _client(os.getpid(), settings.SVIX_SERVER_URL, settings.SVIX_AUTH_TOKEN, patience)
 
 
+def is_embedded() -> bool:
+    """Whether the engine is the embedded one, for want of a server."""
+    return not (settings.SVIX_SERVER_URL and settings.SVIX_AUTH_TOKEN)
+
+
 def get_embedded() -> Svix:
     """Return the embedded engine's client: with any engine it sends what goes to URLs that jobs named."""
     return _client(os.getpid(), "", "", None)

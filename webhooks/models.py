@@ -19,7 +19,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.ids import new_uid
-from accounts.models import Organization, uid_field
+from accounts.models import Organization, User, uid_field
 from webhooks import encryption
 
 SECRET_BYTES = 24
@@ -276,10 +276,7 @@ class Status(models.IntegerChoices):
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def send_now(self, message: Message, endpoint: Endpoint, *, is_manual: bool) -> None:
         """Have a message sent to an endpoint, once more if it was before, whatever the endpoint filters."""
-        due = {
-            "is_manual": is_manual,
-            "next_attempt_at": TransactionNow(),
-        }  # by the clock that the queue goes by
+        due = {"is_manual": is_manual, "next_attempt_at": TransactionNow()}  # by the queue's clock
         self.update_or_create(
             message=message,
             endpoint=endpoint,
@@ -291,6 +288,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
                 "created_at": message.created_at,
             },
         )
+
+    def to_urls(self) -> Self:
+        """Those to URLs that jobs named."""
+        return self.filter(endpoint=None)
+
+    def send_again(self) -> int:
+        """Have these sent once more now, and not again if that fails. Returns how many they are."""
+        return self.update(is_manual=True, next_attempt_at=TransactionNow())
 
 
 class Delivery(models.Model):
@@ -311,6 +316,8 @@ class Delivery(models.Model):
     next_attempt_at = models.DateTimeField(null=True, default=timezone.now)
     # Asked for by somebody: tried once, and not again if it fails.
     is_manual = models.BooleanField(default=False, db_default=False)
+    # Claimed, and not recorded yet: as long as `next_attempt_at`, the end of the lease, lies ahead.
+    is_under_way = models.BooleanField(default=False, db_default=False, editable=False)
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = DeliveryQuerySet.as_manager()
@@ -330,9 +337,14 @@ class Delivery(models.Model):
                 name="delivery_due",
                 condition=Q(next_attempt_at__isnull=False),
             ),
+            models.Index(
+                fields=["lane"],
+                name="delivery_under_way",
+                condition=Q(is_under_way=True, next_attempt_at__isnull=False),
+            ),
             models.Index(fields=["endpoint", "-created_at", "-id"], name="delivery_of_endpoint"),
             models.Index(
-                fields=["endpoint", "-created_at", "-id"],
+                fields=["endpoint", "status", "-created_at", "-id"],
                 name="delivery_unsuccessful",
                 condition=Q(status__in=(Status.FAIL, Status.CANCELED)),
             ),
@@ -388,6 +400,74 @@ class Attempt(models.Model):
         return self.uid
 
 
+class EndpointHour(models.Model):
+    """How an hour's attempts at an endpoint went, counted when it is over: by the hour, for none is read twice."""
+
+    endpoint = models.ForeignKey(Endpoint, models.CASCADE, related_name="+", db_index=False)
+    hour = models.DateTimeField()
+    arrived = models.IntegerField()
+    failed = models.IntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["endpoint", "hour"], name="endpoint_hour_once")]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint_id} {self.hour:%Y-%m-%d %H:%M}"
+
+
+class ReplayQuerySet(models.QuerySet["Replay"]):
+    def unfinished(self) -> Self:
+        return self.filter(state__in=(Replay.State.COUNTING, Replay.State.SENDING))
+
+
+class Replay(models.Model):
+    """Sending what an endpoint missed, by a worker: first all is counted, then it is sent, oldest first.
+
+    Who works on it moves `leased_until` ahead, so what a dead worker had begun is taken up again.
+    """
+
+    class State(models.TextChoices):
+        COUNTING = "counting"
+        SENDING = "sending"
+        DONE = "done"
+        FAILED = "failed"
+
+    uid = uid_field("rpl")
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="+", db_index=False)
+    endpoint_id = models.CharField(max_length=256, help_text="As the engine names it.")
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    since = models.DateTimeField()
+    until = models.DateTimeField()
+    state = models.CharField(max_length=16, choices=State.choices, default=State.COUNTING)
+    total = models.IntegerField(default=0)
+    sent = models.IntegerField(default=0)
+    problem = models.TextField(default="")
+    # Where the engine's list goes on.
+    place = models.CharField(max_length=300, default="", editable=False)
+    leased_until = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    finished_at = models.DateTimeField(null=True, editable=False)
+
+    objects = ReplayQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "endpoint_id"],
+                name="replay_once_at_a_time",
+                condition=Q(state__in=("counting", "sending")),
+            )
+        ]
+        indexes = [models.Index(fields=["organization", "endpoint_id", "-id"], name="replay_of_endpoint")]
+
+    def __str__(self) -> str:
+        return self.uid
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in (self.State.DONE, self.State.FAILED)
+
+
 class CustomEventType(models.Model):
     """An event type that the embedded engine was told of, besides those of the catalogue in `events`."""
 
@@ -416,3 +496,16 @@ class RememberedAnswer(models.Model):
 
     def __str__(self) -> str:
         return self.key[:12]
+
+
+class OperationalEvent(models.Model):
+    """A Svix server's operational webhook that was heeded, so that it is once, however often it comes."""
+
+    event_id = models.TextField()
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["event_id"], name="operational_event_once")]
+
+    def __str__(self) -> str:
+        return self.event_id

@@ -10,12 +10,23 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 
+from webhooks import replays
 from webhooks.embedded import idempotency
-from webhooks.models import Attempt, Delivery, Endpoint, Message, OutboxMessage
+from webhooks.models import (
+    Attempt,
+    Delivery,
+    Endpoint,
+    EndpointHour,
+    Message,
+    OperationalEvent,
+    OutboxMessage,
+)
 
 BATCH = 1_000
 # For so long the outbox knows what it has handed over; afterwards the engine does.
 HANDED_OVER_KEPT = timedelta(days=7)
+# For so long a server's operational webhook is known again. It tries each for little more than a day.
+HEEDED_KEPT = timedelta(days=30)
 
 
 def prune(*, now: datetime) -> dict[str, int]:
@@ -29,7 +40,10 @@ def prune(*, now: datetime) -> dict[str, int]:
             lambda ids: _delete_from_outbox(ids, now=now, before=before),
         ),
         "endpoints": _delete_endpoints(before),
+        "hours": EndpointHour.objects.filter(hour__lt=before).delete()[0],
+        "replays": replays.prune(before=before),
         "answers": idempotency.prune(),
+        "operational events": OperationalEvent.objects.filter(created_at__lt=now - HEEDED_KEPT).delete()[0],
     }
 
 

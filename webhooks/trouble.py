@@ -66,7 +66,7 @@ def tell_of_end(organization: Organization, trouble: Trouble) -> None:
     _notify(
         organization,
         trouble,
-        fact=f"disabled:{_stamp(trouble.disabled_at)}",
+        fact=f"disabled:{_stamp(trouble.disabled_at or trouble.since)}",
         title=f"Webhooks to {_host(trouble)} are turned off",
         advice="Nothing is sent to it until somebody turns it on again. Then have sent again what failed and what "
         "was missed: both are on the endpoint's page.",

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from webhooks.views import configure, endpoints, event_types, messages
+from webhooks.views import configure, endpoints, event_types, messages, operational
 
 app_name = "webhooks"
 
@@ -42,6 +42,7 @@ urlpatterns = [
         name="rotate_endpoint_secret",
     ),
     path("webhooks/configure/<str:token>/", configure.configure, name="configure"),
+    path("webhooks/svix", operational.receive, name="operational"),
     path("webhooks/events/", event_types.catalogue, name="event_types"),
     path("o/<slug:organization_uid>/webhooks/messages/", messages.listing, name="messages"),
     path("o/<slug:organization_uid>/webhooks/messages/<slug:message_id>/", messages.detail, name="message"),

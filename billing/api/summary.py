@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.http import Http404
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -166,13 +166,15 @@ class BillingSummary(serializers.Serializer[Any]):
     def get_card(self, found: Summary) -> str | None:
         return found.account.card or None
 
-    def get_next_invoice(self, found: Summary) -> NextInvoiceLine | None:
+    @extend_schema_field(NextInvoiceLine(allow_null=True))
+    def get_next_invoice(self, found: Summary) -> dict[str, Any] | None:
         upcoming = self.context["upcoming"]
-        return NextInvoiceLine(upcoming).data if upcoming and upcoming.is_available else None  # type: ignore[return-value]
+        return NextInvoiceLine(upcoming).data if upcoming and upcoming.is_available else None
 
-    def get_auto_top_up(self, found: Summary) -> AutoTopUpLine | None:
+    @extend_schema_field(AutoTopUpLine(allow_null=True))
+    def get_auto_top_up(self, found: Summary) -> dict[str, Any] | None:
         top_up = getattr(found.account.organization, "auto_top_up", None)
-        return AutoTopUpLine(top_up).data if top_up else None  # type: ignore[return-value]
+        return AutoTopUpLine(top_up).data if top_up else None
 
 
 class Billing(APIView):

@@ -61,16 +61,25 @@ PACKS = [("1000", 1_000, 10), ("10000", 10_000, 100), ("100000", 100_000, 950)]
 ACCOUNTS = """
 INSERT INTO billing_billingaccount (
     organization_id, plan_id, is_invoiced, interval, stripe_customer, stripe_subscription, subscription_status, anchor,
-    next_interval, card, balance, settled, uncovered, overage_pending, grants, created_at)
+    next_interval, card, balance, settled, uncovered, overage_pending, grants, created_at, readings, last_reading)
 SELECT o.id, p.id, p.slug <> 'pay_as_you_go', CASE WHEN p.slug <> 'pay_as_you_go' THEN 'month' ELSE '' END, '', '', '',
     o.created_at, '', '', GREATEST(COALESCE(e.credits_ceiling - e.credits_used, 0), 0), COALESCE(e.credits_used, 0),
-    GREATEST(COALESCE(e.credits_used - e.credits_ceiling, 0), 0), 0, 1, o.created_at
+    GREATEST(COALESCE(e.credits_used - e.credits_ceiling, 0), 0), 0, 1, o.created_at, 0, 0
 FROM accounts_organization o
 LEFT JOIN usage_entitlement e ON e.organization_id = o.id
 JOIN billing_plan p ON p.slug = CASE WHEN e.plan IN ('pro', 'enterprise') THEN e.plan ELSE 'pay_as_you_go' END;
 
-INSERT INTO billing_settledday (organization_id, day, credits, overage)
-SELECT organization_id, day, credits, 0 FROM usage_usageday;
+INSERT INTO billing_settledday (organization_id, day, credits, overage, uncovered)
+SELECT organization_id, day, credits, 0, 0 FROM usage_usageday;
+
+-- What nobody paid for was used last.
+UPDATE billing_settledday s SET uncovered = d.uncovered
+FROM (
+    SELECT s.organization_id, s.day, LEAST(s.credits, GREATEST(a.uncovered + s.credits - SUM(s.credits) OVER (
+        PARTITION BY s.organization_id ORDER BY s.day DESC), 0)) AS uncovered
+    FROM billing_settledday s
+    JOIN billing_billingaccount a ON a.organization_id = s.organization_id AND a.uncovered > 0) d
+WHERE s.organization_id = d.organization_id AND s.day = d.day AND d.uncovered > 0;
 
 INSERT INTO billing_creditgrant (
     uid, organization_id, kind, key, amount, remaining, priority, reason, stripe_object, created_at)
@@ -97,6 +106,17 @@ WHERE (e.requests_per_minute, e.retention_days, e.credit_price, e.may_call)
     IS DISTINCT FROM (p.requests_per_minute, p.retention_days, p.credit_price, TRUE);
 """
 
+# Room for the next version of a row beside the one before; and nobody looks for ids by how they begin.
+ROOM = r"""
+ALTER TABLE billing_creditgrant SET (fillfactor = 70);
+ALTER TABLE billing_billingaccount SET (fillfactor = 70);
+DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()
+        AND tablename IN ('billing_creditgrant', 'billing_creditentry') AND indexname LIKE '%\_uid\_%\_like'
+    LOOP EXECUTE format('DROP INDEX %I', name); END LOOP;
+END $$;
+"""
+
 
 def offer(apps, schema_editor):
     plan, pack = apps.get_model("billing", "Plan"), apps.get_model("billing", "CreditPack")
@@ -114,4 +134,5 @@ class Migration(migrations.Migration):
     operations = [
         migrations.RunPython(offer, migrations.RunPython.noop),
         migrations.RunSQL(ACCOUNTS, migrations.RunSQL.noop),
+        migrations.RunSQL(ROOM, migrations.RunSQL.noop),
     ]

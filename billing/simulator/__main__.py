@@ -15,10 +15,11 @@ def main() -> None:
         "--port", type=int, required=True, help="on 127.0.0.1; 0 takes a free one, which is printed"
     )
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds its state")
+    parser.add_argument("--ago", type=int, default=0, help="begin so many seconds ago, where it is new")
     parser.add_argument("--strict", action="store_true", help="hold each answer against the contract, too")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    server = Server(options.port, options.data, strict=options.strict)
+    server = Server(options.port, options.data, strict=options.strict, ago=options.ago)
     for number in (signal.SIGTERM, signal.SIGINT):
         # `shutdown` waits for the loop of `run`, so it must not be called from within it.
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())

@@ -28,7 +28,9 @@ class Change:
     at: int
     behavior: str
     lines: list[Object] = field(default_factory=list)
+    restarts: bool = False  # all periods are to begin now, so that nothing is charged for the rest of one
     new_cycle: bool = False  # a period began now, which is invoiced now
+    begun: set[str] = field(default_factory=set)  # the items whose period did
 
     @property
     def prorated(self) -> bool:
@@ -57,7 +59,7 @@ class Change:
 
     def debit(self, item: Object) -> None:
         """Charge for the rest of an item's period."""
-        if not self.prorated:
+        if not self.prorated or self.restarts:
             return
         end = item["current_period_end"]
         whole = end - previous_boundary(item["_sim"]["anchor"], item["price"]["recurring"], end)
@@ -73,6 +75,7 @@ class Change:
         item["_sim"] |= {"anchor": start, "debits": [], "counted_from": None}
         item |= {"current_period_start": start, "current_period_end": end}
         self.new_cycle = True
+        self.begun.add(item["id"])
         if not is_metered(item):
             line = invoice_lines.licensed(self.sim, self.subscription, item, start, end)
             item["_sim"]["debits"] = [{"start": start, "end": end, "amount": line["amount"]}]
@@ -160,10 +163,11 @@ def apply(sim: Simulator, subscription: Object, params: dict[str, Any]) -> Objec
         _move_trial(sim, subscription, params["trial_end"])
     if ends_trial:
         subscription |= {"status": "active", "trial_end": sim.now}
+    change.restarts = ends_trial or params.get("billing_cycle_anchor") == "now"
     for index, given in enumerate(params.get("items") or []):
         _change_item(change, given, f"items[{index}]")
     check_items(subscription)
-    if ends_trial or params.get("billing_cycle_anchor") == "now":
+    if change.restarts:
         _restart(change)
     changed = len(_own_pending(sim, subscription)) > before
     if not change.lines and not (changed and (change.behavior == "always_invoice" or change.new_cycle)):
@@ -257,7 +261,7 @@ def _switch(change: Change, item: Object, price: Object, quantity: int | None) -
 def _restart(change: Change) -> None:
     """Let all periods begin now."""
     for item in change.subscription["items"]["data"]:
-        if item["current_period_start"] == change.sim.now and change.new_cycle:
+        if item["id"] in change.begun:
             continue
         if is_metered(item):
             change.bill_usage(item)

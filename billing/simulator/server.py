@@ -24,10 +24,10 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, data: Path, *, strict: bool = False) -> None:
+    def __init__(self, port: int, data: Path, *, strict: bool = False, ago: int = 0) -> None:
         super().__init__((HOST, port), Handler)
         self.own_hosts = {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
-        self.sim = Simulator(data, f"http://{HOST}:{self.server_port}", strict=strict)
+        self.sim = Simulator(data, f"http://{HOST}:{self.server_port}", strict=strict, ago=ago)
         self.sender = Sender(self.sim)
         self.ticker = Ticker(self.sim)
         self.sim.on_event = self.sender.wake

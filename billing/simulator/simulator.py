@@ -52,9 +52,12 @@ class Request:
 
 
 class Simulator:
-    def __init__(self, data: Path, base_url: str, *, strict: bool = False) -> None:
+    def __init__(self, data: Path, base_url: str, *, strict: bool = False, ago: int = 0) -> None:
         data.mkdir(parents=True, exist_ok=True)
         self.store = Store(data / "stripe.sqlite3")
+        if ago and self.store.setting("clock_offset", None) is None:
+            with self.store.transaction():
+                self.store.set("clock_offset", -ago)
         self.base_url = base_url
         self.strict = strict
         self.request: Request | None = None
@@ -147,7 +150,7 @@ def public(value: Any) -> Any:
     """Return a copy without what only the simulator may see; of an invoice's lines the first ten, as Stripe does."""
     if isinstance(value, dict):
         shown = {name: public(item) for name, item in value.items() if name != "_sim"}
-        if shown.get("object") == "invoice" and len(shown["lines"]["data"]) > 10:
+        if shown.get("object") == "invoice" and len(shown.get("lines", {}).get("data", ())) > 10:
             shown["lines"] |= {"data": shown["lines"]["data"][:10], "has_more": True}
         return shown
     if isinstance(value, list):

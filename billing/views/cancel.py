@@ -13,7 +13,7 @@ from accounts.permissions import Permission
 from billing import calls, subscriptions, summary
 from billing.forms import CancelForm
 from billing.models import CreditGrant
-from billing.views.pages import UNREACHABLE, account_of
+from billing.views.pages import UNREACHABLE, account_of, shared
 from usage import retention
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def cancel(request: MemberRequest) -> HttpResponse:
         return redirect("billing:overview", organization.uid)
     found = summary.of(request.calls)  # type: ignore[attr-defined]
     context = {
-        "account": account,
+        **shared(request, account),
         "found": found,
         "purchased": sum(each.left for each in found.grants if each.grant.kind == CreditGrant.Kind.PURCHASED),
         "form": form,

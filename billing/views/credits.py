@@ -3,7 +3,6 @@
 import logging
 
 import stripe
-from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpResponse
@@ -13,10 +12,10 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts.access import MemberRequest, actor_of, member_page
 from accounts.permissions import Permission
-from billing import access, balance, calls, checkout, offers, top_ups
+from billing import access, balance, checkout, offers, top_ups
 from billing.forms import TopUpForm
 from billing.models import CreditPack
-from billing.views.pages import account_of, address, lead_to_stripe
+from billing.views.pages import account_of, address, lead_to_stripe, shared
 
 logger = logging.getLogger(__name__)
 
@@ -28,16 +27,15 @@ NO_CARD = "There is no card on file to pay with. Buy credits once, or add a card
 def buy_credits(request: MemberRequest) -> HttpResponse:
     """The packs on offer."""
     account = account_of(request)
+    credits = balance.of(account)
     context = {
-        "account": account,
-        "balance": balance.of(account),
+        **shared(request, account),
+        "balance": credits,
+        "beyond_cost": credits.beyond * account.plan.credit_price,
         "packs": offers.packs(),
         # More credits would not let anybody call who may not for what is due.
         "is_sold": not access.refusal(account, now=timezone.now()),
         "top_up": getattr(account.organization, "auto_top_up", None),
-        "may_manage": request.may(Permission.BILLING_MANAGE),
-        "can_pay": calls.can_pay(),
-        "is_simulated": settings.STRIPE_IS_SIMULATED,
     }
     return render(request, "billing/buy_credits.html", context)
 
@@ -75,7 +73,7 @@ def checkout_done(request: MemberRequest) -> HttpResponse:
     except stripe.StripeError:
         logger.warning("the session %s could not be read", session_id, exc_info=True)
     account = account_of(request)
-    context = {"account": account, "state": state, "balance": balance.of(account)}
+    context = {**shared(request, account), "state": state, "balance": balance.of(account)}
     return render(request, "billing/checkout_done.html", context)
 
 
@@ -104,12 +102,10 @@ def top_up(request: MemberRequest) -> HttpResponse:
             messages.success(request, "Saved. It holds from now on.")
             return redirect("billing:top_up", request.organization.uid)
     context = {
-        "account": account,
+        **shared(request, account),
         "balance": balance.of(account),
         "top_up": current,
         "form": form,
-        "can_pay": calls.can_pay(),
-        "is_simulated": settings.STRIPE_IS_SIMULATED,
     }
     return render(request, "billing/top_up.html", context, status=400 if form.errors else 200)
 

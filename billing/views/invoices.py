@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from django.conf import settings
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
@@ -18,7 +17,7 @@ from accounts.permissions import Permission
 from billing import causes, invoices
 from billing.invoices import Behind, Line
 from billing.models import Invoice
-from billing.views.pages import account_of
+from billing.views.pages import account_of, shared
 
 PAGE = 50
 
@@ -31,7 +30,7 @@ def listing(request: MemberRequest) -> HttpResponse:
     older_than = cursors.in_address(request.GET)
     found, older = cursors.page(invoices.of(request.organization), limit=PAGE, older_than=older_than)
     context = {
-        "account": account,
+        **shared(request, account),
         "invoices": found,
         "is_newest": older_than is None,
         "older": f"?older_than={older}" if older else "",
@@ -51,12 +50,12 @@ def csv(request: MemberRequest) -> StreamingHttpResponse:
 @require_safe
 def detail(request: MemberRequest, invoice_uid: str) -> HttpResponse:
     """What it bills, and behind each line the usage or the credits that it is for."""
-    account_of(request)
+    account = account_of(request)
     invoice: Invoice = get_object_or_404(invoices.of(request.organization), uid=invoice_uid)
     context = {
+        **shared(request, account),
         "invoice": invoice,
         "lines": [_explained(request.organization, line) for line in invoices.lines(invoice)],
-        "is_simulated": settings.STRIPE_IS_SIMULATED,
     }
     return render(request, "billing/invoice.html", context)
 

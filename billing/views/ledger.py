@@ -9,7 +9,7 @@ from accounts.access import MemberRequest, member_page
 from accounts.permissions import Permission
 from billing import balance, causes, ledger
 from billing.forms import LedgerForm
-from billing.views.pages import account_of
+from billing.views.pages import account_of, shared
 
 PAGE = 50
 
@@ -22,13 +22,13 @@ def lines(request: MemberRequest) -> HttpResponse:
     account = account_of(request)
     form = LedgerForm(request.GET)
     if not form.is_valid():
-        return render(request, "billing/ledger.html", {"form": form, "account": account}, status=400)
+        return render(request, "billing/ledger.html", shared(request, account) | {"form": form}, status=400)
     older_than = cursors.in_address(request.GET)
     found, older = ledger.page(organization, filters=form.filters, limit=PAGE, older_than=older_than)
     is_newest = older_than is None
     credits = balance.of(account)
     context = {
-        "account": account,
+        **shared(request, account),
         "form": form,
         "lines": causes.explained(organization, found),
         "balance": credits,

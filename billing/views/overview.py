@@ -4,7 +4,6 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -13,8 +12,8 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.access import MemberRequest, actor_of, member_page
 from accounts.models import Organization
 from accounts.permissions import Permission
-from billing import calls, causes, checkout, invoices, offers, summary
-from billing.views.pages import account_of, address, lead_to_stripe
+from billing import causes, checkout, invoices, offers, summary
+from billing.views.pages import account_of, address, lead_to_stripe, shared
 from usage import charts, forecast, reports
 from usage.charts import Chart, Series
 
@@ -30,7 +29,7 @@ def overview(request: MemberRequest) -> HttpResponse:
     found = summary.of(request.calls, now=now)  # type: ignore[attr-defined]
     used = dict(_used(organization))
     context: dict[str, Any] = {
-        "account": account,
+        **shared(request, account),
         "found": found,
         "features": offers.features(account.plan, account.interval, found.terms),
         "next": offers.following(account),
@@ -40,9 +39,6 @@ def overview(request: MemberRequest) -> HttpResponse:
         "invoices": invoices.of(organization)[:INVOICES],
         "cap": getattr(account.organization, "spend_cap", None),
         "top_up": getattr(account.organization, "auto_top_up", None),
-        "may_manage": request.may(Permission.BILLING_MANAGE),
-        "can_pay": calls.can_pay(),
-        "is_simulated": settings.STRIPE_IS_SIMULATED,
     }
     return render(request, "billing/overview.html", context)
 

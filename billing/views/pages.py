@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import stripe
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from accounts.access import MemberRequest
+from accounts.permissions import Permission
 from billing import calls, checkout
 from billing.models import BillingAccount
 
@@ -33,6 +35,16 @@ def account_of(request: MemberRequest) -> BillingAccount:
         raise Http404
     request.calls = found  # type: ignore[attr-defined]
     return found.account
+
+
+def shared(request: MemberRequest, account: BillingAccount) -> dict[str, Any]:
+    """What the templates of all these pages go by."""
+    return {
+        "account": account,
+        "may_manage": request.may(Permission.BILLING_MANAGE),
+        "can_pay": calls.can_pay(),
+        "is_simulated": settings.STRIPE_IS_SIMULATED,
+    }
 
 
 def address(request: MemberRequest, name: str, *arguments: str) -> str:

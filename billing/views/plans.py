@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import stripe
-from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
@@ -14,10 +13,10 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts.access import MemberRequest, actor_of, member_page
 from accounts.permissions import Permission
-from billing import calls, checkout, offers, subscriptions
+from billing import balance, calls, checkout, offers, subscriptions
 from billing.models import BillingAccount, Interval, Plan
 from billing.offers import Action
-from billing.views.pages import UNREACHABLE, account_of, address, lead_to_stripe, not_set_up
+from billing.views.pages import UNREACHABLE, account_of, address, lead_to_stripe, not_set_up, shared
 
 logger = logging.getLogger(__name__)
 
@@ -30,16 +29,17 @@ def plans(request: MemberRequest) -> HttpResponse:
     asked = request.GET.get("interval", "")
     interval = asked if asked in Interval.values else account.interval or Interval.MONTH
     found = offers.comparison(account, interval)
+    credits = balance.of(account)
     context = {
-        "account": account,
+        **shared(request, account),
+        "balance": credits,
+        "beyond_cost": credits.beyond * account.plan.credit_price,
         "offers": found,
+        "has_ended": calls.has_ended(account),
         "rows": list(zip(offers.ROWS, zip(*(offer.cells for offer in found), strict=True), strict=True)),
         "interval": interval,
         "intervals": Interval.choices if any(offer.plan.yearly_price for offer in found) else [],
         "next": offers.following(account),
-        "may_manage": request.may(Permission.BILLING_MANAGE),
-        "can_pay": calls.can_pay(),
-        "is_simulated": settings.STRIPE_IS_SIMULATED,
     }
     return render(request, "billing/plans.html", context)
 
@@ -95,13 +95,12 @@ def change(request: MemberRequest, plan_slug: str, interval: str) -> HttpRespons
         messages.error(request, UNREACHABLE)
     else:
         context: dict[str, Any] = {
-            "account": account,
+            **shared(request, account),
             "plan": plan,
             "interval": interval,
             "preview": preview,
             "is_downgrade": offers.is_downgrade(account, plan, interval),
             "differences": offers.differences(account, plan, interval),
-            "is_simulated": settings.STRIPE_IS_SIMULATED,
         }
         return render(request, "billing/change_plan.html", context)
     return redirect("billing:plans", request.organization.uid)

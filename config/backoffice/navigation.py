@@ -43,6 +43,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "webhooks.message": "mail",
         "webhooks.attempt": "send",
         "webhooks.outboxmessage": "outbox",
+        "webhooks.replay": "replay",
     },
     "System": {
         "accounts.auditentry": "history",

@@ -6,7 +6,7 @@ and keys are committed; the end of the history and whether all is done stand bes
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ from svix.exceptions import HttpError
 from svix.models import EndpointOut, EndpointPatch
 
 from accounts.models import ApiKey, Organization, User
-from config.demo import cast, history, prices
+from config.demo import cast, history, payments, prices
 from config.embedded import write_private
 from usage import ingest
 from webhooks import endpoints
@@ -46,9 +46,11 @@ def build(*, days: int = history.DAYS, on_day: Callable[[], object]) -> dict[str
         prices.publish()
         until = datetime.fromisoformat(state["until"])
         _make_history(customers, until, days, on_day)
+        payments.read_invoices()
         with transaction.atomic():
             for customer, organization in customers:
-                cast.leave_credits(organization, customer, now=until)
+                if customer.credits is not None:
+                    payments.leave(organization, customer.credits, now=until)
                 cast.watch_usage(organization, customer)
         state["done"] = True
         _remember(path, state)
@@ -111,6 +113,10 @@ def _make_history(
         for customer, organization in customers
     }
     for days_ago in reversed(range(days)):
+        midnight = datetime.combine((until - timedelta(days=days_ago)).date(), time(), UTC)
+        payments.pass_time(midnight)
+        for customer, organization in customers:
+            _pay(customer, organization, days_ago, now=midnight)
         reports = [
             report
             for customer, _ in customers
@@ -121,6 +127,17 @@ def _make_history(
         outcome = ingest.ingest(reports, now=until)
         assert not outcome.rejected, outcome.rejected[0]
         on_day()
+    payments.pass_time(until)
+
+
+def _pay(customer: cast.Customer, organization: Organization, days_ago: int, *, now: datetime) -> None:
+    """Do at the beginning of a day what a customer does to be allowed to call."""
+    if customer.credits is not None:
+        payments.buy_as_needed(organization, now=now)
+    elif customer.since is not None and days_ago <= customer.since:
+        payments.subscribe(organization, customer.plan, now=now)
+    else:
+        payments.try_out(organization, now=now)
 
 
 def _point_endpoint(organization: Organization, known: dict[str, dict[str, str]]) -> None:

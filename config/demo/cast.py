@@ -13,8 +13,8 @@ from accounts import invitations, keys, organizations, staff, team, two_factor
 from accounts.audit import Actor
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.permissions import Role
-from billing import access, credits, plans
-from billing.models import CreditGrant
+from billing import access, plans
+from billing.models import CreditEntry, CreditGrant
 from config.demo.jobs import Work
 from usage import alerts, spending
 from usage.models import UsageAlert
@@ -58,12 +58,14 @@ class Customer:
     people: tuple[tuple[str, str, Role], ...]
     work: Work
     jobs_a_day: int
-    credits: Decimal | None
     has_endpoint: bool
     spike: int | None = None
     invited: str = ""
     watched: Decimal | None = None
     cap: Decimal | None = None
+    # Days ago it went on its plan, and the credits it has left, if it pays in advance.
+    since: int | None = None
+    credits: Decimal | None = None
     retention_days: int | None = None
 
 
@@ -100,8 +102,8 @@ CUSTOMERS = (
             ),
         ),
         jobs_a_day=300,
-        credits=Decimal(78_420),
         has_endpoint=True,
+        since=50,
         spike=17,
         invited="priya@northwind.example",
         watched=Decimal(40_000),
@@ -146,8 +148,8 @@ CUSTOMERS = (
             ),
         ),
         jobs_a_day=1_150,
-        credits=None,
         has_endpoint=True,
+        since=60,
         spike=6,
     ),
     Customer(
@@ -167,8 +169,8 @@ CUSTOMERS = (
             fields=("merchant", "purchase_date", "total", "tax_amount", "line_items"),
         ),
         jobs_a_day=34,
-        credits=Decimal(21),
         has_endpoint=False,
+        credits=Decimal(21),
     ),
 )
 
@@ -199,7 +201,6 @@ def _organization(customer: Customer, passwords: dict[str, str], now: datetime) 
         invitations.invite(
             organization=organization, email=customer.invited, role=Role.MEMBER, actor=Actor(owner)
         )
-    plans.put_on(organization, plans.named(customer.plan), actor=None)
     if customer.retention_days is not None:
         access.agree(
             organization=organization,
@@ -214,6 +215,8 @@ def _organization(customer: Customer, passwords: dict[str, str], now: datetime) 
     Organization.objects.filter(pk=organization.pk).update(created_at=joined)
     Membership.objects.filter(organization=organization).update(created_at=joined)
     ApiKey.objects.filter(organization=organization).update(created_at=joined)
+    CreditGrant.objects.filter(organization=organization).update(created_at=joined)
+    CreditEntry.objects.filter(organization=organization).update(created_at=joined)
     logins = [
         {"email": user.email, "password": passwords[user.email], "role": str(role.value)}
         for user, role in people
@@ -252,30 +255,6 @@ def _key(key: Key, organization: Organization, owner: User, now: datetime) -> st
         keys.revoke(key=made, actor=Actor(owner))
         ApiKey.objects.filter(pk=made.pk).update(revoked_at=now - timedelta(days=key.revoked))
     return secret
-
-
-def leave_credits(organization: Organization, customer: Customer, *, now: datetime) -> None:
-    """Leave an organization the credits that it is to have after its history."""
-    if customer.credits is None:
-        return
-    left = credits.lock(organization, now=now).balance
-    if left > customer.credits:
-        credits.deduct(
-            organization,
-            amount=left - customer.credits,
-            key="demo",
-            reason="Used before the history",
-            now=now,
-        )
-    elif left < customer.credits:
-        credits.grant(
-            organization,
-            kind=CreditGrant.Kind.PROMOTIONAL,
-            amount=customer.credits - left,
-            key="demo",
-            reason="Welcome credits",
-            now=now,
-        )
 
 
 def watch_usage(organization: Organization, customer: Customer) -> None:

@@ -85,6 +85,35 @@ def test_half_of_a_svix_server_is_refused_always(
     assert checks.no_half_of_a_svix_server in registry.get_checks()
 
 
+@pytest.mark.parametrize(
+    ("url", "secret", "expected"),
+    [
+        ("", "", []),
+        ("https://svix.example.com", "whsec_c2VjcmV0", []),
+        ("https://svix.example.com", "", ["countinghouse.W001"]),
+    ],
+)
+def test_a_svix_server_that_does_not_tell_of_failures_is_warned_of(
+    url: str, secret: str, expected: list[str], settings: Settings
+) -> None:
+    settings.SVIX_SERVER_URL, settings.SVIX_OPERATIONAL_SECRET = url, secret
+
+    found = checks.no_silent_svix_server(None)
+
+    assert [warning.id for warning in found] == expected
+    assert all(warning.hint and "/webhooks/svix" in warning.hint for warning in found)
+
+
+@pytest.mark.parametrize(("secret", "count"), [("", 0), ("whsec_c2VjcmV0", 0), ("whsec_", 1), ("whsec_é", 1)])
+def test_an_operational_secret_that_is_none_is_refused_always(
+    secret: str, count: int, settings: Settings
+) -> None:
+    settings.SVIX_OPERATIONAL_SECRET = secret
+
+    assert len(checks.no_unreadable_operational_secret(None)) == count
+    assert checks.no_unreadable_operational_secret in registry.get_checks()
+
+
 @pytest.mark.parametrize(("debug", "live", "count"), [(True, True, 1), (True, False, 0), (False, True, 0)])
 def test_a_live_key_and_debug_exclude_each_other(
     settings: Settings, debug: bool, live: bool, count: int
@@ -144,3 +173,30 @@ def test_where_a_bucket_is_needs_its_name(
     settings.AWS_S3_ENDPOINT_URL = endpoint
 
     assert (checks.no_half_of_a_bucket(None) == []) is is_right
+
+
+@pytest.mark.parametrize(("simulated", "expected"), [(True, ["countinghouse.E021"]), (False, [])])
+def test_the_simulator_takes_no_money_in_production(
+    simulated: bool, expected: list[str], settings: Settings
+) -> None:
+    settings.STRIPE_IS_SIMULATED = simulated
+
+    assert [error.id for error in checks.no_simulated_money(None)] == expected
+    assert checks.no_simulated_money in registry.get_checks(include_deployment_checks=True)
+
+
+@pytest.mark.parametrize(
+    ("live", "base", "expected"),
+    [
+        (True, "https://api.stripe.com", []),
+        (True, "http://127.0.0.1:8002", ["countinghouse.E022"]),
+        (False, "http://127.0.0.1:8002", []),
+    ],
+)
+def test_a_live_key_is_sent_to_stripe_only(
+    live: bool, base: str, expected: list[str], settings: Settings
+) -> None:
+    settings.STRIPE_LIVE_MODE, settings.STRIPE_API_BASE = live, base
+
+    assert [error.id for error in checks.no_live_money_elsewhere(None)] == expected
+    assert checks.no_live_money_elsewhere in registry.get_checks()

@@ -11,8 +11,9 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from accounts.access import HasPermission
 from accounts.permissions import Permission
 
-# Views of libraries, which guard themselves. Those of allauth are for anybody, or send strangers to sign in.
-LIBRARIES = ("allauth.", "django.contrib.admin.", "django.contrib.auth.", "unfold.")
+# Views of libraries, which guard themselves. Those of allauth are for anybody, or send strangers to sign in; that of
+# dj-stripe takes what Stripe has signed.
+LIBRARIES = ("allauth.", "django.contrib.admin.", "django.contrib.auth.", "djstripe.", "unfold.")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 

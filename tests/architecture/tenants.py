@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 
 from allauth.usersessions.models import UserSession
 from django.contrib.sessions.backends.db import SessionStore
@@ -97,9 +98,9 @@ def tenant(name: str) -> Tenant:
                 organization=organization,
                 stripe_id=f"in_{name}",
                 status="paid",
-                total=10,
-                amount_due=0,
-                amount_paid=10,
+                total=Decimal(10),
+                amount_due=Decimal(0),
+                amount_paid=Decimal(10),
                 created_at=timezone.now(),
             ).uid,
             "job_id": job_row(key, f"job-of-{name}").job_id,

@@ -60,6 +60,10 @@ def test_what_is_public_is_so_on_purpose() -> None:
         "api/docs/",
         # What webhooks can tell of.
         "webhooks/events/",
+        # What a Svix server tells, by its signature.
+        "webhooks/svix",
+        # For Stripe, which signs what it sends.
+        "stripe/thin-events/",
         # Steps of signing in and up.
         "accounts/code/",
         "accounts/code/cancel/",

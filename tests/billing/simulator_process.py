@@ -28,8 +28,9 @@ CONFIRMED_ALWAYS = "4000 0027 6000 3184"
 class SimulatorProcess:
     """The simulator, strict about its own answers, with its state in a folder."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *, ago: int = 0) -> None:
         self._data = data
+        self._ago = ago
         self._process: subprocess.Popen[str] | None = None
         self._port = 0
         self.url = ""
@@ -37,7 +38,7 @@ class SimulatorProcess:
     def start(self) -> None:
         """Start, or start again on the same port with the same state."""
         command = [sys.executable, "-m", "billing.simulator", "--strict"]
-        command += ["--port", str(self._port), "--data", str(self._data)]
+        command += ["--port", str(self._port), "--data", str(self._data), "--ago", str(self._ago)]
         log = open(self._data.with_suffix(".log"), "a")  # noqa: SIM115 - the process keeps it open
         with log:
             self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)

@@ -156,6 +156,35 @@ def test_a_running_subscription_is_left_alone(
     assert totals(organization) == []
 
 
+def test_the_usage_behind_it_is_told(
+    subscribed: BillingAccount, organization: Organization, use: Use
+) -> None:
+    use(100)
+    settle(organization)
+    use(30)
+    cancel_at_stripe(subscribed)
+    late_usage.bill_due()
+    [line] = invoices.lines(Invoice.objects.get(total__gt=0))
+
+    behind = invoices.usage_behind(line)
+
+    assert sorted(report.quantity for report in behind.reports) == [30, 100]
+    assert sum(entry.overage for entry in behind.entries) == line.quantity == 130
+
+
+def test_a_subscription_that_was_replaced_is_billed_as_well(
+    subscribed: BillingAccount, organization: Organization, use: Use, own_till: SimulatorProcess
+) -> None:
+    use(130)
+    cancel_at_stripe(subscribed)
+    subscribe(organization, own_till)
+
+    late_usage.bill_due()
+
+    assert totals(organization) == [130]
+    assert account_of(organization).stripe_subscription != subscribed.stripe_subscription
+
+
 class Killed(Exception):
     """The worker was killed here."""
 

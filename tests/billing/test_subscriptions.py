@@ -51,13 +51,15 @@ def end_period(process: SimulatorProcess, organization: Organization) -> Billing
 def test_an_upgrade_is_paid_at_once_and_brings_its_credits(
     catalogued: SimulatorProcess, organization: Organization
 ) -> None:
-    subscribe(catalogued, organization, plans.PAY_AS_YOU_GO, "")
+    before = subscribe(catalogued, organization, plans.PAY_AS_YOU_GO, "")
+    catalogued.advance(10 * 86_400)
 
     change(organization)
 
     account = account_of(organization)
     assert (account.plan.slug, account.interval) == ("pro", "month")
-    assert account.period_end == account.renews_at
+    assert before.period_end and account.period_end and account.period_end == account.renews_at
+    assert account.period_end > before.period_end + timedelta(days=8)  # a month from now
     assert CreditGrant.objects.get(organization=organization, kind="included").amount == 100_000
     assert paid(catalogued, organization)[-1] == 79_900
     assert entitlement(organization).requests_per_minute == 100
@@ -438,6 +440,18 @@ def test_a_subscription_that_nothing_was_heard_of_counts_too(
 
     with pytest.raises(checkout.AlreadySubscribed):
         subscribe(catalogued, organization)
+
+
+def test_a_subscription_whose_end_nothing_was_heard_of_is_in_nobodys_way(
+    catalogued: SimulatorProcess, organization: Organization
+) -> None:
+    account = subscribe(catalogued, organization)
+    catalogued.client.v1.subscriptions.cancel(account.stripe_subscription)
+
+    account = subscribe(catalogued, organization)
+
+    assert account.subscription_status == "active"
+    assert len(subscriptions_of(catalogued, organization)) == 2
 
 
 # ── Prices ───────────────────────────────────────────────────────────────────────────────────────────────────

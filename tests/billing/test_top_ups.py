@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from django.utils import timezone
 
 from accounts.audit import Actor
 from accounts.models import AuditEntry, Notification, Organization, User
-from billing import customers, refunds, subscriptions, top_ups
+from billing import access, customers, refunds, subscriptions, top_ups
 from billing.gateway import get_stripe
 from billing.models import AutoTopUp, BillingAccount, CreditEntry, CreditGrant, CreditPack, Invoice, TopUp
 from tests.billing.conftest import Use, agrees
@@ -305,7 +306,7 @@ def test_an_answer_that_never_came_is_asked_for_again(
 
     def paid_but_unheard(*args: Any) -> None:
         real(*args)
-        raise stripe.APIConnectionError("Timed out")
+        raise stripe.APIConnectionError("Timed out")  # type: ignore[no-untyped-call]
 
     with monkeypatch.context() as patch:
         patch.setattr(top_ups, "_pay", paid_but_unheard)
@@ -384,6 +385,44 @@ def test_a_refund_of_something_else_takes_nothing(charge: str, organization: Org
     get_stripe().v1.refunds.create({"charge": charge})
 
     assert refunds.apply(charge) == 0
+
+
+def test_a_dispute_takes_the_credits_until_it_is_won(charge: str, organization: Organization) -> None:
+    granted = CreditGrant.objects.get(kind="purchased")
+    disputed = SimpleNamespace(id="du_1", amount=1_000, status="needs_response")
+
+    assert refunds._dispute(granted, disputed, of=1_000) == 1_000
+    assert refunds._dispute(granted, disputed, of=1_000) == 0
+    assert remaining(organization) == 40
+
+    for _ in range(2):
+        refunds._dispute(granted, SimpleNamespace(id="du_1", amount=1_000, status="won"), of=1_000)
+    assert remaining(organization) == 1_040
+    agrees(organization)
+
+
+def test_who_may_not_call_is_sold_nothing(wish: AutoTopUp, organization: Organization, use: Use) -> None:
+    use(60)
+    access.agree(organization=organization, reason="Abuse", actor=None, is_suspended=True)
+
+    run()
+
+    assert charged(organization) == []
+
+
+def test_a_bank_that_takes_its_time_is_waited_for(
+    wish: AutoTopUp, organization: Organization, use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(60)
+    top_ups.begin_due()
+    with monkeypatch.context() as patch:
+        patch.setattr(top_ups, "_pay", lambda top_up, invoice, account: (invoice, ""))
+        assert top_ups.finish_waiting() == 0
+    assert TopUp.objects.get().state == "waiting"
+
+    top_ups.finish_waiting(now=timezone.now() + top_ups.LEASE * 2)
+
+    assert remaining(organization) == 1_040
 
 
 class Died(Exception):

@@ -9,21 +9,26 @@ from playwright.sync_api import Page, expect
 
 from accounts.models import Organization, User
 from tests.webhooks.conftest import Receiver, deliver, receiver
-from webhooks import outbox
+from webhooks import endpoints, outbox, replays
 
 __all__ = ["receiver"]
 
 
-def deliver_beside() -> None:
-    """Deliver what is due in a thread of its own: the browser's event loop runs in this one."""
+def beside(work: Callable[[], object]) -> None:
+    """Work in a thread of its own: the browser's event loop runs in this one."""
 
-    def work() -> None:
-        deliver()
+    def run() -> None:
+        work()
         connection.close()
 
-    thread = Thread(target=work)
+    thread = Thread(target=run)
     thread.start()
     thread.join()
+
+
+def deliver_beside() -> None:
+    """Deliver what is due."""
+    beside(deliver)
 
 
 def test_from_a_test_by_way_of_a_failure_to_recovery(
@@ -69,4 +74,30 @@ def test_from_a_test_by_way_of_a_failure_to_recovery(
     page.get_by_role("link", name="job.completed").click()
     expect(page.get_by_text("It arrived.")).to_be_visible()
     expect(page.get_by_text("By hand")).to_be_visible()
+    assert len(receiver.arrivals) == 3
+
+
+def test_what_was_missed_is_replayed_while_the_page_tells_how_far_it_is(
+    page: Page,
+    sign_in: Callable[[User], None],
+    owner: User,
+    organization: Organization,
+    receiver: Receiver,
+) -> None:
+    made = endpoints.create(organization=organization, url=receiver.url, disabled=True, actor=None)
+    for number in range(3):
+        outbox.send(organization=organization, event_type="job.completed", data={"job_id": f"job-{number}"})
+    deliver_beside()
+    sign_in(owner)
+    page.goto(f"/o/{organization.uid}/webhooks/endpoints/{made.endpoint.id}/")
+    page.get_by_role("button", name="Resume").click()
+    page.get_by_role("link", name="Replay missed").click()
+
+    page.get_by_role("button", name="Send what was missed").click()
+    expect(page.get_by_text("What was missed is being counted.")).to_be_visible()
+    beside(replays.go_on)
+
+    expect(page.get_by_text("3 of 3")).to_be_visible()  # the page looks again by itself
+    expect(page.get_by_text("Done", exact=True)).to_be_visible()
+    deliver_beside()
     assert len(receiver.arrivals) == 3

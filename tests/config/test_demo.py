@@ -1,11 +1,11 @@
 import json
 from dataclasses import replace
-from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+import stripe
 from django.core.management import CommandError, call_command
 from django.db.models import Sum
 from django.test import Client
@@ -14,7 +14,10 @@ from pytest_django import Settings
 
 from accounts import authentication
 from accounts.models import ApiKey, Membership, Organization, User
+from billing import catalogue
+from billing.models import BillingAccount, Invoice
 from config.demo import build, cast
+from tests.billing.simulator_process import SimulatorProcess
 from usage.models import DailyUsage, Entitlement, Job, SpendCap, UsageAlert, UsageDay, UsageRecord
 from webhooks.models import Endpoint, OutboxMessage
 
@@ -125,10 +128,33 @@ def test_every_role_is_there_and_somebody_is_in_two_organizations(var: Path) -> 
 def test_the_first_customer_is_solvent_and_the_last_nearly_out_of_credits(var: Path) -> None:
     make(var)
 
-    left = {customer.name: customer.credits for customer in cast.CUSTOMERS}
-    assert left["Northwind Insurance"] and left["Northwind Insurance"] > Decimal(10_000)
-    for entitlement in Entitlement.objects.select_related("organization"):
-        assert entitlement.credits_remaining == left[entitlement.organization.name]
+    left = {
+        entitlement.organization.name: entitlement.credits_remaining
+        for entitlement in Entitlement.objects.select_related("organization")
+    }
+    assert (left["Northwind Insurance"] or 0) > 10_000
+    assert left["Meridian Freight Group"] is None
+    assert left["Paperplane Studio"] == 21
+
+
+def test_the_first_customer_pays_by_a_subscription_where_there_is_a_simulator(
+    var: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator = SimulatorProcess(tmp_path / "stripe", ago=61 * 86_400)
+    simulator.start()
+    settings.STRIPE_API_BASE = simulator.url
+    settings.BASE_URL = "https://account.example.com"  # to which no events go
+    monkeypatch.setattr(stripe, "api_base", simulator.url)
+    try:
+        catalogue.sync()
+        make(var, days=40)
+    finally:
+        simulator.stop()
+
+    account = BillingAccount.objects.get(organization__name="Northwind Insurance")
+    assert (account.subscription_status, account.is_invoiced) == ("active", False)
+    paid = Invoice.objects.filter(organization=account.organization, status="paid")
+    assert [invoice.total for invoice in paid] == [799, 799]
 
 
 def test_the_history_is_rated_and_its_totals_agree(var: Path) -> None:

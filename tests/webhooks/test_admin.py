@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import timedelta
 from unittest.mock import Mock
 
 import pytest
@@ -7,14 +8,16 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 from svix.api.errors.validation_error import ValidationError
 from svix.exceptions import HttpError, HTTPValidationError
 
 from accounts import audit
+from accounts.audit import Actor
 from accounts.models import AuditEntry, Organization, User
 from tests.conftest import sign_in_verified
 from tests.webhooks.conftest import Receiver, deliver
-from webhooks import deliveries, endpoints, outbox
+from webhooks import contents, deliveries, endpoints, outbox, replays
 from webhooks.embedded import egress
 from webhooks.endpoints import NewEndpoint
 from webhooks.gateway import Unreachable
@@ -332,14 +335,37 @@ def test_colleagues_without_the_permission_cannot_send_again(
     assert client.post(_resend(), ASKED).status_code == 403
 
 
-def test_what_went_to_the_url_of_a_job_is_not_sent_again(
-    back_office: Client, send: Send, receiver: Receiver
+@pytest.mark.parametrize("model", [OutboxMessage, Message])
+def test_what_went_to_the_url_of_a_job_is_sent_there_again(
+    model: type[OutboxMessage] | type[Message],
+    back_office: Client,
+    send: Send,
+    receiver: Receiver,
+    staff: User,
+) -> None:
+    send(url=f"{receiver.url}mine")
+    deliver()
+
+    back_office.post(_resend(model), ASKED)
+    deliver()
+
+    assert [arrival.path for arrival in receiver.arrivals] == ["/mine", "/mine"]
+    entry = AuditEntry.objects.newest_first()[0]
+    assert (entry.action, entry.actor) == (audit.Action.MESSAGE_RESENT, staff)
+
+
+def test_what_went_to_the_url_of_a_job_and_is_erased_is_not_sent_again(
+    back_office: Client, organization: Organization, send: Send, receiver: Receiver
 ) -> None:
     send(url=receiver.url)
     deliver()
+    contents.expunge(organization.pk, before=timezone.now())
 
-    for model in (OutboxMessage, Message):
-        assert back_office.post(_resend(model), ASKED).status_code == 403
+    back_office.post(_resend(), ASKED)
+    deliver()
+
+    assert "Its content has been erased" in back_office.get(OUTBOX).content.decode()
+    assert len(receiver.arrivals) == 1
 
 
 def test_the_health_of_endpoints_is_listed(back_office: Client, row: Endpoint) -> None:
@@ -370,3 +396,22 @@ def test_a_message_of_the_engine_is_found_by_what_the_outbox_calls_it(
     assert f"{OUTBOX}{written.pk}/change/" in page
     written.delete()
     assert message.uid in back_office.get(MESSAGES, {"q": written.uid}).content.decode()
+
+
+def test_staff_see_how_far_a_replay_is(
+    back_office: Client, organization: Organization, endpoint: NewEndpoint, owner: User
+) -> None:
+    now = timezone.now()
+    replay = replays.start(
+        organization=organization,
+        endpoint_id=endpoint.endpoint.id,
+        since=now - timedelta(days=1),
+        until=now,
+        actor=Actor(owner),
+    )
+
+    listed = back_office.get(reverse("admin:webhooks_replay_changelist"), {"q": organization.uid})
+    page = back_office.get(reverse("admin:webhooks_replay_change", args=[replay.pk]))
+
+    assert endpoint.endpoint.id in listed.content.decode()
+    assert "Counting" in page.content.decode()

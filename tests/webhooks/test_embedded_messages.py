@@ -1,6 +1,7 @@
 """What the embedded engine makes of messages, beyond what the contract asks of every engine."""
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -26,7 +27,7 @@ from svix.models import (
 
 from accounts.models import Organization
 from tests.webhooks.conftest import Receiver, deliver, let_time_pass
-from webhooks.embedded import idempotency
+from webhooks.embedded import attempts, idempotency
 from webhooks.endpoints import NewEndpoint
 from webhooks.events import EVENT_TYPES
 from webhooks.gateway import get_svix
@@ -186,3 +187,27 @@ def test_lists_ask_as_much_for_one_row_as_for_many(
     ):
         with django_assert_max_num_queries(3):
             assert call().data
+
+
+@pytest.mark.parametrize("few", [0, 1, 500])
+def test_what_waits_is_listed_be_it_few_or_many(
+    organization: Organization,
+    endpoint: NewEndpoint,
+    receiver: Receiver,
+    send: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    few: int,
+) -> None:
+    monkeypatch.setattr(attempts, "FEW", few)
+    receiver.answer(500, 500)
+    for number in range(3):
+        send(f"job-{number}")
+        deliver()
+
+    options = MessageAttemptListAttemptedMessagesOptions(status=MessageStatus.SENDING)
+    listed = get_svix().message_attempt.list_attempted_messages(
+        organization.uid, endpoint.endpoint.id, options
+    )
+
+    newest_first = Message.objects.order_by("-created_at").values_list("uid", flat=True)
+    assert [message.id for message in listed.data] == list(newest_first)[1:]

@@ -399,3 +399,13 @@ def test_no_other_server_has_one(server: str, browser: Client, page: Page) -> No
 
     assert response["Location"] == page("endpoints")
     assert entries(Action.ENDPOINT_PORTAL_OPENED) == 0
+
+
+def test_the_list_tells_when_what_failed_is_tried_again(
+    browser: Client, page: Page, endpoint: NewEndpoint, receiver: Receiver, send: Callable[..., None]
+) -> None:
+    receiver.answer(500)
+    send()
+    deliver()
+
+    assert "Next retry" in text_of(browser.get(page("endpoints")))

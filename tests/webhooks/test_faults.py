@@ -18,8 +18,8 @@ from webhooks.models import Attempt, Delivery, OutboxMessage, Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-MESSAGES = 300
-KILLS = 4
+MESSAGES = 1_000
+KILLS = 8
 
 
 @contextlib.contextmanager

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import override_settings
 from django.utils import timezone
+from pytest_django import Settings
 from svix.api import Message as MessageApi
 from svix.exceptions import HttpError
 
@@ -14,21 +16,26 @@ from accounts.models import Organization
 from tests.webhooks.conftest import Receiver, deliver, let_time_pass
 from webhooks import endpoints, outbox, relay
 from webhooks.endpoints import NewEndpoint
+from webhooks.gateway import get_embedded
 from webhooks.models import Message, OutboxMessage
 
 Send = Callable[..., None]
 
 
 @pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], Exception | None]], None]:
-    """Have the engine fail for messages of which the given function returns an error."""
+def engine(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> Callable[[Callable[[Any], Exception | None]], None]:
+    """Have a server that fails for messages of which the given function returns an error."""
     create = MessageApi.create
 
     def break_for(error_of: Callable[[Any], Exception | None]) -> None:
+        settings.SVIX_SERVER_URL, settings.SVIX_AUTH_TOKEN = "http://127.0.0.1:9", "token"
+
         def failing(self: MessageApi, app_id: str, message_in: Any, *rest: Any) -> Any:
             if error := error_of(message_in):
                 raise error
-            return create(self, app_id, message_in, *rest)
+            return create(get_embedded().message, app_id, message_in, *rest)
 
         monkeypatch.setattr(MessageApi, "create", failing)
 
@@ -100,6 +107,53 @@ def test_one_that_is_refused_for_good_is_passed_by(endpoint: NewEndpoint, send: 
     assert _taken() == ["a", "c"]
     refused = OutboxMessage.objects.exclude(refused_at=None).get()
     assert "too large" in refused.last_error
+
+
+def test_the_embedded_engine_refuses_one_and_takes_the_rest_in_order(
+    other_organization: Organization, endpoint: NewEndpoint, receiver: Receiver, send: Send
+) -> None:
+    endpoints.create(organization=other_organization, url=receiver.url, actor=None)
+    outbox.send(organization=other_organization, event_type="job.completed", data={"job_id": "other"})
+    send("a")
+    send("b", channels=["not a channel"])
+    send("c")
+
+    relay.hand_over()
+
+    assert sorted(_taken()) == ["a", "c", "other"]
+    assert [job for job in _taken() if job != "other"] == ["a", "c"]
+    refused = OutboxMessage.objects.exclude(refused_at=None).get()
+    assert "channels" in refused.last_error
+    assert not OutboxMessage.objects.filter(handed_over_at=None, refused_at=None).exists()
+
+
+def test_the_embedded_engine_refuses_what_is_nested_too_deep(endpoint: NewEndpoint, send: Send) -> None:
+    data: dict[str, Any] = {}
+    for _ in range(300):
+        data = {"a": data}
+    send("deep", channels=None)
+    OutboxMessage.objects.update(payload=json.dumps({"type": "job.completed", "data": data}))
+
+    relay.hand_over()
+
+    assert OutboxMessage.objects.get().refused_at
+    assert not Message.objects.exists()
+
+
+def test_a_worker_leaves_the_outbox_to_the_one_that_is_about_it(endpoint: NewEndpoint, send: Send) -> None:
+    send()
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(hashtext('webhooks.relay'))")
+
+        assert relay.hand_over() == 0
+
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(hashtext('webhooks.relay'))")
+        assert relay.hand_over() == 1
+    finally:
+        other.close()
 
 
 def test_one_bad_message_does_not_hold_up_other_organizations(

@@ -82,7 +82,12 @@ class MessageQuery(PlaceQuery):
 
 
 class ResendBody(serializers.Serializer[Any]):
-    endpoint_id = serializers.CharField(max_length=256)
+    endpoint_id = serializers.CharField(
+        max_length=256,
+        required=False,
+        allow_null=True,
+        help_text="Absent or null only for a message that goes to the URL of its job.",
+    )
 
 
 class RecoverBody(serializers.Serializer[Any]):
@@ -303,8 +308,8 @@ def _in_outbox(written: OutboxMessage | None) -> dict[str, Any]:
 
 def _handed_over(told: Told, message: MessageOut) -> dict[str, Any]:
     states = [STATES[endpoint.status] for endpoint in told.destinations]
-    if not states and told.url:
-        states = [STATES[attempt.status] for attempt in told.attempts[:1]] or ["waiting"]
+    if told.direct:
+        states = [told.direct_state]
     return _line(Line(message, deliveries.worst(states), 0, 0)) | {
         "payload": message.payload,
         "endpoints": [_receiver(endpoint) for endpoint in told.destinations],
@@ -350,31 +355,41 @@ class MessageResend(SvixView):
     @extend_schema(
         operation_id="resend_webhook_message",
         summary="Send a message again",
-        description="Once, now, to one endpoint, whatever that filters. 409 if the endpoint is disabled, or if the "
-        "message's content has been erased.",
+        description="Once, now, to one endpoint, whatever that filters, or to the URL that its job named. 409 if the "
+        "endpoint is disabled, or if the message's content has been erased.",
         tags=["webhooks"],
         parameters=[ORG_ID],
         request=ResendBody,
         responses=inline_serializer(
             "WebhookResent",
-            {"message_id": serializers.CharField(), "endpoint_id": serializers.CharField()},
+            {
+                "message_id": serializers.CharField(),
+                "endpoint_id": serializers.CharField(allow_null=True, help_text="Null for the URL of a job."),
+            },
         ),
     )
     def post(self, request: OrganizationRequest, message_id: str) -> Response:
-        get_svix().message.get(request.organization.uid, message_id)  # or 404, whatever the body says
-        endpoint_id = read_body(ResendBody, request)["endpoint_id"]
+        organization, actor = request.organization, actor_of(request)
+        direct = deliveries.of_url(organization=organization, message_id=message_id)
+        if direct is None:
+            get_svix().message.get(organization.uid, message_id)  # or 404, whatever the body says
+        endpoint_id: str = read_body(ResendBody, request).get("endpoint_id") or ""
+        if direct and endpoint_id:
+            raise serializers.ValidationError({"endpoint_id": "It goes to the URL of its job alone."})
+        if not direct and not endpoint_id:
+            raise serializers.ValidationError({"endpoint_id": "It goes to endpoints: name one."})
         try:
-            deliveries.resend(
-                organization=request.organization,
-                message_id=message_id,
-                endpoint_id=endpoint_id,
-                actor=actor_of(request),
-            )
+            if direct:
+                deliveries.resend_to_url(organization=organization, delivery=direct, actor=actor)
+            else:
+                deliveries.resend(
+                    organization=organization, message_id=message_id, endpoint_id=endpoint_id, actor=actor
+                )
         except deliveries.Disabled as error:
             raise Conflict(_IS_DISABLED) from error
         except deliveries.Expired as error:
             raise Conflict("The message's content has been erased, so it cannot be sent again.") from error
-        return Response({"message_id": message_id, "endpoint_id": endpoint_id})
+        return Response({"message_id": message_id, "endpoint_id": endpoint_id or None})
 
 
 # ── Endpoints ────────────────────────────────────────────────────────────────────────────────────────────────

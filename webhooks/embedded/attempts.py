@@ -18,8 +18,9 @@ from svix.models import (
 
 from webhooks.embedded import endpoints, messages
 from webhooks.embedded.calls import Answer, Call, Row, bad_request, check_name, not_found, page
-from webhooks.models import Attempt, Delivery, Status
+from webhooks.models import Attempt, Delivery, Endpoint, Status
 
+FEW = 500
 _CODE_CLASSES = (0, 100, 200, 300, 400, 500)
 
 
@@ -78,8 +79,8 @@ def list_attempted_messages(call: Call) -> Answer:
     rows: models.QuerySet[Delivery] = everything
     if (status := call.number("status", *Status.values)) is not None:
         rows = rows.filter(status=status)
-        if status in (Status.PENDING, Status.SENDING):  # what waits is few, and has an index
-            rows = rows.filter(lane=endpoint.pk, next_attempt_at__isnull=False)
+        if status in (Status.PENDING, Status.SENDING):
+            rows = _waiting(rows, endpoint)
     with_content = call.flag("with_content", default=True)
     rows = _of_messages(call, rows).select_related("message")
     found = page(
@@ -93,6 +94,18 @@ def list_attempted_messages(call: Call) -> Answer:
         for row in found.rows
     ]
     return Answer(200, ListResponseEndpointMessageOut(data=data, **found.around))
+
+
+def _waiting(rows: models.QuerySet[Delivery], endpoint: Endpoint) -> models.QuerySet[Delivery]:
+    """What waits among an endpoint's deliveries.
+
+    Mostly it is few, and named here: looked for in the order of the list, it would be looked for among all of them
+    wherever much waits for others.
+    """
+    waiting = rows.filter(lane=endpoint.pk, next_attempt_at__isnull=False)
+    queue = Delivery.objects.filter(lane=endpoint.pk, next_attempt_at__isnull=False)
+    few = list(queue.order_by("next_attempt_at").values_list("pk", flat=True)[: FEW + 1])
+    return waiting if len(few) > FEW else rows.filter(pk__in=few)
 
 
 def list_attempted_destinations(call: Call) -> Answer:

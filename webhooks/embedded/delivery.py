@@ -3,11 +3,13 @@
 import asyncio
 import base64
 import logging
+import threading
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self
 
@@ -21,7 +23,12 @@ from webhooks.embedded.queue import Claimed, Outcome, Reply
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = 64
+# For what a worker has under way to receivers that are known to answer quickly, and as many for all others.
+PLACES = 256
+QUICK = 1.0  # seconds within which a quick receiver answers
+# How many of them, by the seconds that the last answer took, one lane may take; there is one where it took longer.
+PLACES_IN_LANE = ((QUICK, queue.AT_ONCE_IN_LANE), (5.0, queue.AT_ONCE_IN_LANE // 4))
+MOST_KNOWN = 2_000  # lanes of which a worker keeps that in mind
 TIMEOUT = 15.0  # seconds, for a whole request
 # Seconds that ending takes at most: a timeout, which aiohttp rounds up to a whole second.
 FAREWELL = TIMEOUT + 1
@@ -29,49 +36,45 @@ LONGEST_RESPONSE = 20_000  # bytes kept, and read
 
 
 class Sender:
-    """Sends in an event loop of its own that runs only inside `step`, so the database work between is plain.
+    """Sends in an event loop with a thread of its own, which goes on while the caller is at the database.
 
-    What answers late does not hold up the rest: `step` returns as soon as something is done, and the places that
-    became free are filled by the next.
+    A worker has places for what is under way: so many for receivers that are known to answer quickly, and as many for
+    all others. What has been under way for long counts among the others, so those that hang never fill the first.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         # Looking up names blocks a thread each: as many as requests, or a few dead names would delay the others.
-        self._resolving = ThreadPoolExecutor(AT_ONCE, "resolve")
+        self._resolving = ThreadPoolExecutor(2 * PLACES, "resolve")
         self._loop.set_default_executor(self._resolving)
         self._session = self._loop.run_until_complete(_open_session())
-        self._under_way: dict[asyncio.Task[Outcome], Claimed] = {}
+        self._thread = threading.Thread(target=self._loop.run_forever, name="send", daemon=True)
+        self._thread.start()
+        self._under_way: dict[
+            int, tuple[Claimed, float]
+        ] = {}  # by id(), for one may be claimed anew; since when
+        self._sending: set[asyncio.Task[None]] = set()
+        self._ended: SimpleQueue[tuple[Claimed, Outcome | None]] = SimpleQueue()
         self._unrecorded: list[Outcome] = []
+        self._places: dict[int, int] = {}  # of lanes with more than one, the last that answered at the end
 
     def step(self, *, claiming: bool = True, wait: float = 0.2) -> bool:
-        """Record what is done, claim what is due, and send for at most `wait` seconds.
+        """Record what is done and claim what is due; when there is neither, wait at most so many seconds for an end.
 
         Says whether there was anything to do. When the database fails, nothing is lost: what was done is recorded
         by a later step.
         """
+        self._collect()
         self._record()
-        free = AT_ONCE - len(self._under_way)
-        due = []
-        if claiming and free:
-            lanes = Counter(claimed.lane for claimed in self._under_way.values())
-            due = queue.claim(free, lanes)
-        # Receivers may have closed connections while the loop stood still; unseen, they would be used again.
-        self._loop.run_until_complete(asyncio.sleep(0))
-        for claimed in due:
-            self._under_way[self._loop.create_task(send(self._session, claimed))] = claimed
-        if not self._under_way:
-            return False
-        first = asyncio.wait(self._under_way, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-        done, _ = self._loop.run_until_complete(first)
-        for task in done:
-            claimed = self._under_way.pop(task)
-            if error := task.exception():  # ours, not the receiver's; the lease brings it back
-                logger.error("Delivery %s failed", claimed.delivery_id, exc_info=error)
-            else:
-                self._unrecorded.append(task.result())
-        self._record()
-        return True
+        due = self._claim() if claiming else []
+        if due:
+            now = time.monotonic()
+            self._under_way |= {id(claimed): (claimed, now) for claimed in due}
+            self._loop.call_soon_threadsafe(self._start, due)
+        elif self._under_way:
+            self._collect(wait=wait)
+            self._record()
+        return bool(due or self._under_way)
 
     def __enter__(self) -> Self:
         return self
@@ -92,20 +95,74 @@ class Sender:
             logger.warning("What was done cannot be recorded: %s", error)
         if lost := len(self._unrecorded) + len(self._under_way):
             logger.warning("To be sent again: %d deliveries", lost)
-        self._loop.run_until_complete(self._close())
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
         self._resolving.shutdown(wait=False, cancel_futures=True)
         self._loop.close()
 
-    async def _close(self) -> None:
-        for task in self._under_way:
-            task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
-        await self._session.close()
+    # In the caller's thread.
+
+    def _claim(self) -> list[Claimed]:
+        long_ago = time.monotonic() - QUICK
+        for claimed, since in self._under_way.values():
+            if since + claimed.delay < long_ago:
+                self._places.pop(claimed.lane, None)
+        lanes = [self._places.get(claimed.lane) for claimed, _ in self._under_way.values()]
+        quick = lanes.count(queue.AT_ONCE_IN_LANE)
+        free, free_for_others = max(0, PLACES - quick), max(0, PLACES - len(lanes) + quick)
+        if not (free or free_for_others):
+            return []
+        return queue.claim(free, slow_limit=free_for_others, places=self._places)
+
+    def _collect(self, *, wait: float = 0) -> None:
+        """Take what has ended, after waiting for the first of it."""
+        try:
+            while True:
+                claimed, outcome = self._ended.get(timeout=wait) if wait else self._ended.get_nowait()
+                wait = 0
+                del self._under_way[id(claimed)]
+                self._places.pop(claimed.lane, None)
+                if outcome:
+                    self._unrecorded.append(outcome)
+                    if places := _places_in_lane(outcome.duration_ms / 1000):
+                        self._places[claimed.lane] = places
+        except Empty:
+            pass
+        while len(self._places) > MOST_KNOWN:
+            del self._places[next(iter(self._places))]
 
     def _record(self) -> None:
         if self._unrecorded:
             queue.record(self._unrecorded)
             self._unrecorded = []
+
+    # In the loop's thread.
+
+    def _start(self, due: list[Claimed]) -> None:
+        for claimed in due:
+            task = self._loop.create_task(self._send(claimed))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+
+    async def _send(self, claimed: Claimed) -> None:
+        outcome = None
+        try:
+            outcome = await send(self._session, claimed)
+        except Exception:  # ours, not the receiver's; the lease brings it back
+            logger.exception("Delivery %s failed", claimed.delivery_id)
+        self._ended.put((claimed, outcome))
+
+    async def _close(self) -> None:
+        sending = list(self._sending)
+        for task in sending:
+            task.cancel()
+        await asyncio.gather(*sending, return_exceptions=True)
+        await self._session.close()
+
+
+def _places_in_lane(seconds: float) -> int | None:
+    return next((places for longest, places in PLACES_IN_LANE if seconds < longest), None)
 
 
 async def _open_session() -> aiohttp.ClientSession:
@@ -115,7 +172,8 @@ async def _open_session() -> aiohttp.ClientSession:
 async def send(session: aiohttp.ClientSession, claimed: Claimed) -> Outcome:
     """Send a delivery once, when its moment has come, and signed for this moment."""
     loop = asyncio.get_running_loop()
-    await asyncio.sleep(claimed.delay)
+    if claimed.delay:
+        await asyncio.sleep(claimed.delay)
     timestamp, started = datetime.now(UTC), loop.time()
     try:
         reply = await _post(session, claimed, timestamp)
@@ -130,11 +188,16 @@ async def send(session: aiohttp.ClientSession, claimed: Claimed) -> Outcome:
     )
 
 
+@lru_cache(maxsize=4_096)
+def _webhook(secret: str) -> Webhook:
+    return Webhook(secret)
+
+
 async def _post(session: aiohttp.ClientSession, claimed: Claimed, timestamp: datetime) -> Reply:
     if problem := egress.url_problem(claimed.url):
         raise ValueError(problem)
     signature = " ".join(
-        Webhook(secret).sign(claimed.message_uid, timestamp, claimed.payload) for secret in claimed.secrets
+        _webhook(secret).sign(claimed.message_uid, timestamp, claimed.payload) for secret in claimed.secrets
     )
     headers = {
         **claimed.headers,
@@ -167,6 +230,8 @@ async def _start_of(content: aiohttp.StreamReader) -> bytes:
 
 def _seconds(text: str, *, now: datetime) -> float | None:
     """Return what a Retry-After asks for, which is a number of seconds or a date; None for anything else."""
+    if not text:
+        return None
     if text.strip().isdecimal():
         return float(text[:20])
     try:

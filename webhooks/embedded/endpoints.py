@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, connection, models, transaction
-from django.db.models import Count, Q
+from django.db.models import Q
 from django.utils import timezone
 from svix.models import (
     BackgroundTaskStatus,
@@ -30,7 +30,7 @@ from svix.models import (
 
 from accounts.ids import new_uid
 from webhooks import operational
-from webhooks.embedded import applications, egress, event_types
+from webhooks.embedded import applications, attempt_counts, egress, event_types
 from webhooks.embedded.calls import (
     Answer,
     Call,
@@ -43,7 +43,7 @@ from webhooks.embedded.calls import (
     not_found,
     page,
 )
-from webhooks.models import Application, Attempt, Endpoint, Status
+from webhooks.models import Application, Endpoint, Status
 
 MOST_CHANNELS = 10
 MOST_METADATA = 4_096  # bytes
@@ -180,10 +180,9 @@ def get_stats(call: Call) -> Answer:
         raise bad_request("invalid_range", "until may not lie in the future")
     if until - since > STATISTICS + CLOCKS:
         raise bad_request("invalid_range", f"since may not lie more than {STATISTICS.days} days before until")
-    attempts = Attempt.objects.filter(endpoint=find(call), timestamp__gte=since, timestamp__lt=until)
-    counts = dict(attempts.values_list("status").order_by().annotate(Count("pk")))
+    counts = attempt_counts.of(find(call), since=since, until=until)
     return Answer(
-        200, EndpointStats(**{status.name.lower(): counts.get(status.value, 0) for status in Status})
+        200, EndpointStats(success=counts.arrived, fail=counts.failed, pending=0, sending=0, canceled=0)
     )
 
 

@@ -97,7 +97,7 @@ def _note(endpoint: Endpoint, made: Try) -> str:
         now = timezone.now()
         endpoint.exhausted_since = endpoint.exhausted_since or now
         if now - endpoint.exhausted_since > PATIENCE:
-            return f"Every message has failed since {endpoint.failing_since:%-d %B %Y, %H:%M} UTC."
+            return operational.reason(endpoint.failing_since or endpoint.exhausted_since)
     return ""
 
 

@@ -4,27 +4,31 @@ Each is short and commits by itself; sending, in `delivery`, happens between cla
 lease: what a dead worker had claimed falls due again when it ends, so every message is delivered at least once.
 """
 
-import json
 import logging
 import random
-from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
+import msgspec
 from cryptography.fernet import InvalidToken
 from django.contrib.postgres.functions import TransactionNow
 from django.db import connection, transaction
 from django.utils import timezone
 
+from accounts import prepared
+from accounts.ids import new_uid
 from webhooks.embedded import health
 from webhooks.models import Application, Attempt, Delivery, Endpoint, Message, Status
 
 logger = logging.getLogger(__name__)
 
-# How many deliveries one worker has under way to one endpoint (or to all URLs that one organization's jobs named).
-AT_ONCE_IN_LANE = 8
+# How many deliveries are under way at once to one endpoint (or to all URLs that one organization's jobs named),
+# counted over all workers; to one of which nothing is known there is one.
+AT_ONCE_IN_LANE = 16
 LEASE = 60.0  # seconds; longer than a delivery's timeout, with room for a slow database
 # Seconds to wait after each failed attempt, give or take a fifth; after the last of them it is given up.
 SCHEDULE = (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 10 * 3600)
@@ -34,9 +38,36 @@ SHORTEST_WAIT_AFTER_TIMEOUT = 60
 AHEAD = 0.25
 GONE = 410
 
+_encode = msgspec.json.Encoder().encode
+
 
 class AlreadyTaken(Exception):
     """The organization has a message with this event id."""
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A message to be taken in: for the endpoints that match its type and channels, or for `url` alone.
+
+    A message without channels never matches an endpoint that listens to some (Svix's rule).
+    """
+
+    organization_id: int
+    event_id: str | None
+    event_type: str
+    payload: str
+    channels: list[str] | None
+    url: str = ""
+    uid: str = field(default_factory=partial(new_uid, "msg"))
+    created_at: datetime = field(default_factory=timezone.now)
+
+
+def take_in_many(messages: Sequence[Incoming]) -> dict[str, int]:
+    """Write messages in this order and queue them for their receivers, and return the new rows' ids by their uid.
+
+    Those whose event id their organization has already are left out.
+    """
+    return dict(prepared.fetch(_TAKE_IN, [_encode(messages).decode(), Status.PENDING]))
 
 
 def take_in(
@@ -48,34 +79,22 @@ def take_in(
     channels: list[str] | None,
     url: str = "",
 ) -> Message:
-    """Write a message and queue it for the endpoints that match its type and channels, or for `url` alone.
-
-    A message without channels never matches an endpoint that listens to some (Svix's rule). Raises AlreadyTaken.
-    """
+    """Take in one message. Raises AlreadyTaken."""
+    incoming = Incoming(organization_id, event_id, event_type, payload, channels, url)
+    with transaction.atomic(savepoint=False):
+        taken = take_in_many([incoming])
+    if not taken:
+        raise AlreadyTaken(event_id)
     message = Message(
+        pk=taken[incoming.uid],
+        uid=incoming.uid,
         organization_id=organization_id,
         event_id=event_id,
         event_type=event_type,
         payload=payload,
         channels=channels,
+        created_at=incoming.created_at,
     )
-    parameters: dict[str, Any] = {
-        "uid": message.uid,
-        "organization": organization_id,
-        "event_id": event_id,
-        "event_type": event_type,
-        "payload": payload,
-        "channels": channels,
-        "created_at": message.created_at,
-        "url": url,
-        "pending": Status.PENDING,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(_TAKE_IN, parameters)
-        row = cursor.fetchone()
-    if row is None:
-        raise AlreadyTaken(event_id)
-    message.pk = row[0]
     message._state.adding = False
     return message
 
@@ -105,6 +124,7 @@ class Claimed:
     delivery_id: int
     lane: int
     lease: datetime
+    attempts: int  # made before
     url: str
     secrets: list[str]  # each signs, the newest first
     headers: dict[str, str]
@@ -148,74 +168,135 @@ class Outcome:
         """Whether the receiver asks not to be sent this message again."""
         return self.wants_no_more or self.reply.wish == "abort-message"
 
+    @property
+    def number(self) -> int:
+        """Which of its delivery's attempts it is, from 1."""
+        return self.claimed.attempts + 1
+
+    @property
+    def is_notable(self) -> bool:
+        """Whether the endpoint's health, or somebody who is told of it, may be concerned."""
+        return not self.succeeded or self.wants_no_more or self.number > health.FAILING_AFTER
+
+    @property
+    def depends_on_earlier(self) -> bool:
+        """Whether earlier tries matter: those of one asked for again, or that arrives after many failures."""
+        return self.number > health.FAILING_AFTER if self.succeeded else self.claimed.is_manual
+
+
+class _Row(NamedTuple):
+    """What the claiming statement tells of a delivery."""
+
+    delivery_id: int
+    lane: int
+    lease: datetime
+    attempts: int
+    is_manual: bool
+    due_at: datetime  # before it was claimed, as `status`
+    status: int
+    message_uid: str
+    payload: str
+    receives: bool
+    throttle_rate: int | None
+    url: str
+    signer: str  # its uid
+    stored_secret: str
+    old_secrets: str
+    stored_headers: str
+
 
 @transaction.atomic
-def claim(limit: int, under_way: Counter[int] | None = None) -> list[Claimed]:
-    """Lease up to `limit` due deliveries, each for whoever asked first, and return them.
+def claim(limit: int, *, slow_limit: int = 0, places: Mapping[int, int] | None = None) -> list[Claimed]:
+    """Lease due deliveries, each for whoever asked first, and return them.
 
-    `under_way` counts what the caller is sending already in each lane. Lanes are visited in a random order, so
-    that the backlog of one never stands before the others. What no longer has a receiver or content is canceled.
+    `places` says how many may be under way in a lane, over all workers; without it, as many as in any. Up to `limit`
+    of what is claimed is in lanes with all places, and up to `slow_limit` in the others. Lanes are visited in a
+    random order, so that the backlog of one never stands before the others. What no longer has a receiver or content
+    is canceled.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
+    with prepared.pipeline():  # one at a time, so that each counts what the others have under way
+        prepared.fetch("SELECT pg_advisory_xact_lock(hashtext('webhooks.queue'))", [])
+    rows = [
+        _Row(*row)
+        for row in prepared.fetch(
             _CLAIM,
-            {
-                "limit": limit,
-                "in_lane": AT_ONCE_IN_LANE,
-                "under_way": json.dumps(under_way or {}),
-                "lease": LEASE,
-                "ahead": AHEAD,
-                "sending": Status.SENDING,
-            },
+            [
+                AT_ONCE_IN_LANE,
+                None if places is None else _encode(places).decode(),
+                AHEAD,
+                limit,
+                slow_limit,
+                AT_ONCE_IN_LANE,
+                LEASE,
+                Status.SENDING,
+            ],
         )
-        before = {pk: (due_at, status) for pk, due_at, status in cursor.fetchall()}
-    if not before:
-        return []
-    deliveries = list(
-        Delivery.objects.filter(pk__in=before).select_related("organization", "message", "endpoint")
-    )
-    canceled = [delivery for delivery in deliveries if delivery.message.expunged_at or not delivery.receives]
-    for delivery in canceled:
-        _, status = before[delivery.pk]
-        # What came of one that was only asked for again stays true.
-        delivery.status = status if status in (Status.SUCCESS, Status.FAIL) else Status.CANCELED
-        delivery.next_attempt_at = None
-    Delivery.objects.bulk_update(canceled, ["status", "next_attempt_at"])
-    deliveries = [delivery for delivery in deliveries if delivery.next_attempt_at]
-    delays = _throttled(deliveries, before)
-    now = timezone.now()
-    # By lane, for which they are the same: decrypting them takes time.
-    kept: dict[int, tuple[list[str], dict[str, str]]] = {}
-    direct = [delivery.organization_id for delivery in deliveries if delivery.endpoint is None]
-    signers: dict[int, Application | Endpoint] = {
-        -application.organization_id: application
-        for application in Application.objects.filter(organization_id__in=direct)
-    }
-    signers |= {delivery.lane: delivery.endpoint for delivery in deliveries if delivery.endpoint}
-    for lane, signer in signers.items():
-        try:
-            if isinstance(signer, Endpoint):
-                kept[lane] = signer.signing_secrets(now), signer.headers
-            else:
-                kept[lane] = [signer.secret], {}
-        except InvalidToken:  # it waits for its key; nobody else does
-            logger.error("What %s signs with was written with none of ENCRYPTION_KEYS", signer.uid)
-    return [
-        Claimed(
-            delivery_id=delivery.pk,
-            lane=delivery.lane,
-            lease=delivery.next_attempt_at,
-            url=delivery.target_url,
-            secrets=kept[delivery.lane][0],
-            headers=kept[delivery.lane][1],
-            message_uid=delivery.message.uid,
-            payload=delivery.message.payload,
-            is_manual=delivery.is_manual,
-            delay=delays[delivery.pk],
-        )
-        for delivery in deliveries
-        if delivery.next_attempt_at and delivery.lane in kept and delivery.pk in delays
     ]
+    _cancel([row for row in rows if not row.receives])
+    rows = [row for row in rows if row.receives]
+    delays = _throttled(rows)
+    now = timezone.now()
+    signers: dict[int, tuple[list[str], dict[str, str]] | None] = {}  # by lane, for which they are the same
+    claimed = []
+    for row in rows:
+        if row.lane not in signers:
+            signers[row.lane] = _signer(row, now)
+        signer, delay = signers[row.lane], delays.get(row.delivery_id, 0.0)
+        if signer and delay is not None:
+            claimed.append(
+                Claimed(
+                    delivery_id=row.delivery_id,
+                    lane=row.lane,
+                    lease=row.lease,
+                    attempts=row.attempts,
+                    url=row.url,
+                    secrets=signer[0],
+                    headers=signer[1],
+                    message_uid=row.message_uid,
+                    payload=row.payload,
+                    is_manual=row.is_manual,
+                    delay=delay,
+                )
+            )
+    return claimed
+
+
+def _cancel(rows: list[_Row]) -> None:
+    # What came of one that was only asked for again stays true.
+    kept = Status.SUCCESS, Status.FAIL
+    _put_back(
+        [row._replace(status=row.status if row.status in kept else Status.CANCELED) for row in rows],
+        due=False,
+    )
+
+
+def _put_back(rows: list[_Row], *, due: bool) -> None:
+    """Undo the claim of these, as due as they were or never any more."""
+    deliveries = [
+        Delivery(
+            pk=row.delivery_id,
+            status=row.status,
+            next_attempt_at=row.due_at if due else None,
+            is_under_way=False,
+        )
+        for row in rows
+    ]
+    Delivery.objects.bulk_update(deliveries, ["status", "next_attempt_at", "is_under_way"])
+
+
+def _signer(row: _Row, now: datetime) -> tuple[list[str], dict[str, str]] | None:
+    """The secrets that sign what is sent in a row's lane, and the headers that go with it."""
+    keeper = Endpoint(
+        uid=row.signer,
+        stored_secret=row.stored_secret,
+        old_secrets=msgspec.json.decode(row.old_secrets),
+        stored_headers=row.stored_headers,
+    )
+    try:
+        return keeper.signing_secrets(now), keeper.headers
+    except InvalidToken:  # it waits for its key; nobody else does
+        logger.error("What %s signs with was written with none of ENCRYPTION_KEYS", row.signer)
+        return None
 
 
 def is_anything_due() -> bool:
@@ -223,19 +304,20 @@ def is_anything_due() -> bool:
     return Delivery.objects.filter(next_attempt_at__lte=TransactionNow()).exists()
 
 
-def _throttled(deliveries: list[Delivery], before: dict[int, tuple[datetime, int]]) -> dict[int, float]:
+def _throttled(rows: list[_Row]) -> dict[int, float | None]:
     """Return the seconds after which each is to be sent, for its endpoint to get no more at a time than it takes.
 
-    The endpoint's row tells the next free moment to all workers. What would wait for long is put back as it was.
+    The endpoint's row tells the next free moment to all workers. What would wait for long is put back as it was, and
+    has None. Those to endpoints without a rate are left out.
     """
-    delays = {delivery.pk: 0.0 for delivery in deliveries}
-    lanes: dict[int, list[Delivery]] = defaultdict(list)
-    for delivery in sorted(deliveries, key=lambda delivery: before[delivery.pk][0]):
-        if delivery.endpoint and delivery.endpoint.throttle_rate:
-            lanes[delivery.endpoint.pk].append(delivery)
+    lanes: dict[int, list[_Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row.due_at):
+        if row.throttle_rate:
+            lanes[row.lane].append(row)
     if not lanes:
-        return delays
-    released = []
+        return {}
+    delays: dict[int, float | None] = {}
+    too_early = []
     endpoints = list(Endpoint.objects.select_for_update(no_key=True).filter(pk__in=lanes).order_by("pk"))
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")  # the one clock of all workers
@@ -244,17 +326,16 @@ def _throttled(deliveries: list[Delivery], before: dict[int, tuple[datetime, int
         if not endpoint.throttle_rate:  # lifted meanwhile
             continue
         slot = max(endpoint.next_slot_at or now, now)
-        for delivery in lanes[endpoint.pk]:
+        for row in lanes[endpoint.pk]:
             delay = (slot - now).total_seconds()
             if delay > AHEAD:
-                del delays[delivery.pk]
-                delivery.next_attempt_at, delivery.status = before[delivery.pk]
-                released.append(delivery)
+                delays[row.delivery_id] = None
+                too_early.append(row)
             else:
-                delays[delivery.pk] = delay
+                delays[row.delivery_id] = delay
                 slot += timedelta(seconds=1 / endpoint.throttle_rate)
         Endpoint.objects.filter(pk=endpoint.pk).update(next_slot_at=slot)
-    Delivery.objects.bulk_update(released, ["next_attempt_at", "status"])
+    _put_back(too_early, due=True)
     return delays
 
 
@@ -264,15 +345,34 @@ def record(outcomes: Iterable[Outcome]) -> None:
 
     A delivery deleted meanwhile leaves nothing to write.
     """
-    by_id = {outcome.claimed.delivery_id: outcome for outcome in outcomes}
-    deliveries = list(Delivery.objects.select_for_update(of=("self",)).filter(pk__in=by_id).order_by("pk"))
-    arrived = _arrived_before([delivery for delivery in deliveries if _may_have_arrived(delivery, by_id)])
-    tries = [_tried(delivery, by_id[delivery.pk], delivery.pk in arrived) for delivery in deliveries]
-    Attempt.objects.bulk_create([made.attempt for made in tries])
-    settled = [made.settled for made in tries if made.settled]
-    with connection.cursor() as cursor:
-        cursor.execute(_SETTLE, [json.dumps(settled, default=datetime.isoformat)])
-    health.note([made for made in tries if made.attempt.endpoint_id])
+    outcomes = list(outcomes)
+    arrived = _arrived_before(outcomes)
+    made = [
+        _made(position, outcome, outcome.claimed.delivery_id in arrived)
+        for position, outcome in enumerate(outcomes)
+    ]
+    rows = [_Recorded(*row) for row in prepared.fetch(_RECORD, [_encode(made).decode()])]
+    # Of endpoints that fare well, and of messages that arrive early, there is nothing to tell.
+    notable = {row.endpoint_id for row in rows if row.is_ailing or outcomes[row.position].is_notable}
+    tries = [
+        _tried(row, outcomes[row.position], made[row.position], row.delivery_id in arrived)
+        for row in rows
+        if row.endpoint_id and row.endpoint_id in notable
+    ]
+    if tries:
+        health.note(tries)
+
+
+class _Recorded(NamedTuple):
+    """What the recording statement tells of an outcome's delivery."""
+
+    position: int
+    delivery_id: int
+    organization_id: int
+    message_id: int
+    endpoint_id: int | None
+    is_ours: bool  # the lease still held
+    is_ailing: bool  # the endpoint has failed since its last success
 
 
 def wait_after(
@@ -292,18 +392,15 @@ def wait_after(
     return timedelta(seconds=max(seconds, SHORTEST_WAIT_AFTER_TIMEOUT) if timed_out else seconds)
 
 
-def _may_have_arrived(delivery: Delivery, by_id: dict[int, Outcome]) -> bool:
-    """Whether its earlier tries matter: those of one asked for again, or that arrives after many failures."""
-    outcome = by_id[delivery.pk]
-    if outcome.succeeded:
-        return delivery.attempts >= health.FAILING_AFTER
-    return outcome.claimed.is_manual
-
-
-def _arrived_before(deliveries: list[Delivery]) -> set[int]:
+def _arrived_before(outcomes: list[Outcome]) -> set[int]:
     """Those that arrived at an earlier try: that they were asked for again and failed does not undo it."""
-    if not deliveries:
+    concerned = {outcome.claimed.delivery_id for outcome in outcomes if outcome.depends_on_earlier}
+    if not concerned:
         return set()
+    # All of them are locked, though only some are looked at: so whoever locks several does it in the order of ids.
+    ids = [outcome.claimed.delivery_id for outcome in outcomes]
+    locked = list(Delivery.objects.select_for_update(of=("self",)).filter(pk__in=ids).order_by("pk"))
+    deliveries = [delivery for delivery in locked if delivery.pk in concerned]
     arrived = set(
         Attempt.objects.filter(
             message_id__in=[delivery.message_id for delivery in deliveries], status=Status.SUCCESS
@@ -312,120 +409,200 @@ def _arrived_before(deliveries: list[Delivery]) -> set[int]:
     return {delivery.pk for delivery in deliveries if (delivery.message_id, delivery.endpoint_id) in arrived}
 
 
-def _tried(delivery: Delivery, outcome: Outcome, has_arrived: bool) -> health.Try:
-    """Return what an outcome makes of its delivery. A try that was asked for is the last, whatever came of it."""
-    reply, is_manual = outcome.reply, outcome.claimed.is_manual
-    attempts = delivery.attempts + 1
+def _made(position: int, outcome: Outcome, has_arrived: bool) -> dict[str, Any]:
+    """The row of an attempt, and what it makes of its delivery.
+
+    A try that was asked for is the last, whatever came of it.
+    """
+    claimed, reply = outcome.claimed, outcome.reply
     wait = None
-    if not (outcome.succeeded or is_manual or outcome.wants_it_no_more):
-        wait = wait_after(attempts, timed_out=reply.timed_out, retry_after=reply.retry_after)
-    is_ours = delivery.next_attempt_at == outcome.claimed.lease
+    if not (outcome.succeeded or claimed.is_manual or outcome.wants_it_no_more):
+        wait = wait_after(outcome.number, timed_out=reply.timed_out, retry_after=reply.retry_after)
     unsuccessful = Status.SENDING if wait else Status.FAIL
+    return {
+        "position": position,
+        "id": claimed.delivery_id,
+        "lease": claimed.lease,
+        "uid": new_uid("atmpt"),
+        "url": claimed.url,
+        "status": Status.SUCCESS if outcome.succeeded else Status.FAIL,
+        "status_code": reply.status_code,
+        "response": reply.response,
+        "duration_ms": outcome.duration_ms,
+        "trigger": Attempt.Trigger.MANUAL if claimed.is_manual else Attempt.Trigger.SCHEDULED,
+        "timestamp": outcome.timestamp,
+        "becomes": Status.SUCCESS if outcome.succeeded or has_arrived else unsuccessful,
+        "next_attempt_at": timezone.now() + wait if wait else None,
+    }
+
+
+def _tried(row: _Recorded, outcome: Outcome, made: dict[str, Any], has_arrived: bool) -> health.Try:
+    is_over = made["next_attempt_at"] is None
     return health.Try(
         attempt=Attempt(
-            organization_id=delivery.organization_id,
-            message_id=delivery.message_id,
-            endpoint_id=delivery.endpoint_id,
-            url=outcome.claimed.url,
-            status=Status.SUCCESS if outcome.succeeded else Status.FAIL,
-            status_code=reply.status_code,
-            response=reply.response,
-            duration_ms=outcome.duration_ms,
-            trigger=Attempt.Trigger.MANUAL if is_manual else Attempt.Trigger.SCHEDULED,
+            organization_id=row.organization_id,
+            message_id=row.message_id,
+            endpoint_id=row.endpoint_id,
+            **{
+                name: made[name]
+                for name in ("uid", "url", "status", "status_code", "response", "duration_ms")
+            },
+            trigger=made["trigger"],
             timestamp=outcome.timestamp,
         ),
-        settled={
-            "id": delivery.pk,
-            "attempts": attempts,
-            "status": Status.SUCCESS if outcome.succeeded or has_arrived else unsuccessful,
-            "next_attempt_at": timezone.now() + wait if wait else None,
-        }
-        if is_ours
-        else None,
-        number=attempts,
-        is_exhausted=is_ours and not (outcome.succeeded or is_manual or wait or outcome.wants_it_no_more),
+        settled=made if row.is_ours else None,
+        number=outcome.number,
+        is_exhausted=row.is_ours
+        and is_over
+        and not (outcome.succeeded or outcome.claimed.is_manual or outcome.wants_it_no_more),
         has_arrived_before=has_arrived,
         wants_no_more=outcome.wants_no_more,
     )
 
 
 _TAKE_IN = """
-    WITH message AS (
+    WITH incoming AS MATERIALIZED (
+        SELECT row_number() OVER () AS position, *
+        FROM json_to_recordset(%s::json) AS incoming (
+            uid text, organization_id bigint, event_id text, event_type text, payload text, channels text[],
+            url text, created_at timestamptz
+        )
+    ), message AS (
         INSERT INTO webhooks_message (
             uid, organization_id, event_id, event_type, payload, channels, created_at
         )
-        VALUES (
-            %(uid)s, %(organization)s, %(event_id)s, %(event_type)s, %(payload)s, %(channels)s::text[],
-            %(created_at)s
-        )
+        SELECT uid, organization_id, event_id, event_type, payload, channels, created_at
+        FROM incoming
+        ORDER BY position
         ON CONFLICT (organization_id, event_id) DO NOTHING
-        RETURNING id
+        RETURNING id, uid, organization_id, event_type, channels, created_at
+    ), direct AS MATERIALIZED (
+        SELECT uid, url FROM incoming WHERE url <> ''
     ), receiver AS (
-        SELECT id AS endpoint_id, '' AS url, id AS lane
-        FROM webhooks_endpoint
-        WHERE %(url)s = ''
-          AND organization_id = %(organization)s
-          AND deleted_at IS NULL
-          AND NOT disabled
-          AND (event_types IS NULL OR %(event_type)s = ANY (event_types))
-          AND (channels IS NULL OR channels && %(channels)s::text[])
+        SELECT message.*, endpoint.id AS endpoint_id, '' AS url, endpoint.id AS lane
+        FROM message
+        JOIN webhooks_endpoint AS endpoint
+          ON endpoint.organization_id = message.organization_id
+         AND endpoint.deleted_at IS NULL
+         AND NOT endpoint.disabled
+         AND (endpoint.event_types IS NULL OR message.event_type = ANY (endpoint.event_types))
+         AND (endpoint.channels IS NULL OR endpoint.channels && message.channels)
+        WHERE NOT EXISTS (SELECT FROM direct WHERE direct.uid = message.uid)
         UNION ALL
-        SELECT NULL, %(url)s, -%(organization)s::bigint
-        WHERE %(url)s <> ''
+        SELECT message.*, NULL, direct.url, -message.organization_id
+        FROM message JOIN direct USING (uid)
     ), delivery AS (
         INSERT INTO webhooks_delivery (
             organization_id, message_id, endpoint_id, url, lane, status, attempts, next_attempt_at, created_at
         )
-        SELECT %(organization)s, message.id, receiver.endpoint_id, receiver.url, receiver.lane, %(pending)s, 0,
-               now(), %(created_at)s
-        FROM message CROSS JOIN receiver
+        SELECT organization_id, id, endpoint_id, url, lane, %s, 0, now(), created_at
+        FROM receiver
+        ORDER BY id, endpoint_id
     )
-    SELECT id FROM message
+    SELECT uid, id FROM message
 """
 
 _CLAIM = """
-    WITH RECURSIVE lane (id) AS (
+    WITH RECURSIVE waiting (lane) AS (
         (SELECT lane FROM webhooks_delivery WHERE next_attempt_at IS NOT NULL ORDER BY lane LIMIT 1)
         UNION ALL
         SELECT (
             SELECT lane FROM webhooks_delivery
-            WHERE next_attempt_at IS NOT NULL AND lane > lane.id
+            WHERE next_attempt_at IS NOT NULL AND lane > waiting.lane
             ORDER BY lane LIMIT 1
         )
-        FROM lane WHERE lane.id IS NOT NULL
-    ), due AS (
-        SELECT delivery.*
-        FROM (
-            SELECT id FROM lane
-            WHERE id IS NOT NULL AND NOT EXISTS (
-                SELECT FROM webhooks_endpoint
-                WHERE webhooks_endpoint.id = lane.id
-                  AND next_slot_at > clock_timestamp() + make_interval(secs => %(ahead)s)
-            )
-            ORDER BY random()
-        ) AS lane
+        FROM waiting WHERE waiting.lane IS NOT NULL
+    ), known AS MATERIALIZED (
+        SELECT places, CASE WHEN places IS NULL THEN %s ELSE 1 END AS otherwise
+        FROM (SELECT %s::jsonb AS places) AS given
+    ), lane AS MATERIALIZED (
+        SELECT waiting.lane AS id,
+               coalesce((known.places ->> waiting.lane::text)::integer, known.otherwise) AS places,
+               (
+                   SELECT count(*) FROM webhooks_delivery
+                   WHERE lane = waiting.lane AND is_under_way AND next_attempt_at > now()
+               ) AS under_way
+        FROM waiting
+        CROSS JOIN known
+        WHERE waiting.lane IS NOT NULL AND NOT EXISTS (
+            SELECT FROM webhooks_endpoint
+            WHERE webhooks_endpoint.id = waiting.lane
+              AND next_slot_at > clock_timestamp() + make_interval(secs => %s)
+        )
+        ORDER BY random()
+    ), due AS MATERIALIZED (
+        SELECT due.*
+        FROM (VALUES (TRUE, %s), (FALSE, %s)) AS kind (is_quick, places)
         CROSS JOIN LATERAL (
-            SELECT id, next_attempt_at, status FROM webhooks_delivery
-            WHERE webhooks_delivery.lane = lane.id AND next_attempt_at <= now()
-            ORDER BY next_attempt_at
-            LIMIT greatest(0, %(in_lane)s - coalesce((%(under_way)s::jsonb ->> lane.id::text)::int, 0))
-            FOR UPDATE SKIP LOCKED
-        ) AS delivery
-        LIMIT %(limit)s
+            SELECT delivery.*
+            FROM lane
+            CROSS JOIN LATERAL (
+                SELECT id, next_attempt_at, status FROM webhooks_delivery
+                WHERE webhooks_delivery.lane = lane.id AND next_attempt_at <= now()
+                ORDER BY next_attempt_at
+                LIMIT greatest(0, lane.places - lane.under_way)
+                FOR UPDATE SKIP LOCKED
+            ) AS delivery
+            WHERE (lane.places >= %s) = kind.is_quick
+            LIMIT kind.places
+        ) AS due
+    ), claimed AS (
+        UPDATE webhooks_delivery AS delivery
+        SET next_attempt_at = now() + make_interval(secs => %s), status = %s, is_under_way = TRUE
+        FROM due
+        WHERE delivery.id = due.id
+        RETURNING delivery.*, due.next_attempt_at AS due_at, due.status AS status_before
     )
-    UPDATE webhooks_delivery
-    SET next_attempt_at = now() + make_interval(secs => %(lease)s), status = %(sending)s
-    FROM due
-    WHERE webhooks_delivery.id = due.id
-    RETURNING webhooks_delivery.id, due.next_attempt_at, due.status
+    SELECT claimed.id, claimed.lane, claimed.next_attempt_at, claimed.attempts, claimed.is_manual,
+           claimed.due_at, claimed.status_before, message.uid, message.payload,
+           message.expunged_at IS NULL AND organization.deleted_at IS NULL
+               AND (endpoint.id IS NULL OR NOT endpoint.disabled AND endpoint.deleted_at IS NULL),
+           endpoint.throttle_rate,
+           coalesce(endpoint.url, claimed.url),
+           coalesce(endpoint.uid, application.uid),
+           coalesce(endpoint.stored_secret, application.stored_secret),
+           coalesce(endpoint.old_secrets::text, '[]'),
+           coalesce(endpoint.stored_headers, '')
+    FROM claimed
+    JOIN webhooks_message AS message ON message.id = claimed.message_id
+    JOIN accounts_organization AS organization ON organization.id = claimed.organization_id
+    LEFT JOIN webhooks_endpoint AS endpoint ON endpoint.id = claimed.endpoint_id
+    LEFT JOIN webhooks_application AS application
+      ON claimed.endpoint_id IS NULL AND application.organization_id = claimed.organization_id
+    ORDER BY claimed.due_at, claimed.id
 """
 
-_SETTLE = """
-    UPDATE webhooks_delivery AS delivery
-    SET attempts = settled.attempts, status = settled.status, next_attempt_at = settled.next_attempt_at,
-        is_manual = FALSE
-    FROM json_to_recordset(%s::json) AS settled (
-        id bigint, attempts integer, status smallint, next_attempt_at timestamptz
+_RECORD = """
+    WITH made AS MATERIALIZED (
+        SELECT *
+        FROM json_to_recordset(%s::json) AS made (
+            position integer, id bigint, lease timestamptz, uid text, url text, status smallint, status_code integer,
+            response text, duration_ms integer, trigger smallint, timestamp timestamptz,
+            becomes smallint, next_attempt_at timestamptz
+        )
+    ), held AS MATERIALIZED (
+        SELECT made.*, delivery.organization_id, delivery.message_id, delivery.endpoint_id, delivery.attempts,
+               delivery.next_attempt_at IS NOT DISTINCT FROM made.lease AS is_ours
+        FROM made JOIN webhooks_delivery AS delivery USING (id)
+        ORDER BY delivery.id, made.position
+        FOR UPDATE OF delivery
+    ), attempt AS (
+        INSERT INTO webhooks_attempt (
+            uid, organization_id, message_id, endpoint_id, url, status, status_code, response, duration_ms,
+            trigger, timestamp
+        )
+        SELECT uid, organization_id, message_id, endpoint_id, url, status, status_code, response, duration_ms,
+               trigger, timestamp
+        FROM held
+        ORDER BY id, position
+    ), settled AS (
+        UPDATE webhooks_delivery AS delivery
+        SET attempts = held.attempts + 1, status = held.becomes, next_attempt_at = held.next_attempt_at,
+            is_manual = FALSE, is_under_way = FALSE
+        FROM held
+        WHERE delivery.id = held.id AND held.is_ours
     )
-    WHERE delivery.id = settled.id
+    SELECT held.position, held.id, held.organization_id, held.message_id, held.endpoint_id, held.is_ours,
+           endpoint.failing_since IS NOT NULL OR endpoint.exhausted_since IS NOT NULL
+    FROM held LEFT JOIN webhooks_endpoint AS endpoint ON endpoint.id = held.endpoint_id
 """

@@ -11,7 +11,7 @@ from svix.models import EndpointPatch
 
 from accounts.access import MemberRequest, actor_of, member_page
 from accounts.permissions import Permission
-from webhooks import endpoint_health, endpoints
+from webhooks import endpoint_health, endpoints, replays
 from webhooks.endpoint_forms import EndpointForm, RotateForm
 from webhooks.verification_code import snippets
 from webhooks.views.answers import asks_svix
@@ -98,6 +98,7 @@ def detail(request: MemberRequest, endpoint_id: str) -> HttpResponse:
                 organization=organization, endpoint_id=endpoint_id, with_values=may_manage
             ),
             "snippets": snippets(),
+            "replay": replays.of(organization, endpoint.id).unfinished().first(),
             "may_manage": may_manage,
         },
     )

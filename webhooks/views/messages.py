@@ -20,15 +20,17 @@ from svix.models import MessageAttemptOut, MessageAttemptTriggerType, MessageEnd
 from accounts.access import MemberRequest, actor_of, member_page
 from accounts.models import Organization
 from accounts.permissions import Permission
-from webhooks import catalogue, deliveries, endpoints, events, outbox
+from webhooks import catalogue, deliveries, endpoints, events, outbox, replays
 from webhooks.deliveries import STATES, Told
 from webhooks.gateway import get_svix
 from webhooks.message_forms import ExampleForm, FilterForm, RecoverForm, ReplayForm
 from webhooks.models import OutboxMessage
+from webhooks.tasks import begin_replays
 from webhooks.views.answers import asks_svix
 
 PAGE = 50
 WAITING_SHOWN = 50
+REPLAYS_SHOWN = 5
 MOST_COUNTED = 10_000
 _EXPIRED = {"expired": True}
 _PLACE = re.compile(r"-?[a-zA-Z0-9_]{1,256}")
@@ -135,10 +137,16 @@ def detail(request: MemberRequest, message_id: str) -> HttpResponse:
             "chosen": _try(chosen, _headers(request, told, chosen)) if chosen else None,
             "is_moving": any(each.state in ("waiting", "retrying") for each in destinations)
             or not told.message
-            or bool(told.url and not tries),
+            or told.direct_state in ("waiting", "retrying")
+            or _is_due(told),
             "may_manage": request.may(Permission.WEBHOOKS_MANAGE),
         },
     )
+
+
+def _is_due(told: Told) -> bool:
+    """Whether it was asked for again, at the URL of its job, and is not yet tried."""
+    return told.direct is not None and told.direct.is_manual and told.direct.next_attempt_at is not None
 
 
 def _try(attempt: MessageAttemptOut, request: str = "") -> Try:
@@ -195,17 +203,20 @@ def _job_id(payload: dict[str, Any]) -> str:
 @require_POST
 @asks_svix
 def resend(request: MemberRequest, message_id: str) -> HttpResponse:
-    get_svix().message.get(request.organization.uid, message_id)  # or 404, whatever the form says
+    organization, actor = request.organization, actor_of(request)
+    direct = deliveries.of_url(organization=organization, message_id=message_id)
+    if direct is None:
+        get_svix().message.get(organization.uid, message_id)  # or 404, whatever the form says
     endpoint_id = request.POST.get("endpoint", "")
-    if not endpoint_id:
-        raise BadRequest("Which endpoint is meant?")
+    if bool(endpoint_id) == bool(direct):
+        raise BadRequest("It goes to the URL of its job alone." if direct else "Which endpoint is meant?")
     try:
-        deliveries.resend(
-            organization=request.organization,
-            message_id=message_id,
-            endpoint_id=endpoint_id,
-            actor=actor_of(request),
-        )
+        if direct:
+            deliveries.resend_to_url(organization=organization, delivery=direct, actor=actor)
+        else:
+            deliveries.resend(
+                organization=organization, message_id=message_id, endpoint_id=endpoint_id, actor=actor
+            )
     except deliveries.Disabled:
         messages.error(request, "The endpoint is disabled: resume it, then send the message again.")
     except deliveries.Expired:
@@ -249,7 +260,7 @@ def recover(request: MemberRequest, endpoint_id: str) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @asks_svix
 def replay(request: MemberRequest, endpoint_id: str) -> HttpResponse:
-    """Ask for the time in which the endpoint was disabled, and on POST send what it missed."""
+    """Ask for the time in which the endpoint was disabled, on POST have what it missed sent; tell how far that is."""
     organization = request.organization
     endpoint = get_svix().endpoint.get(organization.uid, endpoint_id)
     now = timezone.now()
@@ -264,7 +275,7 @@ def replay(request: MemberRequest, endpoint_id: str) -> HttpResponse:
         )
         if request.method == "POST" and form.is_valid():
             try:
-                done = deliveries.replay(
+                replays.start(
                     organization=organization,
                     endpoint_id=endpoint.id,
                     since=form.cleaned_data["since"],
@@ -273,27 +284,26 @@ def replay(request: MemberRequest, endpoint_id: str) -> HttpResponse:
                 )
             except deliveries.Disabled:
                 form.add_error(None, "The endpoint is disabled: resume it first, then replay.")
+            except replays.UnderWay:
+                form.add_error(None, "What this endpoint missed is being sent already: wait for that to end.")
             else:
-                _tell_replayed(request, done)
-                if done.is_done:
-                    return redirect(_messages_of(organization, endpoint.id))
+                begin_replays()
+                messages.success(request, "What was missed is being sent. You need not wait for it here.")
+                return redirect("webhooks:replay_endpoint", organization.uid, endpoint.id)
+        found = list(replays.of(organization, endpoint.id).select_related("created_by")[:REPLAYS_SHOWN])
         return render(
             request,
             "webhooks/message_replay.html",
-            {"form": form, "endpoint": endpoint, "disabled_at": since, "most": deliveries.MOST_REPLAYED},
+            {
+                "form": form,
+                "endpoint": endpoint,
+                "disabled_at": since,
+                "replays": found,
+                "is_moving": any(not each.is_finished for each in found),
+                "messages_of": _messages_of(organization, endpoint.id),
+            },
             status=400 if form.errors else 200,
         )
-
-
-def _tell_replayed(request: MemberRequest, done: deliveries.Replayed) -> None:
-    if not done.is_done:
-        messages.warning(request, f"{done.sent} messages are sent now, and there are more: go on below.")
-    elif done.sent:
-        messages.success(
-            request, f"{done.sent} missed message{'s are' if done.sent > 1 else ' is'} sent now."
-        )
-    else:
-        messages.success(request, "Nothing was missed in this time.")
 
 
 def _minute(moment: datetime) -> datetime:

@@ -12,9 +12,9 @@ class Command(BaseCommand):
         "Bring Stripe to what the database says: plans, packs, meter, portal, and where its events are sent."
     )
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: Any, verbosity: int, **options: Any) -> None:
         try:
-            catalogue.sync(say=self.stdout.write)
+            catalogue.sync(say=lambda line: self.stdout.write(line) if verbosity else None)
         except stripe.StripeError as error:
             raise CommandError(
                 f"Stripe at {settings.STRIPE_API_BASE} did not do it: {error.user_message or error}. "

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import io
 import json
@@ -6,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,7 +23,9 @@ from config.embedded import ServiceError, Services
 from config.supervisor import Supervisor
 
 # Left out of a system without a demo.
-DEMO_PROCESSES = ("dataplane", "receiver")
+DEMO_PROCESSES = ("dataplane", "receiver", "simulator")
+# The demo's first customers began so many seconds ago, and so does what stands in for Stripe.
+PAST = 61 * 86_400
 
 
 class Command(BaseCommand):
@@ -59,11 +63,14 @@ class Command(BaseCommand):
             _require_port("RECEIVER_PORT", settings.RECEIVER_PORT)
             if settings.RECEIVER_PORT == settings.PORT:
                 raise CommandError(f"PORT and RECEIVER_PORT are both {settings.PORT}; each needs its own.")
+            if _has_simulator():
+                _require_port("STRIPE_SIMULATOR_PORT", settings.STRIPE_SIMULATOR_PORT)
         self._say("Starting PostgreSQL and Redis")
         services.start()
         environment = os.environ | services.environment()
         environment |= {
             "PORT": str(settings.PORT),
+            "STRIPE_SIMULATOR_PORT": str(settings.STRIPE_SIMULATOR_PORT),
             "PYTHONUNBUFFERED": "1",
             # Celery's warning to root, who may well run a demo.
             "PYTHONWARNINGS": "ignore:You're running the worker",
@@ -74,7 +81,10 @@ class Command(BaseCommand):
         draft = settings.VAR_DIR / "demo.json.new"
         if settings.DEMO:
             draft.unlink(missing_ok=True)
-            self._manage(environment, "demo", "--base-url", settings.BASE_URL, "--output", str(draft))
+            with _simulator(environment):
+                if _has_simulator():
+                    self._manage(environment, "sync_stripe", "--verbosity", "0")
+                self._manage(environment, "demo", "--base-url", settings.BASE_URL, "--output", str(draft))
 
         def announce() -> None:
             if settings.DEMO:
@@ -87,7 +97,7 @@ class Command(BaseCommand):
         supervisor = Supervisor(services, settings.PORT, announce)
         procfile = parse_procfile((settings.BASE_DIR / "Procfile").read_text())
         for name, command in procfile.processes.items():
-            if settings.DEMO or name not in DEMO_PROCESSES:
+            if _is_wanted(name):
                 supervisor.add_process(name, command, env=environment, cwd=settings.BASE_DIR)
         try:
             supervisor.loop()
@@ -110,6 +120,37 @@ class Command(BaseCommand):
     def _say(self, text: str) -> None:
         self.stdout.write(text)
         self.stdout.flush()
+
+
+def _has_simulator() -> bool:
+    """Whether a simulator stands in for Stripe: in the demo, without a key of Stripe's."""
+    return bool(settings.DEMO and settings.STRIPE_IS_SIMULATED)
+
+
+def _is_wanted(process: str) -> bool:
+    if process == "simulator":
+        return _has_simulator()
+    return settings.DEMO or process not in DEMO_PROCESSES
+
+
+@contextlib.contextmanager
+def _simulator(environment: dict[str, str]) -> Iterator[None]:
+    """Run the simulator, if there is to be one, while the demo is made; the supervisor starts it again."""
+    if not _has_simulator():
+        yield
+        return
+    command = [sys.executable, "-m", "billing.simulator", "--port", str(settings.STRIPE_SIMULATOR_PORT)]
+    command += ["--data", str(settings.VAR_DIR / "stripe"), "--ago", str(PAST)]
+    process = subprocess.Popen(
+        command, env=environment, cwd=settings.BASE_DIR, stdout=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        assert process.stdout
+        process.stdout.readline()  # it says when it listens
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -184,5 +225,7 @@ def _demo_lines(demo: dict[str, Any]) -> list[str]:
     ]
     if not settings.EMAIL_URL:
         lines.append(f"Mail arrives at     {settings.BASE_URL}{reverse('demo_mailbox')}")
+    if settings.STRIPE_IS_SIMULATED:
+        lines.append(f"Stripe, simulated:  {settings.STRIPE_API_BASE}")
     lines.append(f"All of this is in   {settings.VAR_DIR / 'demo.json'}")
     return lines

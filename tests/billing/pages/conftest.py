@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 from accounts import prepared
 from accounts.models import Organization, User
-from tests.billing.simulator_process import simulator
-from tests.billing.stripe_at_hand import at_stripe, catalogued
+from billing import catalogue
+from tests.billing.simulator_process import SimulatorProcess, own_simulator, simulator
+from tests.billing.stripe_at_hand import at_stripe, catalogued, own_stripe
 
-__all__ = ["at_stripe", "catalogued", "simulator"]
+__all__ = ["at_stripe", "catalogued", "own_simulator", "own_stripe", "simulator"]
 
 Page = Callable[..., str]
 
@@ -43,6 +45,14 @@ def page(organization: Organization, by_owner: Client) -> Page:
         return " ".join(text.split())
 
     return read
+
+
+@pytest.fixture
+def at_present(own_stripe: SimulatorProcess, db: None, settings: Settings) -> SimulatorProcess:
+    """Stripe with our catalogue and the clock of now, so that what is used now is used in its periods."""
+    settings.BASE_URL = "https://account.example.com"  # which the simulator does not reach
+    catalogue.sync()
+    return own_stripe
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from accounts.models import Organization
 from billing.models import AutoTopUp, BillingAccount, CreditGrant, CreditPack
+from tests.billing.conftest import Use
 from tests.billing.pages.conftest import Page
 from tests.billing.pages.rows import top_up
 from tests.billing.simulator_process import SimulatorProcess
@@ -124,3 +125,12 @@ def test_a_top_up_that_makes_no_sense_is_refused_by_field(
     assert response.status_code == 400
     assert field in response.context["form"].errors
     assert not AutoTopUp.objects.exists()
+
+
+def test_what_was_used_without_credits_is_said_before_buying(page: Page, rates: None, use: Use) -> None:
+    use(350)
+
+    for path in ("credits/", "plans/"):
+        text = page(path)
+        assert "<strong>250 credits were used beyond what there was</strong>" in text
+        assert "at most $2.50" in text

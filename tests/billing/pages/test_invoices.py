@@ -95,20 +95,30 @@ def test_a_pack_leads_to_its_credits(
 
 
 def test_overage_is_explained_by_days_and_jobs(
-    catalogued: SimulatorProcess, page: Page, organization: Organization, rates: None, use: Use
+    at_present: SimulatorProcess,
+    page: Page,
+    organization: Organization,
+    rates: None,
+    use: Use,
+    questions: list[Any],
+    django_assert_max_num_queries: Any,
 ) -> None:
-    account = subscribe(catalogued, organization)
+    account = subscribe(at_present, organization)
     use(100_500)
     settle(organization)
     metering.flush(organization)
     assert account.period_end
-    catalogued.advance(to=int(account.period_end.timestamp()) + 7_200)
+    at_present.advance(to=int(account.period_end.timestamp()) + 7_200)
     invoices.record_all(account.stripe_customer)
 
     bill = invoices.of(organization).first()
     assert bill
-    text = page(f"invoices/{bill.uid}/")
+    page()
+    questions.clear()
+    with django_assert_max_num_queries(12) as asked:
+        text = page(f"invoices/{bill.uid}/")
 
+    assert len(asked) + len(questions) <= 12
     today = timezone.now().date()
     assert "400 credits beyond what was included, $0.01 each" in text
     assert f"/jobs/?since={today}&amp;until={today}" in text

@@ -9,9 +9,10 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Organization
-from billing import offers, plans
+from billing import invoices, metering, offers, plans
 from billing.models import BillingAccount, Plan
 from billing.offers import Action
+from tests.billing.conftest import Use, settle
 from tests.billing.pages.conftest import Page
 from tests.billing.simulator_process import FAILS_LATER, SimulatorProcess
 from tests.billing.stripe_at_hand import account_of, came_back, subscribe
@@ -104,6 +105,15 @@ def test_who_cancelled_chooses_again(organization: Organization) -> None:
     assert (found["pay_as_you_go"], found["pro"]) == (Action.CHOOSE, Action.CHOOSE)
 
 
+def test_a_plan_that_was_cancelled_is_nobodys(page: Page) -> None:
+    BillingAccount.objects.update(subscription_status="canceled", cancelled_at=timezone.now())
+
+    text = page("plans/")
+
+    assert "Your plan" not in text
+    assert "Northwind was on Pay-as-you-go." in text
+
+
 def test_who_is_invoiced_by_hand_writes(organization: Organization, pro: BillingAccount) -> None:
     assert actions(organization) == {"pay_as_you_go": "contact", "pro": "", "enterprise": "contact"}
 
@@ -159,6 +169,33 @@ def test_an_upgrade_shows_what_it_costs_and_costs_that(
     assert '<del class="muted">Up to 10 requests a minute</del>' in shown
     assert "You are on Pro, paid by month." in done
     assert account_of(organization).plan.slug == "pro"
+
+
+def test_an_upgrade_is_charged_with_what_was_used_so_far(
+    at_present: SimulatorProcess,
+    by_owner: Client,
+    organization: Organization,
+    page: Page,
+    rates: None,
+    use: Use,
+) -> None:
+    subscribe(at_present, organization, plans.PAY_AS_YOU_GO, "")
+    use(250)
+
+    before = page("plans/pro/month/")
+    settle(organization)
+    metering.flush(organization)
+    # Stripe counts what was reported before the second of the change.
+    at_present.advance(60)
+    after = page("plans/pro/month/")
+    act(by_owner, organization, "plans/pro/month/")
+
+    for shown in (before, after):
+        assert 'What was used beyond credits so far</td> <td class="number">$1.50</td>' in shown
+        assert "Pay $800.50 and change" in shown
+    invoices.record_all(account_of(organization).stripe_customer)
+    newest = invoices.of(organization).first()
+    assert newest and newest.total == Decimal("800.50")
 
 
 def test_a_downgrade_says_when_and_what_is_lost_and_can_be_undone(

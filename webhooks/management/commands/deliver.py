@@ -1,5 +1,6 @@
 import logging
 import signal
+import sys
 import time
 from types import FrameType
 from typing import Any
@@ -15,6 +16,7 @@ from webhooks.publishing import Publisher
 logger = logging.getLogger(__name__)
 
 POLL = 0.2  # seconds between two looks while there is nothing to do
+TURN = 0.0005  # seconds that the thread which sends may keep the one that waits for the database
 LONGEST_PAUSE = 10.0  # seconds between two tries while the database is away
 
 
@@ -29,6 +31,7 @@ class Command(BaseCommand):
         if not once:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._stop)
+            sys.setswitchinterval(TURN)
         with Sender() as sender:
             self._run(sender, once=once)
 
@@ -41,7 +44,7 @@ class Command(BaseCommand):
                 publisher.step()
             try:
                 if not is_prepared:
-                    _do_not_wait_for_disk()
+                    _prepare_connection()
                     is_prepared = True
                 is_busy = any([relay.hand_over(), sender.step(wait=POLL)])
                 failures = 0
@@ -68,11 +71,14 @@ class Command(BaseCommand):
         self.is_stopping = True
 
 
-def _do_not_wait_for_disk() -> None:
-    """Let the database answer before it has written to disk.
+def _prepare_connection() -> None:
+    """Let the database answer before it has written to disk, and go by its indexes whatever it thinks of the tables.
 
-    What a crash of the database then undoes is done again: a message handed over is known by its event id, and
-    one whose attempt is forgotten is sent again, as after any crash.
+    What a crash of the database undoes is done again: a message handed over is known by its event id, and one whose
+    attempt is forgotten is sent again, as after any crash. And plans are kept, also those made when the queue was
+    empty, of which all can be read at once.
     """
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit TO off")
+        for way in ("seqscan", "hashjoin", "mergejoin"):
+            cursor.execute(f"SET enable_{way} TO off")
