@@ -113,12 +113,9 @@ class BillingAccountAdmin(ReadOnlyAdmin[BillingAccount]):
     )
     actions_detail = (
         "give_credits",
-        "deduct_credits",
         "put_on_plan",
-        "extend_grace",
         "agree",
-        "synchronize",
-        "settle",
+        {"title": "More", "items": ["deduct_credits", "extend_grace", "synchronize", "settle"]},
     )
 
     @display(description="status", label=STATUS_COLORS)  # type: ignore[untyped-decorator]

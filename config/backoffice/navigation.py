@@ -71,9 +71,12 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         for title, members in groups.items()
     }
     if settings.STRIPE_IS_SIMULATED and found["Billing"]:
-        found["Billing"].append(
-            {"title": "Simulator and its clock", "icon": "schedule", "link": f"{settings.STRIPE_API_BASE}/"}
-        )
+        simulator = {
+            "title": "Simulator and its clock",
+            "icon": "schedule",
+            "link": f"{settings.STRIPE_API_BASE}/",
+        }
+        found["Billing"].append(simulator | {"active": False})  # a page of another server
     return [{"items": [overview]}] + [
         {"title": title, "separator": True, "items": items} for title, items in found.items() if items
     ]

@@ -217,7 +217,9 @@ class Books:
             whole = -min(-whole, sum(quantity for quantity, of, _ in self.reports if of == start))
         if whole:
             self.pending -= whole
-            self.reports.append((whole, start, max(start, min(now, end - timedelta(seconds=1)))))
+            # The meter counts by minutes: nothing is told of the one in which the next period begins.
+            last = end.replace(second=0, microsecond=0) - timedelta(seconds=1)
+            self.reports.append((whole, start, max(start, min(now, last))))
 
     def grant(self, now: datetime, key: str, kind: str, amount: Decimal, expires: datetime | None) -> None:
         self.settle(now)
