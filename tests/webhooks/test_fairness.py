@@ -32,8 +32,8 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}/"
 
 
-def _subscribe_others(url: str) -> list[Organization]:
-    others = [Organization.objects.create(name=f"Hanging {number}") for number in range(HANGING)]
+def _subscribe_others(url: str, count: int = HANGING) -> list[Organization]:
+    others = [Organization.objects.create(name=f"Hanging {number}") for number in range(count)]
     for each in others:
         endpoints.create(organization=each, url=url, actor=None)
     return others
@@ -77,23 +77,41 @@ def test_endpoints_that_answered_quickly_and_then_hang_leave_places_to_others(
     endpoint: NewEndpoint, send: Send, receiver: Receiver, silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "PLACES", 64)
-    others = _subscribe_others(receiver.url)
+    others = _subscribe_others(receiver.url, count=8)
     with Sender() as sender:
         _send(others, 1)
-        _run(sender, successes=HANGING)
+        _run(sender, successes=8)
         Endpoint.objects.exclude(uid=endpoint.endpoint.id).update(url=silent)
+        for lane in Endpoint.objects.values_list("pk", flat=True):
+            sender._places[lane] = queue.AT_ONCE_IN_LANE
         _send(others, queue.AT_ONCE_IN_LANE)
         while OutboxMessage.objects.filter(handed_over_at=None).exists():
             relay.hand_over()
-        for _ in range(3):
+        while _under_way()[silent] < delivery.PLACES:  # all that quick ones may take
             sender.step(wait=0.01)
-        assert _under_way()[silent] >= delivery.PLACES  # all that quick ones may take
         for number in range(100):
             send(f"job-{number}")
 
-        _run(sender, successes=HANGING + 100)
+        _run(sender, successes=8 + 100)
 
         assert not Attempt.objects.filter(status=Status.FAIL).exists()
+
+
+@pytest.mark.django_db
+def test_endpoints_known_to_be_slow_leave_half_of_the_places_to_others(
+    silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "PLACES", HANGING // 2)
+    _send(_subscribe_others(silent), 2)
+    while OutboxMessage.objects.filter(handed_over_at=None).exists():
+        relay.hand_over()
+    with Sender() as sender:
+        sender._places = dict.fromkeys(Endpoint.objects.values_list("pk", flat=True), 1)
+
+        for _ in range(3):
+            sender.step(wait=0.01)
+
+        assert _under_way() == {silent: HANGING // 2}
 
 
 def test_a_lane_gets_no_more_at_once_from_two_workers_than_from_one(

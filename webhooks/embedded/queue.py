@@ -209,10 +209,10 @@ class _Row(NamedTuple):
 def claim(limit: int, *, slow_limit: int = 0, places: Mapping[int, int] | None = None) -> list[Claimed]:
     """Lease due deliveries, each for whoever asked first, and return them.
 
-    `places` says how many may be under way in a lane, over all workers; without it, as many as in any. Up to `limit`
-    of what is claimed is in lanes with all places, and up to `slow_limit` in the others. Lanes are visited in a
-    random order, so that the backlog of one never stands before the others. What no longer has a receiver or content
-    is canceled.
+    `places` says how many may be under way in a lane, over all workers: one where it says nothing, and without it as
+    many as in any. Up to `slow_limit` of what is claimed is in lanes of which it says one, and up to `limit` in the
+    others. Lanes are visited in a random order, so that the backlog of one never stands before
+    the others. What no longer has a receiver or content is canceled.
     """
     with prepared.pipeline():  # one at a time, so that each counts what the others have under way
         prepared.fetch("SELECT pg_advisory_xact_lock(hashtext('webhooks.queue'))", [])
@@ -226,7 +226,6 @@ def claim(limit: int, *, slow_limit: int = 0, places: Mapping[int, int] | None =
                 AHEAD,
                 limit,
                 slow_limit,
-                AT_ONCE_IN_LANE,
                 LEASE,
                 Status.SENDING,
             ],
@@ -518,6 +517,7 @@ _CLAIM = """
     ), lane AS MATERIALIZED (
         SELECT waiting.lane AS id,
                coalesce((known.places ->> waiting.lane::text)::integer, known.otherwise) AS places,
+               coalesce((known.places ->> waiting.lane::text)::integer = 1, FALSE) AS is_slow,
                (
                    SELECT count(*) FROM webhooks_delivery
                    WHERE lane = waiting.lane AND is_under_way AND next_attempt_at > now()
@@ -532,7 +532,7 @@ _CLAIM = """
         ORDER BY random()
     ), due AS MATERIALIZED (
         SELECT due.*
-        FROM (VALUES (TRUE, %s), (FALSE, %s)) AS kind (is_quick, places)
+        FROM (VALUES (FALSE, %s), (TRUE, %s)) AS kind (is_slow, places)
         CROSS JOIN LATERAL (
             SELECT delivery.*
             FROM lane
@@ -543,7 +543,7 @@ _CLAIM = """
                 LIMIT greatest(0, lane.places - lane.under_way)
                 FOR UPDATE SKIP LOCKED
             ) AS delivery
-            WHERE (lane.places >= %s) = kind.is_quick
+            WHERE lane.is_slow = kind.is_slow
             LIMIT kind.places
         ) AS due
     ), claimed AS (
