@@ -26,6 +26,13 @@ def _end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What hangs does so for longer than a busy machine takes for the rest of the test."""
+    monkeypatch.setattr(delivery, "TIMEOUT", 120.0)
+    monkeypatch.setattr(queue, "LEASE", 180.0)
+
+
+@pytest.fixture
 def silent() -> Iterator[str]:
     """The URL of a receiver that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=1_000) as server:
@@ -59,6 +66,7 @@ def _under_way() -> Counter[str]:
     return Counter({lane["endpoint__url"]: lane["count"] for lane in lanes})
 
 
+@pytest.mark.usefixtures("_patient")
 def test_endpoints_that_hang_get_one_place_each_and_others_are_served_meanwhile(
     endpoint: NewEndpoint, send: Send, receiver: Receiver, silent: str
 ) -> None:
@@ -73,6 +81,7 @@ def test_endpoints_that_hang_get_one_place_each_and_others_are_served_meanwhile(
         assert _under_way() == {silent: HANGING}
 
 
+@pytest.mark.usefixtures("_patient")
 def test_endpoints_that_answered_quickly_and_then_hang_leave_places_to_others(
     endpoint: NewEndpoint, send: Send, receiver: Receiver, silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
