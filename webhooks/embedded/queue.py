@@ -147,12 +147,13 @@ class Reply:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one try."""
+    """What came of one try. Recorded twice, as after a commit that was not answered, it is one attempt."""
 
     claimed: Claimed
     timestamp: datetime
     duration_ms: int
     reply: Reply
+    uid: str = field(default_factory=partial(new_uid, "atmpt"))
 
     @property
     def succeeded(self) -> bool:
@@ -422,7 +423,7 @@ def _made(position: int, outcome: Outcome, has_arrived: bool) -> dict[str, Any]:
         "position": position,
         "id": claimed.delivery_id,
         "lease": claimed.lease,
-        "uid": new_uid("atmpt"),
+        "uid": outcome.uid,
         "url": claimed.url,
         "status": Status.SUCCESS if outcome.succeeded else Status.FAIL,
         "status_code": reply.status_code,
@@ -595,6 +596,7 @@ _RECORD = """
                trigger, timestamp
         FROM held
         ORDER BY id, position
+        ON CONFLICT (uid) DO NOTHING
     ), settled AS (
         UPDATE webhooks_delivery AS delivery
         SET attempts = held.attempts + 1, status = held.becomes, next_attempt_at = held.next_attempt_at,
