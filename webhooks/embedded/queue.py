@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from accounts import prepared
 from accounts.ids import new_uid
-from webhooks.embedded import health
+from webhooks.embedded import attempt_counts, health
 from webhooks.models import Application, Attempt, Delivery, Endpoint, Message, Status
 
 logger = logging.getLogger(__name__)
@@ -361,6 +361,7 @@ def record(outcomes: Iterable[Outcome]) -> None:
     ]
     if tries:
         health.note(tries)
+    attempt_counts.uncount((row.endpoint_id, outcomes[row.position].timestamp) for row in rows)
 
 
 class _Recorded(NamedTuple):
