@@ -323,7 +323,8 @@ def missed(
 ) -> Missed:
     """A part of what the endpoint would have got in this time and never did, oldest first.
 
-    Tests and messages for URLs of jobs are left out: they were never for this endpoint.
+    That is also what was on its way when the endpoint was turned off. Tests and messages for URLs of jobs are left
+    out: they were never for this endpoint.
     """
     # Told only since when, or to go on backwards, an engine lists the oldest first.
     page = get_svix().message.list(
@@ -341,7 +342,7 @@ def missed(
     found = [
         message
         for message in within
-        if message.id not in got
+        if got.get(message.id, "cancelled") == "cancelled"
         and message.event_id  # which tests have none of
         and message.event_id not in direct
         and _is_heard(endpoint, message)
