@@ -310,8 +310,9 @@ class Delivery(models.Model):
     """The queue: one row for each receiver of a message, due at `next_attempt_at`, finished when it is empty.
 
     Who claims a row moves `next_attempt_at` to the end of a lease, so what a dead worker had claimed falls
-    due again. Deliveries of one `lane` share a limit of how many are under way: an endpoint's id, or minus
-    the organization's for URLs that jobs named.
+    due again. Deliveries of one `lane` share a limit of how many are under way: an endpoint's id, or for URLs that
+    jobs named minus what stands for the organization and for one of sixteen parts of all hosts. So a host that hangs
+    leaves most others of its organization alone, and no organization takes many lanes by naming many hosts.
     """
 
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="+", db_index=False)

@@ -177,3 +177,41 @@ def test_two_workers_together_keep_to_an_endpoints_places(
 
     assert len(workers) == 2
     assert 1 < most <= queue.AT_ONCE_IN_LANE
+
+
+def test_hosts_that_jobs_named_share_sixteen_lanes_of_their_organization(
+    organization: Organization, send: Send
+) -> None:
+    other = Organization.objects.create(name="Other")
+    for number in range(40):
+        for host in (f"host-{number}.example", f"HOST-{number}.example"):
+            send(url=f"https://{host}/{number}")
+    outbox.send(organization=other, event_type="job.completed", data={}, url="https://host-1.example/")
+    while OutboxMessage.objects.filter(handed_over_at=None).exists():
+        relay.hand_over()
+
+    lanes = dict(Delivery.objects.filter(organization=organization).values_list("url", "lane"))
+
+    assert 8 < len(set(lanes.values())) <= 16
+    assert all(lanes[url] == lanes[url.replace("HOST", "host")] for url in lanes)
+    assert Delivery.objects.get(organization=other).lane not in lanes.values()
+
+
+@pytest.mark.usefixtures("_patient")
+def test_a_url_of_a_job_that_hangs_does_not_hold_up_another_host(
+    send: Send, receiver: Receiver, silent: str
+) -> None:
+    for number in range(20):
+        send(f"job-{number}", url=silent)
+    for number in range(20):
+        send(f"job-{number}", url=receiver.url)
+    while OutboxMessage.objects.filter(handed_over_at=None).exists():
+        relay.hand_over()
+    # As if their names fell into different parts, which those of this machine may not.
+    Delivery.objects.filter(url=silent).update(lane=-1)
+    Delivery.objects.filter(url=receiver.url).update(lane=-2)
+
+    with Sender() as sender:
+        _run(sender, successes=20)
+
+        assert not Attempt.objects.filter(status=Status.FAIL).exists()

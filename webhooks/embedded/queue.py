@@ -26,8 +26,8 @@ from webhooks.models import Application, Attempt, Delivery, Endpoint, Message, S
 
 logger = logging.getLogger(__name__)
 
-# How many deliveries are under way at once to one endpoint (or to all URLs that one organization's jobs named),
-# counted over all workers; to one of which nothing is known there is one.
+# How many deliveries are under way at once to one endpoint (or to one of the sixteen parts of the hosts that an
+# organization's jobs named), counted over all workers; to one of which nothing is known there is one.
 AT_ONCE_IN_LANE = 16
 LEASE = 60.0  # seconds; longer than a delivery's timeout, with room for a slow database
 # Seconds to wait after each failed attempt, give or take a fifth; after the last of them it is given up.
@@ -236,12 +236,12 @@ def claim(limit: int, *, slow_limit: int = 0, places: Mapping[int, int] | None =
     rows = [row for row in rows if row.receives]
     delays = _throttled(rows)
     now = timezone.now()
-    signers: dict[int, tuple[list[str], dict[str, str]] | None] = {}  # by lane, for which they are the same
+    signers: dict[str, tuple[list[str], dict[str, str]] | None] = {}
     claimed = []
     for row in rows:
-        if row.lane not in signers:
-            signers[row.lane] = _signer(row, now)
-        signer, delay = signers[row.lane], delays.get(row.delivery_id, 0.0)
+        if row.signer not in signers:
+            signers[row.signer] = _signer(row, now)
+        signer, delay = signers[row.signer], delays.get(row.delivery_id, 0.0)
         if signer and delay is not None:
             claimed.append(
                 Claimed(
@@ -285,7 +285,7 @@ def _put_back(rows: list[_Row], *, due: bool) -> None:
 
 
 def _signer(row: _Row, now: datetime) -> tuple[list[str], dict[str, str]] | None:
-    """The secrets that sign what is sent in a row's lane, and the headers that go with it."""
+    """The secrets that sign what is sent to a row's receiver, and the headers that go with it."""
     keeper = Endpoint(
         uid=row.signer,
         stored_secret=row.stored_secret,
@@ -490,7 +490,8 @@ _TAKE_IN = """
          AND (endpoint.channels IS NULL OR endpoint.channels && message.channels)
         WHERE NOT EXISTS (SELECT FROM direct WHERE direct.uid = message.uid)
         UNION ALL
-        SELECT message.*, NULL, direct.url, -message.organization_id
+        SELECT message.*, NULL, direct.url,
+               -(message.organization_id * 16 + (hashtext(lower(split_part(direct.url, '/', 3))) & 15))
         FROM message JOIN direct USING (uid)
     ), delivery AS (
         INSERT INTO webhooks_delivery (
