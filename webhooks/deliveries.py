@@ -400,9 +400,14 @@ def resend(*, organization: Organization, message_id: str, endpoint_id: str, act
 def resend_to_url(*, organization: Organization, delivery: Delivery, actor: Actor | None) -> None:
     """Send a message once more now to the URL of its job. Raises Expired."""
     with transaction.atomic():
-        message = Message.objects.select_for_update().defer("payload").get(pk=delivery.message_id)
+        found = Message.objects.select_for_update().defer("payload").filter(pk=delivery.message_id)
+        message = found.first()  # None if it was pruned just now
         # The URL goes with the content, which a deletion of the content alone leaves behind.
-        if message.expunged_at or not Delivery.objects.to_urls().filter(message=message).send_again():
+        if (
+            message is None
+            or message.expunged_at
+            or not Delivery.objects.to_urls().filter(message=message).send_again()
+        ):
             raise Expired
         audit.record(
             audit.Action.MESSAGE_RESENT,
