@@ -15,7 +15,7 @@ from typing import Self
 
 import aiohttp
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from svix.webhooks import Webhook
 
 from webhooks.embedded import egress, queue
@@ -91,7 +91,7 @@ class Sender:
         try:
             while self.step(claiming=False) and time.monotonic() < deadline:
                 pass
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, InternalError) as error:
             logger.warning("What was done cannot be recorded: %s", error)
         if lost := len(self._unrecorded) + len(self._under_way):
             logger.warning("To be sent again: %d deliveries", lost)
