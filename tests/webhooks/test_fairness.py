@@ -123,6 +123,29 @@ def test_endpoints_known_to_be_slow_leave_half_of_the_places_to_others(
         assert _under_way() == {silent: HANGING // 2}
 
 
+@pytest.mark.usefixtures("_patient")
+def test_new_endpoints_that_hang_however_many_leave_places_to_those_that_answer(
+    endpoint: NewEndpoint, send: Send, receiver: Receiver, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "PLACES", 4)
+    monkeypatch.setattr(delivery, "MOST", 12)
+    monkeypatch.setattr(delivery, "LONG", 0.0)
+    _send(_subscribe_others(silent), 1)
+    while OutboxMessage.objects.filter(handed_over_at=None).exists():
+        relay.hand_over()
+    with Sender() as sender:
+        for _ in range(6):
+            sender.step(wait=0.01)
+        assert _under_way() == {silent: 8}
+        for number in range(10):
+            send(f"job-{number}")
+        sender._places[Endpoint.objects.get(uid=endpoint.endpoint.id).pk] = queue.AT_ONCE_IN_LANE
+
+        _run(sender, successes=10)
+
+        assert not Attempt.objects.filter(status=Status.FAIL).exists()
+
+
 def test_a_lane_gets_no_more_at_once_from_two_workers_than_from_one(
     endpoint: NewEndpoint, send: Send
 ) -> None:

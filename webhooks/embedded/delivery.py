@@ -110,11 +110,14 @@ class Sender:
                 self._places[claimed.lane] = 1
         lanes = [claimed.lane for claimed, _ in self._under_way.values()]
         slow = sum(self._places.get(lane) == 1 for lane in lanes)
-        free = max(0, min(PLACES - (len(lanes) - slow), MOST - len(lanes)))
+        # What nobody knows may hang too: it leaves room for as much as there are places to those that do not.
+        room = MOST - PLACES - len(lanes)
+        are_new_slow = room <= 0
+        free = max(0, min(PLACES - (len(lanes) - slow), MOST - len(lanes) if are_new_slow else room))
         free_for_slow = max(0, PLACES - slow)
         if not (free or free_for_slow):
             return []
-        return queue.claim(free, slow_limit=free_for_slow, places=self._places)
+        return queue.claim(free, slow_limit=free_for_slow, places=self._places, are_new_slow=are_new_slow)
 
     def _collect(self, *, wait: float = 0) -> None:
         """Take what has ended, after waiting for the first of it."""

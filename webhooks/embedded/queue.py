@@ -207,13 +207,19 @@ class _Row(NamedTuple):
 
 
 @transaction.atomic
-def claim(limit: int, *, slow_limit: int = 0, places: Mapping[int, int] | None = None) -> list[Claimed]:
+def claim(
+    limit: int,
+    *,
+    slow_limit: int = 0,
+    places: Mapping[int, int] | None = None,
+    are_new_slow: bool = False,
+) -> list[Claimed]:
     """Lease due deliveries, each for whoever asked first, and return them.
 
     `places` says how many may be under way in a lane, over all workers: one where it says nothing, and without it as
-    many as in any. Up to `slow_limit` of what is claimed is in lanes of which it says one, and up to `limit` in the
-    others. Lanes are visited in a random order, so that the backlog of one never stands before
-    the others. What no longer has a receiver or content is canceled.
+    many as in any. Up to `slow_limit` of what is claimed is in lanes of which it says one, with `are_new_slow` also in
+    those of which it says nothing, and up to `limit` in the others. Lanes are visited in a random order, so that the
+    backlog of one never stands before the others. What no longer has a receiver or content is canceled.
     """
     with prepared.pipeline():  # one at a time, so that each counts what the others have under way
         prepared.fetch("SELECT pg_advisory_xact_lock(hashtext('webhooks.queue'))", [])
@@ -224,6 +230,7 @@ def claim(limit: int, *, slow_limit: int = 0, places: Mapping[int, int] | None =
             [
                 AT_ONCE_IN_LANE,
                 None if places is None else _encode(places).decode(),
+                are_new_slow,
                 AHEAD,
                 limit,
                 slow_limit,
@@ -520,7 +527,7 @@ _CLAIM = """
     ), lane AS MATERIALIZED (
         SELECT waiting.lane AS id,
                coalesce((known.places ->> waiting.lane::text)::integer, known.otherwise) AS places,
-               coalesce((known.places ->> waiting.lane::text)::integer = 1, FALSE) AS is_slow,
+               coalesce((known.places ->> waiting.lane::text)::integer = 1, %s) AS is_slow,
                (
                    SELECT count(*) FROM webhooks_delivery
                    WHERE lane = waiting.lane AND is_under_way AND next_attempt_at > now()
