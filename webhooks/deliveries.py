@@ -323,7 +323,8 @@ def missed(
 ) -> Missed:
     """A part of what the endpoint would have got in this time and never did, oldest first.
 
-    Tests and messages for URLs of jobs are left out: they were never for this endpoint.
+    That is also what was on its way when the endpoint was turned off. Tests and messages for URLs of jobs are left
+    out: they were never for this endpoint.
     """
     # Told only since when, or to go on backwards, an engine lists the oldest first.
     page = get_svix().message.list(
@@ -341,7 +342,7 @@ def missed(
     found = [
         message
         for message in within
-        if message.id not in got
+        if got.get(message.id, "cancelled") == "cancelled"
         and message.event_id  # which tests have none of
         and message.event_id not in direct
         and _is_heard(endpoint, message)
@@ -399,9 +400,14 @@ def resend(*, organization: Organization, message_id: str, endpoint_id: str, act
 def resend_to_url(*, organization: Organization, delivery: Delivery, actor: Actor | None) -> None:
     """Send a message once more now to the URL of its job. Raises Expired."""
     with transaction.atomic():
-        message = Message.objects.select_for_update().defer("payload").get(pk=delivery.message_id)
+        found = Message.objects.select_for_update().defer("payload").filter(pk=delivery.message_id)
+        message = found.first()  # None if it was pruned just now
         # The URL goes with the content, which a deletion of the content alone leaves behind.
-        if message.expunged_at or not Delivery.objects.to_urls().filter(message=message).send_again():
+        if (
+            message is None
+            or message.expunged_at
+            or not Delivery.objects.to_urls().filter(message=message).send_again()
+        ):
             raise Expired
         audit.record(
             audit.Action.MESSAGE_RESENT,

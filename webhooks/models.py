@@ -15,7 +15,7 @@ from typing import Self
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 
 from accounts.ids import new_uid
@@ -273,6 +273,14 @@ class Status(models.IntegerChoices):
     CANCELED = 4
 
 
+# What was canceled, and is asked for again, waits like any other.
+_WAITING_AGAIN = Case(
+    When(status=Status.CANCELED, then=Value(Status.PENDING)),
+    default=F("status"),
+    output_field=models.SmallIntegerField(),
+)
+
+
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def send_now(self, message: Message, endpoint: Endpoint, *, is_manual: bool) -> None:
         """Have a message sent to an endpoint, once more if it was before, whatever the endpoint filters."""
@@ -280,7 +288,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         self.update_or_create(
             message=message,
             endpoint=endpoint,
-            defaults=due,
+            defaults=due | {"status": _WAITING_AGAIN},
             create_defaults=due
             | {
                 "organization_id": message.organization_id,
@@ -295,15 +303,16 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def send_again(self) -> int:
         """Have these sent once more now, and not again if that fails. Returns how many they are."""
-        return self.update(is_manual=True, next_attempt_at=TransactionNow())
+        return self.update(is_manual=True, next_attempt_at=TransactionNow(), status=_WAITING_AGAIN)
 
 
 class Delivery(models.Model):
     """The queue: one row for each receiver of a message, due at `next_attempt_at`, finished when it is empty.
 
     Who claims a row moves `next_attempt_at` to the end of a lease, so what a dead worker had claimed falls
-    due again. Deliveries of one `lane` share a limit of how many are under way: an endpoint's id, or minus
-    the organization's for URLs that jobs named.
+    due again. Deliveries of one `lane` share a limit of how many are under way: an endpoint's id, or for URLs that
+    jobs named minus what stands for the organization and for one of sixteen parts of all hosts. So a host that hangs
+    leaves most others of its organization alone, and no organization takes many lanes by naming many hosts.
     """
 
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="+", db_index=False)

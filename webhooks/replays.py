@@ -141,6 +141,9 @@ def _is_done_after_a_part(replay: Replay) -> bool:
     for message in part.messages:
         if _resend(organization, endpoint, message.id):
             _save(replay, sent=replay.sent + 1)
+    deliveries.enabled(
+        organization, replay.endpoint_id
+    )  # turned off meanwhile, it was not sent what was taken
     if part.place:
         _save(replay, place=part.place)
         return False

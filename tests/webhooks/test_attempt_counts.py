@@ -7,8 +7,8 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import Organization
-from webhooks import retention
-from webhooks.embedded import attempt_counts
+from webhooks import relay, retention
+from webhooks.embedded import attempt_counts, queue
 from webhooks.embedded.attempt_counts import Counts
 from webhooks.endpoints import NewEndpoint
 from webhooks.models import Attempt, Endpoint, EndpointHour, Message, Status
@@ -109,3 +109,25 @@ def test_old_hours_are_pruned(attempted: Made) -> None:
     retention.prune(now=now)
 
     assert EndpointHour.objects.count() == 1
+
+
+def test_an_attempt_recorded_after_its_hour_was_counted_is_counted_too(
+    row: Endpoint, attempted: Made, send: Callable[..., None]
+) -> None:
+    now = timezone.now()
+    attempted(now - 4 * HOUR, now - 2 * HOUR)
+    for _ in range(2):
+        send()
+    relay.hand_over()
+    late, in_time = queue.claim(2)
+    attempt_counts.fold(now=now)
+
+    queue.record(
+        queue.Outcome(claimed, moment, duration_ms=1, reply=queue.Reply(200, ""))
+        for claimed, moment in ((late, now - 3 * HOUR), (in_time, now))
+    )
+
+    until = now + MINUTE
+    assert attempt_counts.of(row, since=now - 10 * HOUR, until=until) == Counts(arrived=4, failed=0)
+    attempt_counts.fold(now=now)
+    assert attempt_counts.of(row, since=now - 10 * HOUR, until=until) == Counts(arrived=4, failed=0)

@@ -7,7 +7,8 @@ from django.utils import timezone
 
 from accounts.models import Organization
 from tests.webhooks.conftest import Receiver, deliver, let_time_pass
-from webhooks import endpoints
+from webhooks import endpoints, relay
+from webhooks.embedded import queue
 from webhooks.endpoints import NewEndpoint
 from webhooks.models import EXPIRED, Attempt, Delivery, Endpoint, Message, Status
 
@@ -43,3 +44,20 @@ def test_a_message_erased_while_it_is_asked_for_again_is_not_sent_and_stays_deli
     delivery = Delivery.objects.get()
     assert (delivery.status, delivery.next_attempt_at) == (Status.SUCCESS, None)
     assert len(receiver.arrivals) == 1
+
+
+def test_an_outcome_whose_recording_was_not_answered_is_one_attempt(
+    endpoint: NewEndpoint, send: Send
+) -> None:
+    send()
+    relay.hand_over()
+    [claimed] = queue.claim(1)
+    outcome = queue.Outcome(claimed, timezone.now(), duration_ms=1, reply=queue.Reply(500, ""))
+    queue.record([outcome])
+    waits_until = Delivery.objects.get().next_attempt_at
+
+    queue.record([outcome])
+
+    delivery = Delivery.objects.get()
+    assert (delivery.attempts, delivery.next_attempt_at) == (1, waits_until)
+    assert Attempt.objects.count() == 1

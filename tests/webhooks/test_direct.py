@@ -9,9 +9,10 @@ from django.utils import timezone
 from pytest_django import Settings
 from svix.webhooks import Webhook
 
+from accounts.audit import Actor
 from accounts.models import ApiKey, AuditEntry, Organization, User
 from tests.webhooks.conftest import Receiver, deliver, let_time_pass
-from webhooks import contents, endpoints
+from webhooks import contents, deliveries, endpoints
 from webhooks.endpoints import NewEndpoint
 from webhooks.models import Attempt, Delivery, Message, Status
 
@@ -146,6 +147,18 @@ def test_erased_it_cannot_be_sent_again(
     assert "erased" in answer.json()["error"]["message"]
     assert len(receiver.arrivals) == 1
     assert not AuditEntry.objects.filter(action="message.resent").exists()
+
+
+def test_pruned_meanwhile_it_cannot_be_sent_again(
+    organization: Organization, owner: User, send: Send, receiver: Receiver
+) -> None:
+    send(url=receiver.url)
+    deliver()
+    delivery = Delivery.objects.get()
+    Message.objects.all().delete()
+
+    with pytest.raises(deliveries.Expired):
+        deliveries.resend_to_url(organization=organization, delivery=delivery, actor=Actor(owner))
 
 
 def test_it_goes_to_no_endpoint(

@@ -26,14 +26,21 @@ def _end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What hangs does so for longer than a busy machine takes for the rest of the test."""
+    monkeypatch.setattr(delivery, "TIMEOUT", 120.0)
+    monkeypatch.setattr(queue, "LEASE", 180.0)
+
+
+@pytest.fixture
 def silent() -> Iterator[str]:
     """The URL of a receiver that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=1_000) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}/"
 
 
-def _subscribe_others(url: str) -> list[Organization]:
-    others = [Organization.objects.create(name=f"Hanging {number}") for number in range(HANGING)]
+def _subscribe_others(url: str, count: int = HANGING) -> list[Organization]:
+    others = [Organization.objects.create(name=f"Hanging {number}") for number in range(count)]
     for each in others:
         endpoints.create(organization=each, url=url, actor=None)
     return others
@@ -59,6 +66,7 @@ def _under_way() -> Counter[str]:
     return Counter({lane["endpoint__url"]: lane["count"] for lane in lanes})
 
 
+@pytest.mark.usefixtures("_patient")
 def test_endpoints_that_hang_get_one_place_each_and_others_are_served_meanwhile(
     endpoint: NewEndpoint, send: Send, receiver: Receiver, silent: str
 ) -> None:
@@ -73,25 +81,67 @@ def test_endpoints_that_hang_get_one_place_each_and_others_are_served_meanwhile(
         assert _under_way() == {silent: HANGING}
 
 
+@pytest.mark.usefixtures("_patient")
 def test_endpoints_that_answered_quickly_and_then_hang_leave_places_to_others(
     endpoint: NewEndpoint, send: Send, receiver: Receiver, silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "PLACES", 64)
-    others = _subscribe_others(receiver.url)
+    others = _subscribe_others(receiver.url, count=8)
     with Sender() as sender:
         _send(others, 1)
-        _run(sender, successes=HANGING)
+        _run(sender, successes=8)
         Endpoint.objects.exclude(uid=endpoint.endpoint.id).update(url=silent)
+        for lane in Endpoint.objects.values_list("pk", flat=True):
+            sender._places[lane] = queue.AT_ONCE_IN_LANE
         _send(others, queue.AT_ONCE_IN_LANE)
         while OutboxMessage.objects.filter(handed_over_at=None).exists():
             relay.hand_over()
-        for _ in range(3):
+        while _under_way()[silent] < delivery.PLACES:  # all that quick ones may take
             sender.step(wait=0.01)
-        assert _under_way()[silent] >= delivery.PLACES  # all that quick ones may take
         for number in range(100):
             send(f"job-{number}")
 
-        _run(sender, successes=HANGING + 100)
+        _run(sender, successes=8 + 100)
+
+        assert not Attempt.objects.filter(status=Status.FAIL).exists()
+
+
+@pytest.mark.django_db
+def test_endpoints_known_to_be_slow_leave_half_of_the_places_to_others(
+    silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "PLACES", HANGING // 2)
+    _send(_subscribe_others(silent), 2)
+    while OutboxMessage.objects.filter(handed_over_at=None).exists():
+        relay.hand_over()
+    with Sender() as sender:
+        sender._places = dict.fromkeys(Endpoint.objects.values_list("pk", flat=True), 1)
+
+        for _ in range(3):
+            sender.step(wait=0.01)
+
+        assert _under_way() == {silent: HANGING // 2}
+
+
+@pytest.mark.usefixtures("_patient")
+def test_new_endpoints_that_hang_however_many_leave_places_to_those_that_answer(
+    endpoint: NewEndpoint, send: Send, receiver: Receiver, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "PLACES", 4)
+    monkeypatch.setattr(delivery, "MOST", 12)
+    monkeypatch.setattr(delivery, "LONG", 0.0)
+    _send(_subscribe_others(silent), 1)
+    while OutboxMessage.objects.filter(handed_over_at=None).exists():
+        relay.hand_over()
+    with Sender() as sender:
+        for _ in range(6):
+            sender.step(wait=0.01)
+        assert _under_way() == {silent: 8}
+        for number in range(10):
+            send(f"job-{number}")
+        sender._places[Endpoint.objects.get(uid=endpoint.endpoint.id).pk] = queue.AT_ONCE_IN_LANE
+
+        _run(sender, successes=10)
 
         assert not Attempt.objects.filter(status=Status.FAIL).exists()
 
@@ -150,3 +200,41 @@ def test_two_workers_together_keep_to_an_endpoints_places(
 
     assert len(workers) == 2
     assert 1 < most <= queue.AT_ONCE_IN_LANE
+
+
+def test_hosts_that_jobs_named_share_sixteen_lanes_of_their_organization(
+    organization: Organization, send: Send
+) -> None:
+    other = Organization.objects.create(name="Other")
+    for number in range(40):
+        for host in (f"host-{number}.example", f"HOST-{number}.example"):
+            send(url=f"https://{host}/{number}")
+    outbox.send(organization=other, event_type="job.completed", data={}, url="https://host-1.example/")
+    while OutboxMessage.objects.filter(handed_over_at=None).exists():
+        relay.hand_over()
+
+    lanes = dict(Delivery.objects.filter(organization=organization).values_list("url", "lane"))
+
+    assert 8 < len(set(lanes.values())) <= 16
+    assert all(lanes[url] == lanes[url.replace("HOST", "host")] for url in lanes)
+    assert Delivery.objects.get(organization=other).lane not in lanes.values()
+
+
+@pytest.mark.usefixtures("_patient")
+def test_a_url_of_a_job_that_hangs_does_not_hold_up_another_host(
+    send: Send, receiver: Receiver, silent: str
+) -> None:
+    for number in range(20):
+        send(f"job-{number}", url=silent)
+    for number in range(20):
+        send(f"job-{number}", url=receiver.url)
+    while OutboxMessage.objects.filter(handed_over_at=None).exists():
+        relay.hand_over()
+    # As if their names fell into different parts, which those of this machine may not.
+    Delivery.objects.filter(url=silent).update(lane=-1)
+    Delivery.objects.filter(url=receiver.url).update(lane=-2)
+
+    with Sender() as sender:
+        _run(sender, successes=20)
+
+        assert not Attempt.objects.filter(status=Status.FAIL).exists()

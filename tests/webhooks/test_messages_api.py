@@ -11,7 +11,7 @@ from svix.models import EndpointPatch
 
 from accounts.models import ApiKey, AuditEntry, Organization
 from tests.webhooks.conftest import Receiver, deliver, let_time_pass
-from webhooks import endpoints, outbox
+from webhooks import endpoints, outbox, relay
 from webhooks.endpoints import NewEndpoint
 from webhooks.gateway import get_svix
 from webhooks.models import Message, OutboxMessage
@@ -191,6 +191,27 @@ def test_what_failed_is_recovered(api: Client, endpoint: NewEndpoint, receiver: 
 
     assert answer.status_code == 200
     assert len(receiver.arrivals) == 2
+
+
+def test_a_backlog_canceled_with_its_endpoint_is_recovered(
+    api: Client, organization: Organization, endpoint: NewEndpoint, receiver: Receiver, send: Send
+) -> None:
+    send()
+    relay.hand_over()
+    for disabled in (True, False):
+        endpoints.update(
+            organization=organization,
+            endpoint_id=endpoint.endpoint.id,
+            changes=EndpointPatch(disabled=disabled),
+            actor=None,
+        )
+        deliver()
+    since = (timezone.now() - timedelta(hours=1)).isoformat()
+
+    _post(api, f"endpoints/{endpoint.endpoint.id}/recover", {"since": since})
+    deliver()
+
+    assert len(receiver.arrivals) == 1
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from svix.models import EndpointPatch
 from accounts.audit import Actor
 from accounts.models import AuditEntry, Organization, User
 from tests.webhooks.conftest import Receiver, deliver
-from webhooks import deliveries, endpoints, erasure, outbox, replays, retention
+from webhooks import deliveries, endpoints, erasure, outbox, relay, replays, retention
 from webhooks.endpoints import NewEndpoint
 from webhooks.gateway import Unreachable, get_svix
 from webhooks.models import Attempt, Message, Replay
@@ -87,6 +87,41 @@ def test_what_was_missed_is_sent_and_what_arrived_or_went_elsewhere_is_not(
     assert _arrived(receiver) == ["first", "second"]
     assert (done.state, done.sent, done.total) == (State.DONE, 2, 2)
     assert done.finished_at
+
+
+def test_what_was_on_its_way_when_the_endpoint_was_turned_off_is_missed(
+    organization: Organization, endpoint: NewEndpoint, receiver: Receiver, send: Send, start: Start
+) -> None:
+    send("waiting")
+    relay.hand_over()
+    _switch(organization, endpoint.endpoint.id, disabled=True)
+    deliver()
+    _switch(organization, endpoint.endpoint.id, disabled=False)
+
+    start()
+    done = _finish()
+
+    assert _arrived(receiver) == ["waiting"]
+    assert (done.sent, done.total) == (1, 1)
+
+
+def test_what_was_canceled_and_is_sent_again_is_not_missed_any_more(
+    organization: Organization, endpoint: NewEndpoint, receiver: Receiver, send: Send, start: Start
+) -> None:
+    send("waiting")
+    relay.hand_over()
+    _switch(organization, endpoint.endpoint.id, disabled=True)
+    deliver()
+    _switch(organization, endpoint.endpoint.id, disabled=False)
+    start()
+    while replays.go_on():
+        pass
+
+    start()
+    again = _finish()
+
+    assert (again.sent, again.total) == (0, 0)
+    assert _arrived(receiver) == ["waiting"]
 
 
 @pytest.mark.usefixtures("missed")
@@ -295,6 +330,24 @@ def test_an_endpoint_turned_off_meanwhile_stops_it(
 
     assert stopped.state == State.FAILED
     assert "turned off" in stopped.problem
+
+
+@pytest.mark.usefixtures("missed")
+def test_an_endpoint_turned_off_amid_the_last_part_is_not_told_as_done(
+    organization: Organization, endpoint: NewEndpoint, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resend = MessageAttempt.resend
+
+    def turned_off(self: Any, app: str, message: str, *others: Any) -> Any:
+        _switch(organization, endpoint.endpoint.id, disabled=True)
+        return resend(self, app, message, *others)
+
+    start()
+    monkeypatch.setattr(MessageAttempt, "resend", turned_off)
+
+    stopped = _finish()
+
+    assert (stopped.state, Attempt.objects.count()) == (State.FAILED, 0)
 
 
 @pytest.mark.usefixtures("missed")

@@ -88,6 +88,34 @@ def test_a_worker_outlives_the_loss_of_its_database(
     assert len(receiver.arrivals) == 2
 
 
+def test_a_worker_leaves_a_database_that_only_reads_since_a_failover(
+    endpoint: NewEndpoint, send: Send, receiver: Receiver, start: Callable[[], Worker]
+) -> None:
+    name = connection.ops.quote_name(connection.settings_dict["NAME"])
+    others = (
+        "FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
+        " AND pid <> pg_backend_pid()"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        try:
+            worker = start()
+            until(lambda: _count(f"SELECT count(*) {others}") > 0)
+        finally:
+            cursor.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+
+    send()
+    until(lambda: Delivery.objects.filter(status=Status.SUCCESS).exists())
+
+    assert worker.poll() is None
+
+
+def _count(query: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return int(cursor.fetchone()[0])
+
+
 def test_a_silent_receiver_does_not_hold_up_others(
     endpoint: NewEndpoint, send: Send, receiver: Receiver, start: Callable[[], Worker]
 ) -> None:

@@ -402,7 +402,7 @@ class EndpointRecover(SvixView):
         operation_id="recover_webhook_endpoint",
         summary="Send what failed again",
         description="Every message with a failed attempt in this time that has not arrived since is sent to the "
-        "endpoint once more. 409 if the endpoint is disabled.",
+        "endpoint once more, as is what was still to be sent when it was disabled. 409 if the endpoint is disabled.",
         tags=["webhooks"],
         parameters=[ORG_ID],
         request=RecoverBody,

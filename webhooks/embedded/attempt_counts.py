@@ -1,20 +1,24 @@
 """How many attempts an endpoint had in a time, and how they went, without reading a million of them for each page.
 
 Hours that are over are counted once. What lies before the first whole hour, and after the last that was counted, is
-read from the attempts themselves, so that the numbers are exact at any time.
+read from the attempts themselves, so that the numbers are exact at any time. An attempt that is recorded late, as after
+an outage of the database, has its hour counted anew.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Count, Max, Q, Sum
+from django.utils import timezone
 
 from webhooks.models import Attempt, Endpoint, EndpointHour, Status
 
 HOUR = timedelta(hours=1)
-# After its end, until the last attempt of an hour is recorded for certain: longer than any lease and any pause.
+# From its end until an hour is counted. What is recorded nearly so long after it happened may come too late for that.
 SETTLED = timedelta(minutes=10)
+LATE = SETTLED / 2
 
 
 class Counts(NamedTuple):
@@ -22,14 +26,33 @@ class Counts(NamedTuple):
     failed: int
 
 
+@transaction.atomic
 def fold(*, now: datetime) -> int:
     """Count the hours that are over and not yet counted. Returns how many."""
     with connection.cursor() as cursor:
+        cursor.execute(_ONE_AT_A_TIME)
         cursor.execute(
             _FOLD,
             {"until": _floor(now - SETTLED), "succeeded": Status.SUCCESS, "failed": Status.FAIL},
         )
         return int(cursor.rowcount)
+
+
+def uncount(attempts: Iterable[tuple[int | None, datetime]]) -> None:
+    """Have hours counted anew for attempts, of these endpoints and moments, that are recorded late.
+
+    Belongs into the transaction that records them.
+    """
+    long_ago = timezone.now() - LATE
+    late = [(endpoint_id, moment) for endpoint_id, moment in attempts if endpoint_id and moment < long_ago]
+    if not late:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(_ONE_AT_A_TIME)
+    for endpoint_id in {endpoint_id for endpoint_id, _ in late}:
+        first = min(moment for of, moment in late if of == endpoint_id)
+        # And those behind it, for the counting goes on from the last hour.
+        EndpointHour.objects.filter(endpoint=endpoint_id, hour__gte=_floor(first)).delete()
 
 
 def of(endpoint: Endpoint, *, since: datetime, until: datetime) -> Counts:
@@ -66,6 +89,9 @@ def _ceil(moment: datetime) -> datetime:
     floor = _floor(moment)
     return floor if floor == moment else floor + HOUR
 
+
+# Held by who counts and by who says that it was too early, lest neither sees what the other writes.
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('webhooks.attempt_counts'))"
 
 # An endpoint at a time, along the index of its attempts. Counted twice at once, an hour comes to the same.
 _FOLD = """

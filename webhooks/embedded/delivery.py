@@ -15,7 +15,7 @@ from typing import Self
 
 import aiohttp
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from svix.webhooks import Webhook
 
 from webhooks.embedded import egress, queue
@@ -23,11 +23,12 @@ from webhooks.embedded.queue import Claimed, Outcome, Reply
 
 logger = logging.getLogger(__name__)
 
-# For what a worker has under way to receivers that are known to answer quickly, and as many for all others.
+# For what a worker has under way to receivers that answer in good time, and as many for the slow.
 PLACES = 256
-QUICK = 1.0  # seconds within which a quick receiver answers
-# How many of them, by the seconds that the last answer took, one lane may take; there is one where it took longer.
-PLACES_IN_LANE = ((QUICK, queue.AT_ONCE_IN_LANE), (5.0, queue.AT_ONCE_IN_LANE // 4))
+MOST = 3 * PLACES  # with those that have just turned out to be slow; 1,024 files are open at most, as a rule
+LONG = 1.0  # seconds after which a receiver that has not answered counts as slow until it does
+# How many of them, by the seconds that the last answer took, one lane may take; a slow one, that took longer, has one.
+PLACES_IN_LANE = ((LONG, queue.AT_ONCE_IN_LANE), (5.0, queue.AT_ONCE_IN_LANE // 4))
 MOST_KNOWN = 2_000  # lanes of which a worker keeps that in mind
 TIMEOUT = 15.0  # seconds, for a whole request
 # Seconds that ending takes at most: a timeout, which aiohttp rounds up to a whole second.
@@ -38,25 +39,24 @@ LONGEST_RESPONSE = 20_000  # bytes kept, and read
 class Sender:
     """Sends in an event loop with a thread of its own, which goes on while the caller is at the database.
 
-    A worker has places for what is under way: so many for receivers that are known to answer quickly, and as many for
-    all others. What has been under way for long counts among the others, so those that hang never fill the first.
+    A worker has places for what is under way to receivers that answer in good time or are not known yet, and as many
+    for the slow. Who has been waited for for long is one of those, so what hangs never fills the first.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         # Looking up names blocks a thread each: as many as requests, or a few dead names would delay the others.
-        self._resolving = ThreadPoolExecutor(2 * PLACES, "resolve")
+        self._resolving = ThreadPoolExecutor(MOST, "resolve")
         self._loop.set_default_executor(self._resolving)
         self._session = self._loop.run_until_complete(_open_session())
         self._thread = threading.Thread(target=self._loop.run_forever, name="send", daemon=True)
         self._thread.start()
-        self._under_way: dict[
-            int, tuple[Claimed, float]
-        ] = {}  # by id(), for one may be claimed anew; since when
+        # What, and since when; by its id(), for a delivery may be claimed anew before it has ended.
+        self._under_way: dict[int, tuple[Claimed, float]] = {}
         self._sending: set[asyncio.Task[None]] = set()
         self._ended: SimpleQueue[tuple[Claimed, Outcome | None]] = SimpleQueue()
         self._unrecorded: list[Outcome] = []
-        self._places: dict[int, int] = {}  # of lanes with more than one, the last that answered at the end
+        self._places: dict[int, int] = {}  # by lane, the one that answered last at the end
 
     def step(self, *, claiming: bool = True, wait: float = 0.2) -> bool:
         """Record what is done and claim what is due; when there is neither, wait at most so many seconds for an end.
@@ -91,7 +91,7 @@ class Sender:
         try:
             while self.step(claiming=False) and time.monotonic() < deadline:
                 pass
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, InternalError) as error:
             logger.warning("What was done cannot be recorded: %s", error)
         if lost := len(self._unrecorded) + len(self._under_way):
             logger.warning("To be sent again: %d deliveries", lost)
@@ -104,16 +104,20 @@ class Sender:
     # In the caller's thread.
 
     def _claim(self) -> list[Claimed]:
-        long_ago = time.monotonic() - QUICK
+        long_ago = time.monotonic() - LONG
         for claimed, since in self._under_way.values():
             if since + claimed.delay < long_ago:
-                self._places.pop(claimed.lane, None)
-        lanes = [self._places.get(claimed.lane) for claimed, _ in self._under_way.values()]
-        quick = lanes.count(queue.AT_ONCE_IN_LANE)
-        free, free_for_others = max(0, PLACES - quick), max(0, PLACES - len(lanes) + quick)
-        if not (free or free_for_others):
+                self._places[claimed.lane] = 1
+        lanes = [claimed.lane for claimed, _ in self._under_way.values()]
+        slow = sum(self._places.get(lane) == 1 for lane in lanes)
+        # What nobody knows may hang too: it leaves room for as much as there are places to those that do not.
+        room = MOST - PLACES - len(lanes)
+        are_new_slow = room <= 0
+        free = max(0, min(PLACES - (len(lanes) - slow), MOST - len(lanes) if are_new_slow else room))
+        free_for_slow = max(0, PLACES - slow)
+        if not (free or free_for_slow):
             return []
-        return queue.claim(free, slow_limit=free_for_others, places=self._places)
+        return queue.claim(free, slow_limit=free_for_slow, places=self._places, are_new_slow=are_new_slow)
 
     def _collect(self, *, wait: float = 0) -> None:
         """Take what has ended, after waiting for the first of it."""
@@ -125,8 +129,7 @@ class Sender:
                 self._places.pop(claimed.lane, None)
                 if outcome:
                     self._unrecorded.append(outcome)
-                    if places := _places_in_lane(outcome.duration_ms / 1000):
-                        self._places[claimed.lane] = places
+                    self._places[claimed.lane] = _places_in_lane(outcome.duration_ms / 1000)
         except Empty:
             pass
         while len(self._places) > MOST_KNOWN:
@@ -161,8 +164,8 @@ class Sender:
         await self._session.close()
 
 
-def _places_in_lane(seconds: float) -> int | None:
-    return next((places for longest, places in PLACES_IN_LANE if seconds < longest), None)
+def _places_in_lane(seconds: float) -> int:
+    return next((places for longest, places in PLACES_IN_LANE if seconds < longest), 1)
 
 
 async def _open_session() -> aiohttp.ClientSession:

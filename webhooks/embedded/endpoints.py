@@ -187,7 +187,10 @@ def get_stats(call: Call) -> Answer:
 
 
 def recover(call: Call) -> Answer:
-    """Have every message sent again now that failed within a time and has not succeeded since."""
+    """Have every message sent again now that failed within a time and has not succeeded since.
+
+    So has what was still to be sent when the endpoint was turned off: a backlog that was never tried.
+    """
     wanted = RecoverIn.model_validate_json(call.body)
     now = timezone.now()
     since, until = _in_utc(wanted.since), _in_utc(wanted.until) if wanted.until else now
@@ -203,6 +206,8 @@ def recover(call: Call) -> Answer:
                     "since": since,
                     "until": until,
                     "failed": Status.FAIL,
+                    "canceled": Status.CANCELED,
+                    "pending": Status.PENDING,
                     "succeeded": Status.SUCCESS,
                     "limit": MOST_RECOVERED,
                 },
@@ -359,7 +364,8 @@ def out(endpoint: Endpoint) -> EndpointOut:
 # In the order of ids, as whoever else locks several deliveries.
 _RECOVER = """
     UPDATE webhooks_delivery
-    SET is_manual = TRUE, next_attempt_at = now()
+    SET is_manual = TRUE, next_attempt_at = now(),
+        status = CASE status WHEN %(canceled)s THEN %(pending)s ELSE status END
     WHERE id IN (
         SELECT delivery.id
         FROM webhooks_delivery AS delivery
@@ -368,10 +374,15 @@ _RECOVER = """
             AND delivery.status <> %(succeeded)s
             AND message.expunged_at IS NULL
             AND NOT (delivery.is_manual AND delivery.next_attempt_at IS NOT NULL)
-            AND delivery.message_id IN (
-                SELECT message_id FROM webhooks_attempt
-                WHERE endpoint_id = %(endpoint)s AND status = %(failed)s
-                    AND timestamp >= %(since)s AND timestamp < %(until)s
+            AND delivery.id IN (
+                SELECT tried.id
+                FROM webhooks_attempt AS attempt JOIN webhooks_delivery AS tried USING (message_id, endpoint_id)
+                WHERE attempt.endpoint_id = %(endpoint)s AND attempt.status = %(failed)s
+                    AND attempt.timestamp >= %(since)s AND attempt.timestamp < %(until)s
+                UNION ALL
+                SELECT id FROM webhooks_delivery
+                WHERE endpoint_id = %(endpoint)s AND status = %(canceled)s
+                    AND created_at >= %(since)s AND created_at < %(until)s
             )
         ORDER BY delivery.id
         LIMIT %(limit)s

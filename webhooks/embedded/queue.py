@@ -21,13 +21,13 @@ from django.utils import timezone
 
 from accounts import prepared
 from accounts.ids import new_uid
-from webhooks.embedded import health
+from webhooks.embedded import attempt_counts, health
 from webhooks.models import Application, Attempt, Delivery, Endpoint, Message, Status
 
 logger = logging.getLogger(__name__)
 
-# How many deliveries are under way at once to one endpoint (or to all URLs that one organization's jobs named),
-# counted over all workers; to one of which nothing is known there is one.
+# How many deliveries are under way at once to one endpoint (or to one of the sixteen parts of the hosts that an
+# organization's jobs named), counted over all workers; to one of which nothing is known there is one.
 AT_ONCE_IN_LANE = 16
 LEASE = 60.0  # seconds; longer than a delivery's timeout, with room for a slow database
 # Seconds to wait after each failed attempt, give or take a fifth; after the last of them it is given up.
@@ -147,12 +147,13 @@ class Reply:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one try."""
+    """What came of one try. Recorded twice, as after a commit that was not answered, it is one attempt."""
 
     claimed: Claimed
     timestamp: datetime
     duration_ms: int
     reply: Reply
+    uid: str = field(default_factory=partial(new_uid, "atmpt"))
 
     @property
     def succeeded(self) -> bool:
@@ -206,13 +207,19 @@ class _Row(NamedTuple):
 
 
 @transaction.atomic
-def claim(limit: int, *, slow_limit: int = 0, places: Mapping[int, int] | None = None) -> list[Claimed]:
+def claim(
+    limit: int,
+    *,
+    slow_limit: int = 0,
+    places: Mapping[int, int] | None = None,
+    are_new_slow: bool = False,
+) -> list[Claimed]:
     """Lease due deliveries, each for whoever asked first, and return them.
 
-    `places` says how many may be under way in a lane, over all workers; without it, as many as in any. Up to `limit`
-    of what is claimed is in lanes with all places, and up to `slow_limit` in the others. Lanes are visited in a
-    random order, so that the backlog of one never stands before the others. What no longer has a receiver or content
-    is canceled.
+    `places` says how many may be under way in a lane, over all workers: one where it says nothing, and without it as
+    many as in any. Up to `slow_limit` of what is claimed is in lanes of which it says one, with `are_new_slow` also in
+    those of which it says nothing, and up to `limit` in the others. Lanes are visited in a random order, so that the
+    backlog of one never stands before the others. What no longer has a receiver or content is canceled.
     """
     with prepared.pipeline():  # one at a time, so that each counts what the others have under way
         prepared.fetch("SELECT pg_advisory_xact_lock(hashtext('webhooks.queue'))", [])
@@ -223,10 +230,10 @@ def claim(limit: int, *, slow_limit: int = 0, places: Mapping[int, int] | None =
             [
                 AT_ONCE_IN_LANE,
                 None if places is None else _encode(places).decode(),
+                are_new_slow,
                 AHEAD,
                 limit,
                 slow_limit,
-                AT_ONCE_IN_LANE,
                 LEASE,
                 Status.SENDING,
             ],
@@ -236,12 +243,12 @@ def claim(limit: int, *, slow_limit: int = 0, places: Mapping[int, int] | None =
     rows = [row for row in rows if row.receives]
     delays = _throttled(rows)
     now = timezone.now()
-    signers: dict[int, tuple[list[str], dict[str, str]] | None] = {}  # by lane, for which they are the same
+    signers: dict[str, tuple[list[str], dict[str, str]] | None] = {}
     claimed = []
     for row in rows:
-        if row.lane not in signers:
-            signers[row.lane] = _signer(row, now)
-        signer, delay = signers[row.lane], delays.get(row.delivery_id, 0.0)
+        if row.signer not in signers:
+            signers[row.signer] = _signer(row, now)
+        signer, delay = signers[row.signer], delays.get(row.delivery_id, 0.0)
         if signer and delay is not None:
             claimed.append(
                 Claimed(
@@ -285,7 +292,7 @@ def _put_back(rows: list[_Row], *, due: bool) -> None:
 
 
 def _signer(row: _Row, now: datetime) -> tuple[list[str], dict[str, str]] | None:
-    """The secrets that sign what is sent in a row's lane, and the headers that go with it."""
+    """The secrets that sign what is sent to a row's receiver, and the headers that go with it."""
     keeper = Endpoint(
         uid=row.signer,
         stored_secret=row.stored_secret,
@@ -361,6 +368,7 @@ def record(outcomes: Iterable[Outcome]) -> None:
     ]
     if tries:
         health.note(tries)
+    attempt_counts.uncount((row.endpoint_id, outcomes[row.position].timestamp) for row in rows)
 
 
 class _Recorded(NamedTuple):
@@ -423,7 +431,7 @@ def _made(position: int, outcome: Outcome, has_arrived: bool) -> dict[str, Any]:
         "position": position,
         "id": claimed.delivery_id,
         "lease": claimed.lease,
-        "uid": new_uid("atmpt"),
+        "uid": outcome.uid,
         "url": claimed.url,
         "status": Status.SUCCESS if outcome.succeeded else Status.FAIL,
         "status_code": reply.status_code,
@@ -489,7 +497,8 @@ _TAKE_IN = """
          AND (endpoint.channels IS NULL OR endpoint.channels && message.channels)
         WHERE NOT EXISTS (SELECT FROM direct WHERE direct.uid = message.uid)
         UNION ALL
-        SELECT message.*, NULL, direct.url, -message.organization_id
+        SELECT message.*, NULL, direct.url,
+               -(message.organization_id * 16 + (hashtext(lower(split_part(direct.url, '/', 3))) & 15))
         FROM message JOIN direct USING (uid)
     ), delivery AS (
         INSERT INTO webhooks_delivery (
@@ -518,6 +527,7 @@ _CLAIM = """
     ), lane AS MATERIALIZED (
         SELECT waiting.lane AS id,
                coalesce((known.places ->> waiting.lane::text)::integer, known.otherwise) AS places,
+               coalesce((known.places ->> waiting.lane::text)::integer = 1, %s) AS is_slow,
                (
                    SELECT count(*) FROM webhooks_delivery
                    WHERE lane = waiting.lane AND is_under_way AND next_attempt_at > now()
@@ -532,7 +542,7 @@ _CLAIM = """
         ORDER BY random()
     ), due AS MATERIALIZED (
         SELECT due.*
-        FROM (VALUES (TRUE, %s), (FALSE, %s)) AS kind (is_quick, places)
+        FROM (VALUES (FALSE, %s), (TRUE, %s)) AS kind (is_slow, places)
         CROSS JOIN LATERAL (
             SELECT delivery.*
             FROM lane
@@ -543,7 +553,7 @@ _CLAIM = """
                 LIMIT greatest(0, lane.places - lane.under_way)
                 FOR UPDATE SKIP LOCKED
             ) AS delivery
-            WHERE (lane.places >= %s) = kind.is_quick
+            WHERE lane.is_slow = kind.is_slow
             LIMIT kind.places
         ) AS due
     ), claimed AS (
@@ -595,6 +605,7 @@ _RECORD = """
                trigger, timestamp
         FROM held
         ORDER BY id, position
+        ON CONFLICT (uid) DO NOTHING
     ), settled AS (
         UPDATE webhooks_delivery AS delivery
         SET attempts = held.attempts + 1, status = held.becomes, next_attempt_at = held.next_attempt_at,

@@ -6,7 +6,7 @@ from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import InterfaceError, OperationalError, close_old_connections, connection
+from django.db import InterfaceError, InternalError, OperationalError, connection
 
 from webhooks import relay
 from webhooks.embedded import queue
@@ -48,11 +48,11 @@ class Command(BaseCommand):
                     is_prepared = True
                 is_busy = any([relay.hand_over(), sender.step(wait=POLL)])
                 failures = 0
-            except (OperationalError, InterfaceError) as error:
+            except (OperationalError, InterfaceError, InternalError) as error:
                 failures += 1
                 pause = min(POLL * 2**failures, LONGEST_PAUSE)
                 logger.warning("The database is away, next try in %.1f s: %s", pause, error)
-                close_old_connections()
+                connection.close()  # also one that lives: after a failover its database may be one that only reads
                 is_prepared = False
                 self._pause(pause)
                 continue
