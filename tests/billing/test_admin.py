@@ -366,7 +366,7 @@ def test_a_plan_that_is_edited_counts_for_who_is_on_it(
     django_capture_on_commit_callbacks: Callable[..., Any],
 ) -> None:
     sent: list[bool] = []
-    monkeypatch.setattr("billing.catalogue.sync", lambda: sent.append(True))
+    monkeypatch.setattr("billing.catalogue.sync", lambda **_: sent.append(True))
     monkeypatch.setattr(tasks.sync_offer, "delay", tasks.sync_offer)
     plan = plans.named(plans.PAY_AS_YOU_GO)
     url = reverse("admin:billing_plan_change", args=[plan.pk])
@@ -384,6 +384,28 @@ def test_a_plan_that_is_edited_counts_for_who_is_on_it(
     entry = AuditEntry.objects.get(action="offer.changed")
     assert (entry.before, entry.after) == ({"requests_per_minute": 10}, {"requests_per_minute": 25})
     assert Plan.objects.get(pk=plan.pk).slug == plans.PAY_AS_YOU_GO
+
+
+def test_a_queue_that_is_down_does_not_keep_a_plan_from_being_saved(
+    back_office: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Callable[..., Any],
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError("The queue is down.")
+
+    monkeypatch.setattr(tasks.sync_offer, "delay", refuse)
+    url = reverse("admin:billing_plan_change", args=[plans.named(plans.PRO).pk])
+    form = back_office.get(url).context["adminform"].form
+    said = {
+        name: "" if value is None else value for name, value in form.initial.items() if value is not False
+    }
+
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = back_office.post(url, said | {"requests_per_minute": "125"})
+
+    assert answer.status_code == 302
+    assert plans.named(plans.PRO).requests_per_minute == 125
 
 
 # ── Stripe ───────────────────────────────────────────────────────────────────────────────────────────────────
