@@ -43,7 +43,7 @@ class CreditGrantAdmin(OfOrganizationAdmin[CreditGrant]):
         "left",
         "expires_at",
         "reason",
-        "key",
+        "granted_for",
         "stripe_object",
         "entries_of_it",
         "uid",
@@ -57,6 +57,11 @@ class CreditGrantAdmin(OfOrganizationAdmin[CreditGrant]):
     @admin.display
     def left(self, grant: CreditGrant) -> str:
         return plain_number(grant.remaining)
+
+    @admin.display
+    def granted_for(self, grant: CreditGrant) -> str:
+        """What gives its credits once only."""
+        return grant.key
 
     @admin.display(description="entries")
     def entries_of_it(self, grant: CreditGrant) -> str:

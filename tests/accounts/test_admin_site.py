@@ -154,6 +154,7 @@ def test_renaming_an_organization_is_recorded_and_told_to_the_caches(
     form = {"name": "Northwind Ltd", "billing_email": organization.billing_email} | management_forms(
         "memberships", "api_keys"
     )
+    before = Organization.objects.get().access_version
 
     response = back_office.post(change_url(organization), form)
 
@@ -164,7 +165,7 @@ def test_renaming_an_organization_is_recorded_and_told_to_the_caches(
         {"name": "Northwind"},
         {"name": "Northwind Ltd"},
     )
-    assert Organization.objects.get().access_version == organization.access_version + 2
+    assert Organization.objects.get().access_version == before + 1
 
 
 def test_saving_without_a_change_records_nothing(back_office: Client, organization: Organization) -> None:
