@@ -132,7 +132,8 @@ class Migration(migrations.Migration):
         ("usage", "0012_corrections_by_day"),
     ]
     operations = [
+        # First, for tables with rows that are still to be checked cannot be altered.
+        migrations.RunSQL(ROOM, migrations.RunSQL.noop),
         migrations.RunPython(offer, migrations.RunPython.noop),
         migrations.RunSQL(ACCOUNTS, migrations.RunSQL.noop),
-        migrations.RunSQL(ROOM, migrations.RunSQL.noop),
     ]
