@@ -1,6 +1,7 @@
 """An organization as a customer of Stripe's, and the card that is on file there."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import stripe
 from django.conf import settings
@@ -53,6 +54,38 @@ def tell(organization: Organization) -> None:
 def _details(organization: Organization) -> dict[str, str]:
     email = organization.billing_email
     return {"name": organization.name} | ({"email": email} if email else {})
+
+
+def keep_card(organization: Organization) -> None:
+    """Have the card that was saved with a purchase pay from now on, where the customer has none that does."""
+    client = get_stripe().v1
+    account = BillingAccount.objects.get(pk=organization.pk)
+    customer = account.stripe_customer
+    if not _default_card(customer) and (card := _newest_card(customer)):
+        client.customers.update(customer, {"invoice_settings": {"default_payment_method": card}})
+
+
+def card_to_charge(account: BillingAccount) -> str | None:
+    """The id of what Stripe charges: the subscription's card, the customer's, or the newest that is on file."""
+    client = get_stripe().v1
+    held: list[Any] = []
+    if account.is_subscribed and account.stripe_subscription:
+        held.append(client.subscriptions.retrieve(account.stripe_subscription).default_payment_method)
+    held.append(_default_card(account.stripe_customer))
+    for method in filter(None, held):
+        return str(getattr(method, "id", method))
+    return _newest_card(account.stripe_customer)
+
+
+def _default_card(customer: str) -> Any:
+    # One that was deleted has no settings.
+    settings = getattr(get_stripe().v1.customers.retrieve(customer), "invoice_settings", None)
+    return settings.default_payment_method if settings else None
+
+
+def _newest_card(customer: str) -> str | None:
+    cards = get_stripe().v1.customers.payment_methods.list(customer, {"type": "card", "limit": 1}).data
+    return cards[0].id if cards else None
 
 
 def card_of(method: stripe.PaymentMethod | None) -> str:

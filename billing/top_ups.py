@@ -19,7 +19,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Organization
-from billing import catalogue, credits, invoices, notices
+from billing import catalogue, credits, customers, invoices, notices
 from billing.gateway import get_stripe
 from billing.models import AutoTopUp, BillingAccount, CreditGrant, CreditPack, TopUp
 from usage.models import Entitlement
@@ -300,7 +300,7 @@ def _finalize(top_up: TopUp, invoice: stripe.Invoice, price: str) -> stripe.Invo
 def _pay(top_up: TopUp, invoice: stripe.Invoice, account: BillingAccount) -> tuple[stripe.Invoice, str]:
     """Charge the card on file. Returns the invoice as it then is, and why it was not paid."""
     client = get_stripe().v1
-    card = card_of(account)
+    card = customers.card_to_charge(account)
     problem = NO_CARD
     if card:
         try:
@@ -314,20 +314,6 @@ def _pay(top_up: TopUp, invoice: stripe.Invoice, account: BillingAccount) -> tup
         except stripe.InvalidRequestError as error:  # paid already, or no longer to be paid: see below
             problem = error.user_message or "The payment failed."
     return client.invoices.retrieve(str(invoice.id)), problem
-
-
-def card_of(account: BillingAccount) -> str | None:
-    """The id of what Stripe charges: the subscription's card, the customer's, or the newest that is on file."""
-    client = get_stripe().v1
-    held: list[Any] = []
-    if account.is_subscribed and account.stripe_subscription:
-        held.append(client.subscriptions.retrieve(account.stripe_subscription).default_payment_method)
-    settings = client.customers.retrieve(account.stripe_customer).invoice_settings
-    held.append(settings.default_payment_method if settings else None)
-    for method in filter(None, held):
-        return str(getattr(method, "id", method))
-    cards = client.customers.payment_methods.list(account.stripe_customer, {"type": "card", "limit": 1}).data
-    return cards[0].id if cards else None
 
 
 def _void(invoice: stripe.Invoice) -> stripe.Invoice:
