@@ -20,7 +20,7 @@ from accounts.audit import Actor
 from accounts.models import Organization
 from billing import access, balance, calls, catalogue, credits, customers, invoices, metering, plans
 from billing.gateway import get_stripe
-from billing.models import BillingAccount, CreditGrant, Interval, Plan, Subscription
+from billing.models import BillingAccount, CreditGrant, Plan, Subscription
 
 logger = logging.getLogger(__name__)
 
@@ -526,7 +526,7 @@ class _Change:
             raise NothingToChange
         if subscription.cancel_at and _following(subscription) == (plan.slug, interval):
             raise NothingToChange
-        is_now = _rank(plan, interval) > _rank(current, held)
+        is_now = plan.rank(interval) > current.rank(held)
         return cls(subscription, plan, interval, is_now)
 
     @property
@@ -545,12 +545,6 @@ class _Change:
         elif licensed:
             items.append({"id": licensed.id, "deleted": True})
         return items
-
-
-def _rank(plan: Plan, interval: str) -> tuple[Decimal, bool]:
-    """By which a change goes upwards: what a month costs, then a year before a month."""
-    monthly = plan.monthly_price or (plan.yearly_price or Decimal(0)) / 12
-    return monthly, interval == Interval.YEAR
 
 
 def _sold(lookup_key: str) -> str:
