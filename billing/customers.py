@@ -1,5 +1,6 @@
 """An organization as a customer of Stripe's, and the card that is on file there."""
 
+import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,9 @@ from django.conf import settings
 from accounts.models import Organization
 from billing.gateway import get_stripe
 from billing.models import BillingAccount
+
+# In a customer's metadata: a fingerprint of the name and address that it was told last.
+TOLD = "told"
 
 
 def ensure(organization: Organization) -> str:
@@ -51,9 +55,22 @@ def tell(organization: Organization) -> None:
         get_stripe().v1.customers.update(account.stripe_customer, _details(organization))  # type: ignore[arg-type]
 
 
-def _details(organization: Organization) -> dict[str, str]:
+def tell_if_changed(organization: Organization, customer: stripe.Customer) -> None:
+    """Do so where that went amiss before, by what the customer says was told; what they changed themselves stays."""
+    known = customer.metadata.to_dict().get(TOLD) if customer.metadata else None
+    if known != _fingerprint(organization):
+        tell(organization)
+
+
+def _details(organization: Organization) -> dict[str, Any]:
     email = organization.billing_email
-    return {"name": organization.name} | ({"email": email} if email else {})
+    told = {"name": organization.name} | ({"email": email} if email else {})
+    return told | {"metadata": {TOLD: _fingerprint(organization)}}
+
+
+def _fingerprint(organization: Organization) -> str:
+    facts = f"{organization.name}\n{organization.billing_email}"
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
 def keep_card(organization: Organization) -> None:

@@ -109,6 +109,7 @@ def _read(account: BillingAccount) -> Reading:
     is_gone = bool(getattr(customer, "deleted", False))
     found: list[stripe.Subscription] = []
     if not is_gone:
+        customers.tell_if_changed(account.organization, customer)
         params: Any = {
             "customer": account.stripe_customer,
             "status": "all",

@@ -266,6 +266,28 @@ def test_invoices_go_by_the_new_name(catalogued: SimulatorProcess, organization:
     assert (found.name, found.email) == ("Northwind Ltd", "bills@example.com")
 
 
+def test_a_name_that_stripe_was_not_told_of_is_told_with_the_next_reading(
+    catalogued: SimulatorProcess, organization: Organization
+) -> None:
+    customer = customers.ensure(organization)
+    organizations.update(organization=organization, actor=None, changes={"name": "Northwind Ltd"})
+
+    subscriptions.sync(organization)
+
+    assert catalogued.client.v1.customers.retrieve(customer).name == "Northwind Ltd"
+
+
+def test_the_name_that_a_customer_has_chosen_at_stripe_stays(
+    catalogued: SimulatorProcess, organization: Organization
+) -> None:
+    customer = customers.ensure(organization)
+    catalogued.client.v1.customers.update(customer, {"name": "Northwind Holding"})
+
+    subscriptions.sync(organization)
+
+    assert catalogued.client.v1.customers.retrieve(customer).name == "Northwind Holding"
+
+
 def test_another_name_is_told_to_stripe(
     organization: Organization,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
