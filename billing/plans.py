@@ -1,5 +1,6 @@
 """Putting organizations on plans, and what a plan grants each month."""
 
+import logging
 from datetime import datetime
 
 from django.db import transaction
@@ -11,6 +12,8 @@ from accounts.audit import Actor
 from accounts.models import Organization
 from billing import access, credits
 from billing.models import BillingAccount, CreditGrant, EntitlementOverride, Interval, Plan
+
+logger = logging.getLogger(__name__)
 
 PAY_AS_YOU_GO, PRO, ENTERPRISE = "pay_as_you_go", "pro", "enterprise"
 
@@ -165,4 +168,10 @@ def renew_due(*, now: datetime | None = None) -> int:
         .select_related("organization")
         .order_by("pk")
     )
-    return sum(renew(account.organization, now=now) is not None for account in accounts)
+    renewed = 0
+    for account in accounts:
+        try:
+            renewed += renew(account.organization, now=now) is not None
+        except Exception:  # one organization must not keep the others
+            logger.exception("%s could not be given its credits", account.organization.uid)
+    return renewed
