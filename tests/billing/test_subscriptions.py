@@ -318,6 +318,17 @@ def test_a_month_that_was_never_paid_leaves_no_credits(
     agrees(organization)
 
 
+def test_a_year_that_is_to_end_brings_its_months_until_then(
+    catalogued: SimulatorProcess, organization: Organization
+) -> None:
+    account = subscribe(catalogued, organization, interval="year")
+    change(organization, plans.PRO, "month")
+
+    renewed = [plans.renew_due(now=account.anchor + timedelta(days=days)) for days in (32, 33, 62, 370)]
+
+    assert renewed == [1, 0, 1, 0]
+
+
 def test_a_month_that_was_paid_leaves_its_credits(
     catalogued: SimulatorProcess, organization: Organization
 ) -> None:
