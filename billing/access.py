@@ -4,13 +4,14 @@ Stripe and staff change the facts; `recompute` draws the conclusion, under the a
 Entitlement, from where verify knows it within a second.
 """
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts import audit
@@ -19,6 +20,8 @@ from accounts.models import Organization
 from billing import credits, settlement
 from billing.models import BillingAccount, EntitlementOverride, Plan, Subscription
 from usage import entitlements
+
+logger = logging.getLogger(__name__)
 
 GRACE = timedelta(days=7)
 # Who cancels is told that nothing is left to be called; the others, what to do.
@@ -112,13 +115,35 @@ def recompute_due(*, now: datetime | None = None) -> int:
     )
     changed = 0
     for organization in due.order_by("pk"):
-        with transaction.atomic():
-            ended = EntitlementOverride.objects.filter(
-                organization=organization, ended_at=None, until__lte=now
-            )
-            ended.update(ended_at=now)
-            changed += recompute(organization, now=now)
+        try:
+            changed += _recompute_ended(organization, now)
+        except Exception:  # one organization must not keep the others
+            logger.exception("what %s may do could not be written", organization.uid)
     return changed
+
+
+@transaction.atomic
+def _recompute_ended(organization: Organization, now: datetime) -> bool:
+    # What was used until now counts by the terms of before.
+    credits.lock(organization, now=now)
+    ended = EntitlementOverride.objects.filter(organization=organization, ended_at=None, until__lte=now)
+    ended.update(ended_at=now)
+    return recompute(organization, now=now)
+
+
+def recompute_outdated() -> int:
+    """Do so where something else is written than a plan says, as a lost task would leave it. Returns how many changed.
+
+    Whom staff agreed something with has something else by right; it is looked at all the same.
+    """
+    outdated = Organization.objects.exclude(
+        entitlement__plan=F("billing_account__plan__slug"),
+        entitlement__requests_per_minute=F("billing_account__plan__requests_per_minute"),
+        entitlement__credit_price=F("billing_account__plan__credit_price"),
+        entitlement__retention_days=F("billing_account__plan__retention_days"),
+    )
+    found = outdated.filter(billing_account__isnull=False, deleted_at=None).order_by("pk")
+    return sum(recompute(organization) for organization in found.iterator(500))
 
 
 def recompute_all(plan: Plan) -> int:

@@ -20,11 +20,12 @@ from accounts.admin_base import (
     is_there,
     plain_number,
 )
+from accounts.models import Organization
 from billing import access, tasks
 from billing import account_admin as account_admin  # it registers accounts
 from billing import ledger_admin as ledger_admin  # it registers grants, entries and top-ups
 from billing import stripe_admin as stripe_admin  # it registers meter reports, drifts and invoices
-from billing.models import CreditPack, EntitlementOverride, Plan
+from billing.models import BillingAccount, CreditPack, EntitlementOverride, Plan
 
 AGREED = ("requests_per_minute", "retention_days", "credit_price", "included_credits")
 
@@ -130,7 +131,18 @@ class OverrideForm(forms.ModelForm[EntitlementOverride]):
         said = super().clean() or {}
         if not said.get("is_suspended") and all(said.get(name) is None for name in AGREED):
             raise forms.ValidationError("Agree something, or suspend the organization.")
+        organization = said.get("organization")
+        if said.get("credit_price") is not None and organization and not _is_invoiced(organization):
+            self.add_error(
+                "credit_price",
+                "Stripe bills its plan's price. A price can be agreed with whom you invoice by hand: put it on such "
+                "a plan first.",
+            )
         return said
+
+
+def _is_invoiced(organization: Organization) -> bool:
+    return BillingAccount.objects.filter(organization=organization, is_invoiced=True).exists()
 
 
 @admin.register(EntitlementOverride)

@@ -28,6 +28,8 @@ METER = "credits"  # its events' name
 OWN = {"app": "countinghouse"}
 
 EVENTS = [
+    "charge.dispute.closed",
+    "charge.dispute.created",
     "charge.refunded",
     "checkout.session.async_payment_failed",
     "checkout.session.async_payment_succeeded",

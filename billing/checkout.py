@@ -17,7 +17,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Organization
-from billing import access, catalogue, credits, customers, subscriptions
+from billing import access, catalogue, credits, customers, refunds, subscriptions
 from billing.gateway import get_stripe
 from billing.models import BillingAccount, CreditGrant, CreditPack, Plan
 from billing.subscriptions import NotOffered
@@ -216,14 +216,19 @@ def _apply(organization: Organization, session: stripe.checkout.Session) -> None
     if session.mode == "subscription":
         subscriptions.sync(organization)
     elif session.mode == "payment" and session.payment_status == "paid":
-        _grant(organization, session)
+        if _grant(organization, session) and session.payment_intent:
+            # Perhaps the money went back before this was heard of.
+            refunds.apply_to(session.payment_intent)
+        customers.keep_card(organization)
+        subscriptions.sync(organization)
 
 
-def _grant(organization: Organization, session: stripe.checkout.Session) -> None:
+def _grant(organization: Organization, session: stripe.checkout.Session) -> bool:
+    """Grant what was sold. Says whether it was not granted before."""
     sold = session.metadata.to_dict() if session.metadata else {}
     if not sold.get("credits"):
         logger.warning("%s sold something that is not ours: ignored", session.id)
-        return
+        return False
     amount, now = Decimal(sold["credits"]), timezone.now()
     days = sold.get("valid_days")
     paid_by = session.invoice or session.payment_intent
@@ -246,3 +251,4 @@ def _grant(organization: Organization, session: stripe.checkout.Session) -> None
                 target=organization,
                 after={"credits": amount, "expires_at": granted.expires_at},
             )
+    return granted is not None

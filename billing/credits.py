@@ -4,6 +4,7 @@ Each function settles first what was used until now, so that whatever changes th
 Each line of the ledger is written together with what it changes, under the lock of the organization's account.
 """
 
+import logging
 from datetime import datetime
 from decimal import Decimal
 
@@ -15,6 +16,8 @@ from accounts.models import Organization, User
 from billing import allocation, settlement
 from billing.allocation import ZERO, Pot
 from billing.models import BillingAccount, CreditEntry, CreditGrant
+
+logger = logging.getLogger(__name__)
 
 
 class NotEnough(Exception):
@@ -154,9 +157,12 @@ def expire_due(*, now: datetime | None = None) -> int:
     due = CreditGrant.objects.open().filter(expires_at__lte=now)
     organizations = Organization.objects.filter(pk__in=due.values("organization")).order_by("pk")
     for organization in organizations:
-        with transaction.atomic():
-            lock(organization, now=now)
-            expire(organization, now=now)
+        try:
+            with transaction.atomic():
+                lock(organization, now=now)
+                expire(organization, now=now)
+        except Exception:  # one organization must not keep the others
+            logger.exception("credits of %s could not be written off", organization.uid)
     return len(organizations)
 
 

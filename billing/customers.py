@@ -1,6 +1,8 @@
 """An organization as a customer of Stripe's, and the card that is on file there."""
 
+import hashlib
 from datetime import UTC, datetime
+from typing import Any
 
 import stripe
 from django.conf import settings
@@ -8,6 +10,9 @@ from django.conf import settings
 from accounts.models import Organization
 from billing.gateway import get_stripe
 from billing.models import BillingAccount
+
+# In a customer's metadata: a fingerprint of the name and address that it was told last.
+TOLD = "told"
 
 
 def ensure(organization: Organization) -> str:
@@ -50,9 +55,54 @@ def tell(organization: Organization) -> None:
         get_stripe().v1.customers.update(account.stripe_customer, _details(organization))  # type: ignore[arg-type]
 
 
-def _details(organization: Organization) -> dict[str, str]:
+def tell_if_changed(organization: Organization, customer: stripe.Customer) -> None:
+    """Do so where that went amiss before, by what the customer says was told; what they changed themselves stays."""
+    known = customer.metadata.to_dict().get(TOLD) if customer.metadata else None
+    if known != _fingerprint(organization):
+        tell(organization)
+
+
+def _details(organization: Organization) -> dict[str, Any]:
     email = organization.billing_email
-    return {"name": organization.name} | ({"email": email} if email else {})
+    told = {"name": organization.name} | ({"email": email} if email else {})
+    return told | {"metadata": {TOLD: _fingerprint(organization)}}
+
+
+def _fingerprint(organization: Organization) -> str:
+    facts = f"{organization.name}\n{organization.billing_email}"
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
+def keep_card(organization: Organization) -> None:
+    """Have the card that was saved with a purchase pay from now on, where the customer has none that does."""
+    client = get_stripe().v1
+    account = BillingAccount.objects.get(pk=organization.pk)
+    customer = account.stripe_customer
+    if not _default_card(customer) and (card := _newest_card(customer)):
+        client.customers.update(customer, {"invoice_settings": {"default_payment_method": card}})
+
+
+def card_to_charge(account: BillingAccount) -> str | None:
+    """The id of what Stripe charges: the subscription's card, the customer's, or the newest that is on file."""
+    client = get_stripe().v1
+    held: list[Any] = []
+    if account.is_subscribed and account.stripe_subscription:
+        held.append(client.subscriptions.retrieve(account.stripe_subscription).default_payment_method)
+    held.append(_default_card(account.stripe_customer))
+    for method in filter(None, held):
+        return str(getattr(method, "id", method))
+    return _newest_card(account.stripe_customer)
+
+
+def _default_card(customer: str) -> Any:
+    # One that was deleted has no settings.
+    settings = getattr(get_stripe().v1.customers.retrieve(customer), "invoice_settings", None)
+    return settings.default_payment_method if settings else None
+
+
+def _newest_card(customer: str) -> str | None:
+    cards = get_stripe().v1.customers.payment_methods.list(customer, {"type": "card", "limit": 1}).data
+    return cards[0].id if cards else None
 
 
 def card_of(method: stripe.PaymentMethod | None) -> str:

@@ -59,6 +59,8 @@ def concerned(data: dict[str, Any]) -> str:
     match about["object"]:
         case "customer" | "checkout.session" | "invoice" | "charge":
             found = about.get("id")
+        case "dispute":
+            found = about["charge"]
         case "subscription":
             found = about["customer"]
         case "payment_method":  # one that was detached has no customer any more
@@ -140,9 +142,11 @@ def _apply_invoice(invoice: stripe.Invoice) -> None:
     organization = _customer(customer)
     if organization is None:
         return
+    if invoice.status == "draft" or (invoice.parent and invoice.parent.subscription_details):
+        # How its payment went decides how the subscription stands.
+        subscriptions.sync(organization)
     if invoice.status == "draft":
         # A period has ended: what was used in it is settled and reported before this is finalized.
-        subscriptions.sync(organization)
         metering.flush(organization)
     invoices.record(invoice)
 

@@ -236,6 +236,17 @@ def _read(line: dict[str, Any], invoice: Invoice | None) -> Line:
     return Line(**line | moments | {"amount": Decimal(line["amount"])}, invoice=invoice)
 
 
+def unpaid_plans(organization: Organization, subscription: str) -> list[Line]:
+    """What invoices that are not paid, nor forgiven, ask for a plan that a subscription was of."""
+    found = Invoice.objects.filter(
+        organization=organization,
+        status__in=["draft", "open", "uncollectible"],
+        lines__contains=[{"kind": PLAN, "subscription": subscription}],
+    )
+    every = (line for invoice in found for line in lines(invoice))
+    return [line for line in every if (line.kind, line.subscription) == (PLAN, subscription)]
+
+
 def description(invoice: Invoice) -> str:
     """What it is for, in a word or two."""
     names = {PLAN: "Plan", OVERAGE: "Usage", PACK: "Credits", PRORATION: "Change of plan", OTHER: "Other"}

@@ -12,7 +12,7 @@ import stripe
 from django.db.models import Exists, OuterRef, Q, Sum
 
 from accounts.models import Organization
-from billing import invoices, metering
+from billing import customers, invoices, metering
 from billing.gateway import get_stripe
 from billing.models import BillingAccount, Invoice, MeterReport, Subscription
 
@@ -86,7 +86,7 @@ def bill(organization: Organization, subscription: str) -> bool:
             reports.filter(billed_by="").update(billed_by=last or subscription)
             return True
         late = _draw_up(account, first.stripe_customer, subscription, left, late)
-    late = _collect(late)
+    late = _collect(account, late)
     invoices.record(late)
     _mark(reports, late, mine[0].id if mine else None)
     return True
@@ -161,12 +161,16 @@ def _cents(account: BillingAccount, subscription: str) -> str:
     return str((account.plan.credit_price * Decimal(100)).normalize())
 
 
-def _collect(late: stripe.Invoice) -> stripe.Invoice:
+def _collect(account: BillingAccount, late: stripe.Invoice) -> stripe.Invoice:
     """Have it paid with the card on file. Where that fails, Stripe tries again, and the customer can pay by hand."""
     if late.status == "open" and not late.attempted:
+        params: Any = {"off_session": True}
+        # Checkout leaves the card with the subscription that is over, and not with the customer.
+        if card := customers.card_to_charge(account):
+            params["payment_method"] = card
         try:
             return get_stripe().v1.invoices.pay(
-                str(late.id), {"off_session": True}, {"idempotency_key": f"late:{late.id}:pay"}
+                str(late.id), params, {"idempotency_key": f"late:{late.id}:pay:{card}"}
             )
         except (stripe.CardError, stripe.InvalidRequestError):
             logger.warning("invoice %s could not be paid at once", late.id, exc_info=True)

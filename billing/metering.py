@@ -186,8 +186,11 @@ def _write(outcome: Outcome, now: datetime) -> Outcome:
             wait = timedelta(seconds=min(15 * 2 ** min(outcome.report.attempts, 10), 3600))
             report.update(next_attempt_at=now + wait, last_error=outcome.problem or "No answer.")
             if outcome.problem == _TOO_OLD:
+                before = outcome.report.timestamp
                 _move(outcome.report, BillingAccount.objects.get(pk=outcome.report.organization_id), now)
-                report.update(next_attempt_at=now)
+                # Where no later period is known yet it has not moved, and waits for one.
+                if outcome.report.timestamp != before:
+                    report.update(next_attempt_at=now)
     return outcome
 
 

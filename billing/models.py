@@ -91,6 +91,10 @@ class Plan(models.Model):
         """Dollars for a month or a year; None where it is not sold so."""
         return self.yearly_price if interval == Interval.YEAR else self.monthly_price
 
+    def rank(self, interval: str) -> tuple[Decimal, bool]:
+        """By which a change goes upwards: what a month costs, then a year before a month."""
+        return self.monthly_price or (self.yearly_price or ZERO) / 12, interval == Interval.YEAR
+
     def lookup_key(self, interval: str) -> str:
         """By which Stripe finds the price."""
         return f"{self.slug}_{interval}ly"

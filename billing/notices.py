@@ -4,7 +4,7 @@ Each is told once: a row says of credits that it was told, and the key of a noti
 """
 
 import logging
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, LiteralString
 
@@ -16,7 +16,7 @@ from accounts import audit, notifications
 from accounts.models import AuditEntry, NoticeKind, Organization, User
 from accounts.permissions import Permission, roles_with
 from billing import access
-from billing.models import BillingAccount, CreditNotice, Invoice, Plan, Subscription, TopUp
+from billing.models import AutoTopUp, BillingAccount, CreditNotice, Invoice, Plan, Subscription, TopUp
 from webhooks import events, outbox
 
 logger = logging.getLogger(__name__)
@@ -217,6 +217,19 @@ def top_up_stopped(top_up: TopUp) -> None:
         title=f"{top_up.organization.name}: automatic top-up has stopped",
         body=f"{top_up.credits.normalize():,f} credits for ${top_up.price:,.2f} could not be bought: {top_up.problem} "
         "No more are bought by themselves until the owner sets automatic top-up again on the billing page.",
+    )
+
+
+def top_up_limited(wish: AutoTopUp, spent: Decimal, *, now: datetime) -> None:
+    """Tell that credits are few and the limit of the month keeps more from being bought: once a month and limit."""
+    month = now.astimezone(UTC)
+    _tell(
+        wish.organization,
+        key=f"top_up.limited:{wish.organization.uid}:{month:%Y-%m}:{wish.monthly_limit}",
+        title=f"{wish.organization.name}: automatic top-up has reached its monthly limit",
+        body=f"${spent:,.2f} of ${wish.monthly_limit:,.2f} are spent, and a pack costs ${wish.pack.price:,.2f}. "
+        f"None is bought by itself before the end of {month:%B} (UTC), unless the owner raises the limit on the "
+        "billing page.",
     )
 
 

@@ -114,10 +114,8 @@ def action(account: BillingAccount, plan: Plan, interval: str) -> Action:
 
 
 def is_downgrade(account: BillingAccount, plan: Plan, interval: str) -> bool:
-    """Whether the change waits for the end of what is paid: to a cheaper plan, or from years to months."""
-    if plan.pk == account.plan_id:
-        return account.interval == Interval.YEAR and interval == Interval.MONTH
-    return (plan.monthly_price or Decimal(0)) < (account.plan.monthly_price or Decimal(0))
+    """Whether the change waits for the end of what is paid: to no dearer plan, or from years to months."""
+    return plan.rank(interval) <= account.plan.rank(account.interval)
 
 
 # ── Words ────────────────────────────────────────────────────────────────────────────────────────────────────

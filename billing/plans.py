@@ -1,5 +1,6 @@
 """Putting organizations on plans, and what a plan grants each month."""
 
+import logging
 from datetime import datetime
 
 from django.db import transaction
@@ -11,6 +12,8 @@ from accounts.audit import Actor
 from accounts.models import Organization
 from billing import access, credits
 from billing.models import BillingAccount, CreditGrant, EntitlementOverride, Interval, Plan
+
+logger = logging.getLogger(__name__)
 
 PAY_AS_YOU_GO, PRO, ENTERPRISE = "pay_as_you_go", "pro", "enterprise"
 
@@ -69,6 +72,9 @@ def put_on(
     account.interval = "" if plan.is_metered else Interval.MONTH
     account.subscription_status, account.stripe_subscription = "", ""
     account.past_due_since = account.grace_until = account.ends_at = account.cancelled_at = None
+    # Whatever was to follow a subscription that has ended, this follows instead.
+    account.renews_at = account.next_plan = None
+    account.next_interval = ""
     account.anchor = now
     account.save()
     access.recompute(organization, now=now)
@@ -113,13 +119,13 @@ def _after(anchor: datetime, months: int) -> datetime:
 def renew(organization: Organization, *, now: datetime | None = None) -> CreditGrant | None:
     """Grant the credits that the plan includes for the month that runs, once; those of the month before lapse.
 
-    Only while it is paid for: who is past due gets the next ones with the payment. Returns the grant, if it is new.
+    Only while it is paid for: who is past due gets the next ones with the payment, and who has asked for an end none
+    after it, however late Stripe tells of that. Returns the grant, if it is new.
     """
     now = now or timezone.now()
     account = credits.lock(organization, now=now)
-    is_paid_for = account.is_invoiced or account.subscription_status in {"trialing", "active"}
     included = access.terms(account, now=now).included_credits
-    if not is_paid_for or included <= 0:
+    if not _goes_on(account, now) or included <= 0:
         return None
     start, end = month_of(account.anchor, now)
     key = f"included:{account.stripe_subscription or 'invoiced'}:{start:%Y-%m-%dT%H:%M}"
@@ -141,6 +147,13 @@ def renew(organization: Organization, *, now: datetime | None = None) -> CreditG
     )
 
 
+def _goes_on(account: BillingAccount, now: datetime) -> bool:
+    if account.is_invoiced:
+        return True
+    has_ended = account.cancelled_at or (account.ends_at and account.ends_at <= now)
+    return account.subscription_status in {"trialing", "active"} and not has_ended
+
+
 def renew_due(*, now: datetime | None = None) -> int:
     """Grant included credits wherever a month has begun. Returns how many organizations got some."""
     now = now or timezone.now()
@@ -155,4 +168,10 @@ def renew_due(*, now: datetime | None = None) -> int:
         .select_related("organization")
         .order_by("pk")
     )
-    return sum(renew(account.organization, now=now) is not None for account in accounts)
+    renewed = 0
+    for account in accounts:
+        try:
+            renewed += renew(account.organization, now=now) is not None
+        except Exception:  # one organization must not keep the others
+            logger.exception("%s could not be given its credits", account.organization.uid)
+    return renewed

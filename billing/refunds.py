@@ -30,7 +30,8 @@ def apply(charge_id: str) -> Decimal:
     """
     client = get_stripe().v1
     charge = client.charges.retrieve(charge_id)
-    if not charge.amount_refunded and not charge.disputed:
+    disputes = _disputes(charge)
+    if not charge.amount_refunded and not disputes:
         return Decimal(0)
     granted = _granted(charge)
     if granted is None:
@@ -39,10 +40,22 @@ def apply(charge_id: str) -> Decimal:
     for refund in client.refunds.list({"charge": charge_id, "limit": 100}).auto_paging_iter():
         if refund.status in {"succeeded", "pending"}:
             taken += _take_back(granted, refund.amount, charge.amount, f"refund:{refund.id}", "Refunded")
-    if charge.disputed:
-        for dispute in client.disputes.list({"charge": charge_id}).auto_paging_iter():
-            taken += _dispute(granted, dispute, charge.amount)
+    for dispute in disputes:
+        taken += _dispute(granted, dispute, charge.amount)
     return taken
+
+
+def _disputes(charge: stripe.Charge) -> list[stripe.Dispute]:
+    if not charge.disputed:
+        return []
+    return list(get_stripe().v1.disputes.list({"charge": str(charge.id)}).auto_paging_iter())
+
+
+def apply_to(intent: str | stripe.PaymentIntent) -> Decimal:
+    """Do so for the charge that a payment was made by. Raises StripeError."""
+    payment = get_stripe().v1.payment_intents.retrieve(str(getattr(intent, "id", intent)))
+    charge = payment.latest_charge
+    return apply(str(getattr(charge, "id", charge))) if charge else Decimal(0)
 
 
 def _granted(charge: stripe.Charge) -> CreditGrant | None:

@@ -20,7 +20,7 @@ from accounts.audit import Actor
 from accounts.models import Organization
 from billing import access, balance, calls, catalogue, credits, customers, invoices, metering, plans
 from billing.gateway import get_stripe
-from billing.models import BillingAccount, Interval, Plan, Subscription
+from billing.models import BillingAccount, CreditGrant, Plan, Subscription
 
 logger = logging.getLogger(__name__)
 
@@ -80,10 +80,26 @@ def sync(organization: Organization, *, now: datetime | None = None) -> BillingA
     account = BillingAccount.objects.select_related("plan", "next_plan", "organization").get(
         pk=organization.pk
     )
+    if not account.is_subscribed:
+        _take_back_unpaid(account)
     if waits_for_next(account):
         start_next(organization)
         account.refresh_from_db()
     return account
+
+
+def _take_back_unpaid(account: BillingAccount) -> None:
+    """Take back what a subscription that is over granted for months that nobody has paid for."""
+    granted = CreditGrant.objects.open().filter(
+        organization=account.pk, key__startswith=f"included:{account.stripe_subscription}:"
+    )
+    if not account.stripe_subscription or not account.stripe_customer or not granted.exists():
+        return
+    invoices.record_all(account.stripe_customer)
+    for line in invoices.unpaid_plans(account.organization, account.stripe_subscription):
+        for each in granted.filter(created_at__gte=line.start, created_at__lt=line.end):
+            reason = "The month was not paid for"
+            credits.take_back(each, amount=each.remaining, key=f"unpaid:{each.uid}", reason=reason)
 
 
 def _read(account: BillingAccount) -> Reading:
@@ -93,6 +109,7 @@ def _read(account: BillingAccount) -> Reading:
     is_gone = bool(getattr(customer, "deleted", False))
     found: list[stripe.Subscription] = []
     if not is_gone:
+        customers.tell_if_changed(account.organization, customer)
         params: Any = {
             "customer": account.stripe_customer,
             "status": "all",
@@ -510,7 +527,7 @@ class _Change:
             raise NothingToChange
         if subscription.cancel_at and _following(subscription) == (plan.slug, interval):
             raise NothingToChange
-        is_now = _rank(plan, interval) > _rank(current, held)
+        is_now = plan.rank(interval) > current.rank(held)
         return cls(subscription, plan, interval, is_now)
 
     @property
@@ -529,12 +546,6 @@ class _Change:
         elif licensed:
             items.append({"id": licensed.id, "deleted": True})
         return items
-
-
-def _rank(plan: Plan, interval: str) -> tuple[Decimal, bool]:
-    """By which a change goes upwards: what a month costs, then a year before a month."""
-    monthly = plan.monthly_price or (plan.yearly_price or Decimal(0)) / 12
-    return monthly, interval == Interval.YEAR
 
 
 def _sold(lookup_key: str) -> str:
@@ -653,7 +664,8 @@ def waits_for_next(account: BillingAccount) -> bool:
 def start_next(organization: Organization) -> None:
     """Start what was asked to follow a subscription that has ended, with the card on file. Raises stripe.StripeError.
 
-    Without a card, or if it is declined, the organization stays on pay-as-you-go, prepaid.
+    Without a card, if it is declined, or where that plan is not sold any more, the organization stays on
+    pay-as-you-go, prepaid.
     """
     account = BillingAccount.objects.select_related("next_plan").get(pk=organization.pk)
     if not waits_for_next(account) or account.next_plan is None or organization.deleted_at:
@@ -662,7 +674,6 @@ def start_next(organization: Organization) -> None:
     ended = client.v1.subscriptions.retrieve(account.stripe_subscription)
     params: dict[str, Any] = {
         "customer": account.stripe_customer,
-        "items": line_items(account.next_plan, account.next_interval),
         "billing_mode": {"type": "flexible"},
         "payment_behavior": "error_if_incomplete",
         "off_session": True,
@@ -673,12 +684,17 @@ def start_next(organization: Organization) -> None:
     started = None
     if account.card:
         try:
+            params["items"] = line_items(account.next_plan, account.next_interval)
             started = client.v1.subscriptions.create(
                 params,  # type: ignore[arg-type]
                 {"idempotency_key": f"next:{ended.id}"},
             )
         except stripe.CardError as error:
             logger.warning("%s: no subscription follows, %s", organization.uid, error.user_message)
+        except NotOffered:
+            logger.exception(
+                "%s: no subscription follows, as %s is not sold", organization.uid, account.next_plan
+            )
     BillingAccount.objects.filter(pk=organization.pk, stripe_subscription=ended.id).update(
         next_plan=None, next_interval=""
     )
@@ -703,6 +719,6 @@ def catch_up() -> int:
         try:
             step(account.organization)
             done += 1
-        except stripe.StripeError:
-            logger.exception("%s: Stripe did not answer; the next sweep goes on", account.organization.uid)
+        except Exception:  # one organization must not keep the others
+            logger.exception("%s: not done; the next sweep goes on", account.organization.uid)
     return done

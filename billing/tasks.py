@@ -121,6 +121,14 @@ def sync_offer(plan_pk: int | None = None) -> int:
     return changed
 
 
+@shared_task
+def sweep_offer() -> int:
+    """Do all of that each night, for what the queue has lost."""
+    changed = access.recompute_outdated()
+    catalogue.sync(say=logger.info)
+    return changed
+
+
 def offer_changed(plan: Plan | None = None) -> None:
-    """Have that done once the change is written. Where the queue does not answer, saving once more has it done."""
+    """Have that done once the change is written. Where the queue does not answer, the next night does it."""
     transaction.on_commit(lambda: sync_offer.delay(plan.pk if plan else None), robust=True)

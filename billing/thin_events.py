@@ -22,7 +22,7 @@ ERROR_REPORT = "v1.billing.meter.error_report_triggered"
 @csrf_exempt
 @require_POST
 def receive(request: HttpRequest) -> HttpResponse:
-    """Note which reports were refused. 400 is for what Stripe has not signed; where reading fails, it tries again."""
+    """Note which reports were not counted. 400 is for what Stripe has not signed; if reading fails, it tries again."""
     notification = _verified(request)
     if notification is None:
         return HttpResponseBadRequest()
@@ -45,13 +45,17 @@ def _verified(request: HttpRequest) -> stripe.v2.core.EventNotification | None:
 
 
 def note(event_id: str) -> int:
-    """Mark the reports that an error report names as refused, which reconciling then makes up for. Returns how many."""
+    """Note why with the reports that an error report names. Returns how many.
+
+    They are some of those concerned, and all of them stay sent: what of them the meter does not count, reconciling
+    finds and reports once more.
+    """
     event = get_stripe().v2.core.events.retrieve(event_id).to_dict()
-    refused = 0
+    noted = 0
     for kind in event["data"]["reason"]["error_types"]:
-        logger.error("Stripe's meter refused %s reports: %s", kind["error_count"], kind["code"])
+        logger.error("Stripe's meter did not count %s reports: %s", kind["error_count"], kind["code"])
         for sample in kind["sample_errors"]:
-            refused += MeterReport.objects.filter(
+            noted += MeterReport.objects.filter(
                 identifier=sample["request"]["identifier"], state=MeterReport.State.SENT
-            ).update(state=MeterReport.State.REFUSED, last_error=sample["error_message"])
-    return refused
+            ).update(last_error=sample["error_message"])
+    return noted

@@ -19,7 +19,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Organization
-from billing import catalogue, credits, invoices, notices
+from billing import catalogue, credits, customers, invoices, notices
 from billing.gateway import get_stripe
 from billing.models import AutoTopUp, BillingAccount, CreditGrant, CreditPack, TopUp
 from usage.models import Entitlement
@@ -33,6 +33,7 @@ LEASE = timedelta(minutes=3)
 KEYS_KNOWN = timedelta(hours=20)
 LARGEST = Decimal(10**9)  # exclusive, of credits and of dollars
 NO_CARD = "There is no card on file."
+NO_USE = "Calls had ended before it was charged."
 # On the invoice: the purchase that it is for.
 TOP_UP = "top_up"
 
@@ -164,13 +165,17 @@ def _begin(organization_pk: int, now: datetime) -> bool:
     """Begin a purchase if that is still wanted, now that nobody else changes the account."""
     account = BillingAccount.objects.select_for_update().get(pk=organization_pk)
     wish = (
-        AutoTopUp.objects.select_related("pack").filter(organization=organization_pk, stopped_at=None).first()
+        AutoTopUp.objects.select_related("pack", "organization")
+        .filter(organization=organization_pk, stopped_at=None)
+        .first()
     )
     entitlement = Entitlement.objects.get(organization=organization_pk)
     remaining = entitlement.credits_remaining
     if wish is None or remaining is None or remaining >= wish.threshold or not account.stripe_customer:
         return False
-    if spent_in_month(organization_pk, now=now) + wish.pack.price > wish.monthly_limit:
+    spent = spent_in_month(organization_pk, now=now)
+    if spent + wish.pack.price > wish.monthly_limit:
+        notices.top_up_limited(wish, spent, now=now)
         return False
     begun = TopUp.objects.bulk_create(
         [
@@ -215,6 +220,12 @@ def _finish(top_up: TopUp) -> bool:
     account = BillingAccount.objects.get(pk=top_up.organization_id)
     invoice = _invoice(top_up, account.stripe_customer)
     problem = ""
+    if invoice.status == "draft" and _has_no_use(top_up):
+        get_stripe().v1.invoices.delete(str(invoice.id))
+        TopUp.objects.filter(pk=top_up.pk).update(
+            state=State.FAILED, problem=NO_USE, finished_at=timezone.now(), leased_until=None
+        )
+        return True
     if invoice.status == "draft":
         price = _price(top_up)
         if price is None:
@@ -235,6 +246,12 @@ def _finish(top_up: TopUp) -> bool:
         _stop(top_up, problem or "The payment failed.")
     invoices.record(invoice)
     return True
+
+
+def _has_no_use(top_up: TopUp) -> bool:
+    """Whether its credits could not be used: calls have ended since it began, which may be a while ago."""
+    entitlement = Entitlement.objects.get(organization=top_up.organization_id)
+    return bool(top_up.organization.deleted_at) or not entitlement.may_call
 
 
 def _invoice(top_up: TopUp, customer: str) -> stripe.Invoice:
@@ -300,7 +317,7 @@ def _finalize(top_up: TopUp, invoice: stripe.Invoice, price: str) -> stripe.Invo
 def _pay(top_up: TopUp, invoice: stripe.Invoice, account: BillingAccount) -> tuple[stripe.Invoice, str]:
     """Charge the card on file. Returns the invoice as it then is, and why it was not paid."""
     client = get_stripe().v1
-    card = card_of(account)
+    card = customers.card_to_charge(account)
     problem = NO_CARD
     if card:
         try:
@@ -314,20 +331,6 @@ def _pay(top_up: TopUp, invoice: stripe.Invoice, account: BillingAccount) -> tup
         except stripe.InvalidRequestError as error:  # paid already, or no longer to be paid: see below
             problem = error.user_message or "The payment failed."
     return client.invoices.retrieve(str(invoice.id)), problem
-
-
-def card_of(account: BillingAccount) -> str | None:
-    """The id of what Stripe charges: the subscription's card, the customer's, or the newest that is on file."""
-    client = get_stripe().v1
-    held: list[Any] = []
-    if account.is_subscribed and account.stripe_subscription:
-        held.append(client.subscriptions.retrieve(account.stripe_subscription).default_payment_method)
-    settings = client.customers.retrieve(account.stripe_customer).invoice_settings
-    held.append(settings.default_payment_method if settings else None)
-    for method in filter(None, held):
-        return str(getattr(method, "id", method))
-    cards = client.customers.payment_methods.list(account.stripe_customer, {"type": "card", "limit": 1}).data
-    return cards[0].id if cards else None
 
 
 def _void(invoice: stripe.Invoice) -> stripe.Invoice:

@@ -541,6 +541,10 @@ CELERY_BEAT_SCHEDULE = {
         "task": "billing.tasks.sweep_stripe",
         "schedule": crontab(hour="2", minute="40"),
     },
+    "sweep-offer": {
+        "task": "billing.tasks.sweep_offer",
+        "schedule": crontab(hour="2", minute="30"),
+    },
     "prune-webhooks": {
         "task": "webhooks.tasks.prune_webhooks",
         "schedule": crontab(hour="4", minute="30"),

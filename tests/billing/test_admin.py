@@ -19,7 +19,7 @@ from django.utils.html import strip_tags
 
 from accounts.audit import Actor
 from accounts.models import AuditEntry, Organization, User
-from billing import access, by_hand, plans, tasks
+from billing import access, by_hand, catalogue, plans, tasks
 from billing.models import (
     BillingAccount,
     CreditEntry,
@@ -349,6 +349,31 @@ def test_an_organization_is_suspended_with_the_reason_that_it_reads(
 
     entitlement = Entitlement.objects.get()
     assert (entitlement.may_call, entitlement.reason) == (False, "Abuse")
+
+
+def test_a_price_is_agreed_only_with_whom_stripe_does_not_bill(
+    back_office: Client, organization: Organization
+) -> None:
+    refused = agree(back_office, organization, credit_price="0.008")
+    plans.put_on(organization, plans.named(plans.ENTERPRISE), actor=None)
+
+    agreed = agree(back_office, organization, credit_price="0.008")
+
+    assert "Stripe bills" in text(refused)
+    assert agreed.status_code == 302
+    assert EntitlementOverride.objects.count() == 1
+
+
+def test_an_edit_of_a_plan_that_the_queue_lost_counts_after_the_night(
+    organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "sync", lambda say: None)
+    Plan.objects.filter(slug=plans.PAY_AS_YOU_GO).update(requests_per_minute=12)
+
+    changed = [tasks.sweep_offer() for _ in range(2)]
+
+    assert changed == [1, 0]
+    assert Entitlement.objects.get().requests_per_minute == 12
 
 
 def test_nothing_is_not_agreed(back_office: Client, organization: Organization) -> None:

@@ -9,10 +9,10 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from accounts import organizations
 from accounts.models import Organization
-from billing import catalogue, checkout, customers, plans, subscriptions, tasks
+from billing import catalogue, checkout, customers, plans, refunds, subscriptions, tasks
 from billing.models import BillingAccount, CreditGrant, CreditPack
 from tests.billing.conftest import agrees
-from tests.billing.simulator_process import SimulatorProcess
+from tests.billing.simulator_process import SimulatorProcess, session_id
 from tests.billing.stripe_at_hand import (
     CANCEL,
     SUCCESS,
@@ -40,6 +40,44 @@ def test_coming_back_twice_grants_once(catalogued: SimulatorProcess, organizatio
     checkout.returned(organization=organization, session_id=session)
 
     assert CreditGrant.objects.filter(organization=organization, kind=CreditGrant.Kind.PURCHASED).count() == 1
+
+
+def test_the_card_of_a_pack_stays_on_file(catalogued: SimulatorProcess, organization: Organization) -> None:
+    buy(catalogued, organization)
+
+    account = account_of(organization)
+    assert account.card == "Visa •••• 4242"
+    assert customers.card_to_charge(account)
+
+
+def test_the_card_of_a_pack_replaces_none(catalogued: SimulatorProcess, organization: Organization) -> None:
+    own = catalogued.set_card(customers.ensure(organization))
+
+    buy(catalogued, organization)
+
+    assert customers.card_to_charge(account_of(organization)) == own
+
+
+def test_a_pack_whose_money_went_back_before_it_was_heard_of_brings_nothing(
+    catalogued: SimulatorProcess, organization: Organization
+) -> None:
+    url = checkout.buy(
+        organization=organization,
+        pack=CreditPack.objects.get(slug="1000"),
+        actor=None,
+        success_url=SUCCESS,
+        cancel_url=CANCEL,
+    )
+    session = session_id(catalogued.complete_checkout(url))
+    customer = account_of(organization).stripe_customer
+    [charge] = catalogued.client.v1.charges.list({"customer": customer}).data
+    catalogued.client.v1.refunds.create({"charge": charge.id})
+    refunds.apply(charge.id)
+
+    checkout.apply(session)
+
+    assert Entitlement.objects.get(organization=organization).credits_remaining == 100
+    agrees(organization)
 
 
 def test_pro_starts_with_its_credits(catalogued: SimulatorProcess, organization: Organization) -> None:
@@ -226,6 +264,28 @@ def test_invoices_go_by_the_new_name(catalogued: SimulatorProcess, organization:
 
     found = catalogued.client.v1.customers.retrieve(customer)
     assert (found.name, found.email) == ("Northwind Ltd", "bills@example.com")
+
+
+def test_a_name_that_stripe_was_not_told_of_is_told_with_the_next_reading(
+    catalogued: SimulatorProcess, organization: Organization
+) -> None:
+    customer = customers.ensure(organization)
+    organizations.update(organization=organization, actor=None, changes={"name": "Northwind Ltd"})
+
+    subscriptions.sync(organization)
+
+    assert catalogued.client.v1.customers.retrieve(customer).name == "Northwind Ltd"
+
+
+def test_the_name_that_a_customer_has_chosen_at_stripe_stays(
+    catalogued: SimulatorProcess, organization: Organization
+) -> None:
+    customer = customers.ensure(organization)
+    catalogued.client.v1.customers.update(customer, {"name": "Northwind Holding"})
+
+    subscriptions.sync(organization)
+
+    assert catalogued.client.v1.customers.retrieve(customer).name == "Northwind Holding"
 
 
 def test_another_name_is_told_to_stripe(

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,12 +14,12 @@ import stripe
 from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
-from djstripe.models import Event, WebhookEndpoint
+from djstripe.models import Dispute, Event, WebhookEndpoint
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from accounts import organizations
 from accounts.models import Organization
-from billing import catalogue, checkout, inbox, plans, subscriptions, tasks
+from billing import catalogue, checkout, inbox, plans, refunds, subscriptions, tasks
 from billing.models import BillingAccount, CreditGrant, CreditPack, StripeChange
 from tests.billing.conftest import agrees
 from tests.billing.simulator_process import SimulatorProcess
@@ -139,6 +140,64 @@ def test_old_news_of_a_subscription_that_has_ended_revive_nothing(
 
     assert account_of(organization).subscription_status == "canceled"
     assert not Entitlement.objects.get(organization=organization).may_call
+
+
+def test_a_payment_that_only_its_invoice_tells_of_ends_the_grace(
+    catalogued: SimulatorProcess, organization: Organization, post: Post
+) -> None:
+    account = subscribe(catalogued, organization)
+    catalogued.fail_payments(account.stripe_customer)
+    catalogued.advance(32 * 86_400)
+    subscriptions.sync(organization)
+    assert account_of(organization).subscription_status == "past_due"
+    catalogued.set_card(account.stripe_customer)
+    [owed] = catalogued.client.v1.invoices.list({"customer": account.stripe_customer, "status": "open"}).data
+    catalogued.client.v1.invoices.pay(owed.id)
+    events = events_about(catalogued, organization)
+    paid = next(event for event in events[::-1] if event["type"] == "invoice.paid")
+
+    assert post(paid) == 200
+
+    assert account_of(organization).subscription_status == "active"
+    assert Entitlement.objects.get(organization=organization).may_call
+
+
+def test_a_dispute_takes_the_credits_of_its_pack_and_brings_them_again_if_it_is_won(
+    catalogued: SimulatorProcess, organization: Organization, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buy(catalogued, organization)
+    customer = account_of(organization).stripe_customer
+    [charge] = catalogued.client.v1.charges.list({"customer": customer}).data
+    dispute: dict[str, Any] = {}
+    # The simulator has no disputes.
+    monkeypatch.setattr(
+        Dispute, "api_retrieve", lambda self, **_: stripe.Dispute.construct_from(dispute, None)
+    )
+    monkeypatch.setattr(refunds, "_disputes", lambda charge: [SimpleNamespace(**dispute)])
+    remaining = []
+
+    for number, status in enumerate(("needs_response", "won")):
+        dispute |= {
+            "id": "du_1",
+            "object": "dispute",
+            "amount": charge.amount,
+            "balance_transactions": [],
+            "charge": charge.id,
+            "created": charge.created,
+            "currency": "usd",
+            "livemode": False,
+            "metadata": {},
+            "payment_intent": charge.payment_intent,
+            "reason": "fraudulent",
+            "status": status,
+        }
+        kind = "charge.dispute.created" if status == "needs_response" else "charge.dispute.closed"
+        event = first_about(catalogued, organization, "invoice.paid")
+        assert post(event | {"id": f"evt_dispute_{number}", "type": kind, "data": {"object": dispute}}) == 200
+        remaining.append(Entitlement.objects.get(organization=organization).credits_remaining)
+
+    assert remaining == [100, 1_100]
+    agrees(organization)
 
 
 @pytest.mark.parametrize("age", [400, 90_000])

@@ -7,9 +7,10 @@ import pytest
 import stripe
 
 from accounts.models import Organization
-from billing import credits, invoices, late_usage, metering, subscriptions
+from billing import credits, invoices, late_usage, metering, plans, subscriptions
 from billing.gateway import get_stripe
 from billing.models import BillingAccount, Invoice, MeterReport
+from tests.billing import stripe_at_hand
 from tests.billing.conftest import Use, settle
 from tests.billing.simulator_process import SimulatorProcess, own_simulator
 from tests.billing.subscribed import account_of, invoices_of, own_till, subscribe
@@ -49,6 +50,19 @@ def test_usage_that_a_cancel_at_stripe_left_out_is_invoiced_and_paid(
     [line] = invoices.lines(invoice)
     assert (line.kind, line.quantity, line.subscription) == ("overage", 130, subscribed.stripe_subscription)
     assert MeterReport.objects.get().billed_by == invoice.stripe_id
+
+
+def test_it_is_paid_with_the_card_that_checkout_left_with_the_subscription(
+    organization: Organization, own_till: SimulatorProcess, use: Use
+) -> None:
+    account = stripe_at_hand.subscribe(own_till, organization, plans.PAY_AS_YOU_GO, "")
+    credits.deduct(organization, amount=account.balance, key="used", reason="Used up")
+    use(130)
+    cancel_at_stripe(account)
+
+    late_usage.bill_due()
+
+    assert Invoice.objects.get(total__gt=0).status == "paid"
 
 
 def test_it_is_billed_once(subscribed: BillingAccount, organization: Organization, use: Use) -> None:

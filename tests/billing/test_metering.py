@@ -195,6 +195,20 @@ def test_what_is_too_old_for_the_meter_counts_in_the_period_that_runs(
     assert counted(organization) == 5
 
 
+def test_what_is_too_old_waits_where_no_later_period_is_known_yet(
+    subscribed: BillingAccount, organization: Organization
+) -> None:
+    start, end = (timezone.now() - timedelta(days=days) for days in (75, 45))
+    BillingAccount.objects.filter(pk=organization.pk).update(period_start=start, period_end=end)
+    report = report_of(subscribed, 5, timestamp=start, period_start=start)
+
+    assert metering.send_waiting() == 0
+
+    report.refresh_from_db()
+    assert report.state == State.WAITING
+    assert report.next_attempt_at > timezone.now()
+
+
 def test_flush_settles_and_sends_at_once(
     subscribed: BillingAccount, organization: Organization, use: Use
 ) -> None:

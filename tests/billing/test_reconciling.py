@@ -2,13 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
+import stripe
 from django.core.management import call_command
 from django.utils import timezone
 
 from accounts.models import Organization
-from billing import credits, invoices, meter, metering, subscriptions
+from billing import credits, invoices, meter, metering, subscriptions, thin_events
 from billing.models import BillingAccount, MeterDrift, MeterReport
 from tests.billing.conftest import Use, settle
 from tests.billing.simulator_process import SimulatorProcess, own_simulator
@@ -95,6 +97,30 @@ def test_what_the_meter_counts_too_often_is_taken_off(
 
     assert counted(organization) == 30
     assert drift().settled_at is not None
+
+
+def test_what_the_meter_could_not_take_after_all_is_reported_once_more(
+    subscribed: BillingAccount, organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = report_of(subscribed, 30)
+    lose(report)
+    sample = {"request": {"identifier": report.identifier}, "error_message": "No such customer"}
+    kind = {"code": "meter_event_customer_not_found", "error_count": 1, "sample_errors": [sample]}
+    event = stripe.StripeObject.construct_from({"data": {"reason": {"error_types": [kind]}}}, None)
+    monkeypatch.setattr(
+        thin_events,
+        "get_stripe",
+        lambda: SimpleNamespace(
+            v2=SimpleNamespace(core=SimpleNamespace(events=SimpleNamespace(retrieve=lambda _: event)))
+        ),
+    )
+
+    assert thin_events.note("evt_1") == 1
+
+    report.refresh_from_db()
+    assert (report.state, report.last_error) == ("sent", "No such customer")
+    repair_and_wait()
+    assert counted(organization) == 30
 
 
 def test_a_repair_that_is_lost_as_well_is_left_to_staff(

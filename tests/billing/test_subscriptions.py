@@ -196,6 +196,37 @@ def test_a_downgrade_without_a_card_leads_to_prepaid(
     assert not entitlement(organization).overage_allowed
 
 
+def test_a_downgrade_to_what_is_not_sold_any_more_leads_to_prepaid(
+    catalogued: SimulatorProcess, organization: Organization
+) -> None:
+    subscribe(catalogued, organization, interval="year")
+    change(organization, plans.PRO, "month")
+    price = catalogue.price_of("pro_monthly")
+    assert price
+    catalogued.client.v1.prices.update(price.id, {"active": False})
+
+    account = end_period(catalogued, organization)
+
+    catalogued.client.v1.prices.update(price.id, {"active": True})
+    assert (account.plan.slug, account.subscription_status) == ("pay_as_you_go", "")
+    assert account.next_plan is None
+
+
+def test_what_staff_decide_comes_before_what_was_to_follow(
+    catalogued: SimulatorProcess, organization: Organization
+) -> None:
+    subscribe(catalogued, organization)
+    BillingAccount.objects.filter(pk=organization.pk).update(
+        subscription_status="", next_plan=plans.named(plans.PRO), next_interval="month"
+    )
+
+    plans.put_on(organization, plans.named(plans.ENTERPRISE), actor=None)
+
+    account = account_of(organization)
+    assert (account.next_plan, account.next_interval, account.renews_at) == (None, "", None)
+    assert subscriptions.catch_up() == 0
+
+
 def test_a_downgrade_can_be_taken_back(catalogued: SimulatorProcess, organization: Organization) -> None:
     subscribe(catalogued, organization)
     change(organization, plans.PAY_AS_YOU_GO, "")
@@ -269,6 +300,77 @@ def test_who_never_pays_loses_access_but_not_their_data(
 
     assert (account.subscription_status, account.cancelled_at) == ("canceled", None)
     assert entitlement(organization).reason == "A payment has failed."
+
+
+@pytest.mark.parametrize("later", [1, 2 * 3_600])
+def test_a_month_that_was_never_paid_leaves_no_credits(
+    catalogued: SimulatorProcess, organization: Organization, later: int
+) -> None:
+    account = subscribe(catalogued, organization)
+    catalogued.fail_payments(account.stripe_customer)
+    renewed(catalogued, account)
+    catalogued.advance(later)  # its invoice is a draft first, and open two hours later
+    subscriptions.cancel(organization=organization, actor=None)
+
+    subscribe(catalogued, organization, plans.PAY_AS_YOU_GO, "")
+
+    assert entitlement(organization).credits_remaining == 100
+    agrees(organization)
+
+
+def test_a_year_that_is_to_end_brings_its_months_until_then(
+    catalogued: SimulatorProcess, organization: Organization
+) -> None:
+    account = subscribe(catalogued, organization, interval="year")
+    change(organization, plans.PRO, "month")
+
+    renewed = [plans.renew_due(now=account.anchor + timedelta(days=days)) for days in (32, 33, 62, 370)]
+
+    assert renewed == [1, 0, 1, 0]
+
+
+def test_a_month_that_was_paid_leaves_its_credits(
+    catalogued: SimulatorProcess, organization: Organization
+) -> None:
+    subscribe(catalogued, organization)
+    subscriptions.cancel(organization=organization, actor=None)
+
+    subscribe(catalogued, organization, plans.PAY_AS_YOU_GO, "")
+
+    assert entitlement(organization).credits_remaining == 100_100
+
+
+def renewed(process: SimulatorProcess, account: BillingAccount) -> None:
+    """Let the next month begin, which grants its credits before its invoice is charged."""
+    assert account.renews_at
+    process.advance(to=int(account.renews_at.timestamp()) + 1)
+    subscriptions.sync(account.organization)
+    grants = CreditGrant.objects.filter(organization=account.organization, kind="included")
+    assert grants.count() == 2
+
+
+def test_who_asked_for_an_end_gets_no_credits_after_it(
+    catalogued: SimulatorProcess, organization: Organization
+) -> None:
+    account = subscribe(catalogued, organization)
+    change(organization, plans.PAY_AS_YOU_GO, "")
+    assert account.renews_at
+
+    plans.renew_due(now=account.renews_at + timedelta(seconds=1))  # Stripe has not told of the end yet
+
+    assert CreditGrant.objects.filter(organization=organization, kind="included").count() == 1
+
+
+def test_who_cancelled_gets_no_credits_after_it(
+    catalogued: SimulatorProcess, organization: Organization
+) -> None:
+    account = subscribe(catalogued, organization)
+    BillingAccount.objects.filter(pk=organization.pk).update(cancelled_at=timezone.now())
+    assert account.renews_at
+
+    plans.renew_due(now=account.renews_at + timedelta(seconds=1))  # Stripe does not know of the end yet
+
+    assert CreditGrant.objects.filter(organization=organization, kind="included").count() == 1
 
 
 # ── The end ──────────────────────────────────────────────────────────────────────────────────────────────────

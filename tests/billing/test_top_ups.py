@@ -163,6 +163,36 @@ def test_no_more_is_spent_in_a_month_than_the_limit(
     assert charged(organization) == [1_000, 1_000]
 
 
+def test_who_has_reached_the_limit_is_told_once_a_month(
+    wish: AutoTopUp, organization: Organization, use: Use, owner: User
+) -> None:
+    for _ in range(4):
+        use(1_050)
+        run()
+
+    told = Notification.objects.get(user=owner, key__startswith="top_up.limited")
+    assert told.body.startswith("$20.00 of $25.00 are spent, and a pack costs $10.00.")
+
+
+@pytest.mark.parametrize("how", ["suspended", "deleted"])
+def test_what_nobody_could_use_any_more_is_not_charged(
+    wish: AutoTopUp, organization: Organization, use: Use, how: str
+) -> None:
+    use(60)
+    top_ups.begin_due()
+    if how == "suspended":
+        access.agree(organization=organization, reason="Abuse", actor=None, is_suspended=True)
+    else:
+        Organization.objects.filter(pk=organization.pk).update(deleted_at=timezone.now())
+
+    assert top_ups.finish_waiting() == 1
+
+    assert charged(organization) == []
+    assert TopUp.objects.get().state == "failed"
+    wish.refresh_from_db()
+    assert wish.stopped_at is None
+
+
 def test_the_limit_is_of_the_calendar_month(wish: AutoTopUp, organization: Organization, use: Use) -> None:
     for _ in range(2):
         use(1_050)
