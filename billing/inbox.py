@@ -7,7 +7,6 @@ repetition matters. An object is applied by one process at a time; what comes me
 
 import logging
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 import stripe
@@ -73,7 +72,7 @@ def note(stripe_id: str) -> None:
     """Have an object of Stripe's read again and applied, once the transaction that is open is over."""
     with connection.cursor() as cursor:
         cursor.execute(_NOTE, [stripe_id])
-    transaction.on_commit(partial(apply, stripe_id), robust=True)
+    transaction.on_commit(lambda: apply(stripe_id), robust=True)
 
 
 # ── Applying ─────────────────────────────────────────────────────────────────────────────────────────────────

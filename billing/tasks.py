@@ -2,7 +2,6 @@
 
 import logging
 from datetime import timedelta
-from functools import partial
 
 import stripe
 from celery import shared_task
@@ -124,4 +123,5 @@ def sync_offer(plan_pk: int | None = None) -> int:
 
 def offer_changed(plan: Plan | None = None) -> None:
     """Have that done once the change is written. Where the queue does not answer, saving once more has it done."""
-    transaction.on_commit(partial(sync_offer.delay, plan.pk if plan else None), robust=True)
+    pk = plan.pk if plan else None
+    transaction.on_commit(lambda: sync_offer.delay(pk), robust=True)
