@@ -57,8 +57,8 @@ def subscribe(request: MemberRequest, plan_slug: str, interval: str) -> HttpResp
             plan=plan,
             interval=interval,
             actor=actor_of(request),
-            success_url=f"{address(request, 'checkout_done')}?session_id={{CHECKOUT_SESSION_ID}}",
-            cancel_url=address(request, "checkout_left"),
+            success_url=address(request.organization, "checkout_done"),
+            cancel_url=address(request.organization, "checkout_left"),
         ),
         back="billing:plans",
     )
