@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import action
 from unfold.enums import ActionVariant
+from unfold.forms import BaseDialogForm
 from unfold.paginator import InfinitePaginator
 
 from accounts import audit
@@ -81,9 +82,18 @@ def plain_number(value: Decimal | None) -> str:
 
 
 def asked_once(
-    label: str, *, permission: str, question: str, follows: str, is_danger: bool = False
+    label: str,
+    *,
+    permission: str,
+    question: str,
+    follows: str,
+    is_danger: bool = False,
+    form_class: type[BaseDialogForm] | None = None,
 ) -> Callable[[View], View]:
-    """A button on the page of a row, which asks once and says what follows. The method answers with `back_to`."""
+    """A button on the page of a row, which asks once and says what follows. The method answers with `back_to`.
+
+    `form_class` is what has to be filled in for it, if anything has.
+    """
     decorate: Callable[[View], View] = action(
         description=label,
         permissions=[permission],
@@ -91,7 +101,7 @@ def asked_once(
         dialog={
             "title": question,
             "description": follows,
-            "form_class": None,
+            "form_class": form_class,
             "form_submit_text": label,
         },
     )

@@ -188,7 +188,7 @@ def agree(
 
 
 @transaction.atomic
-def end_agreement(override: EntitlementOverride, *, actor: Actor | None) -> bool:
+def end_agreement(override: EntitlementOverride, *, reason: str, actor: Actor | None) -> bool:
     """End what was agreed. Says whether it was still in force."""
     now = timezone.now()
     credits.lock(override.organization, now=now)
@@ -201,5 +201,6 @@ def end_agreement(override: EntitlementOverride, *, actor: Actor | None) -> bool
         organization=override.organization,
         target=override.organization,
         before={"reason": override.reason},
+        after={"reason": reason},
     )
     return True

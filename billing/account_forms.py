@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 from django.utils import timezone
+from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from accounts.names import validate_name
@@ -13,22 +14,25 @@ from billing.models import CreditGrant, Plan
 MOST_CREDITS = 1_000_000_000
 
 
-class ReasonForm(forms.Form):
-    reason = forms.CharField(
+def _reason(help_text: str) -> forms.CharField:
+    return forms.CharField(
         max_length=200,
         validators=[validate_name],
         widget=UnfoldAdminTextInputWidget(),
-        help_text="It stays in the audit trail.",
+        help_text=help_text,
     )
+
+
+class ReasonForm(forms.Form):
+    reason = _reason("It stays in the audit trail.")
+
+
+class ReasonDialog(BaseDialogForm):  # type: ignore[misc]
+    reason = _reason("It stays in the audit trail.")
 
 
 class _ToldReasonForm(forms.Form):
-    reason = forms.CharField(
-        max_length=200,
-        validators=[validate_name],
-        widget=UnfoldAdminTextInputWidget(),
-        help_text="The customer reads it in the ledger. It stays in the audit trail.",
-    )
+    reason = _reason("The customer reads it in the ledger. It stays in the audit trail.")
 
 
 def _amount() -> forms.DecimalField:

@@ -25,6 +25,7 @@ from billing import access, tasks
 from billing import account_admin as account_admin  # it registers accounts
 from billing import ledger_admin as ledger_admin  # it registers grants, entries and top-ups
 from billing import stripe_admin as stripe_admin  # it registers meter reports, drifts and invoices
+from billing.account_forms import ReasonDialog
 from billing.models import BillingAccount, CreditPack, EntitlementOverride, Plan
 
 AGREED = ("requests_per_minute", "retention_days", "credit_price", "included_credits")
@@ -204,10 +205,11 @@ class EntitlementOverrideAdmin(ReadOnlyAdmin[EntitlementOverride]):
         permission="end",
         question="End what was agreed?",
         follows="The organization's plan, and what else is agreed with it, count from now on. A suspension ends.",
+        form_class=ReasonDialog,
     )
     def end(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         override = get_object_or_404(EntitlementOverride.objects.select_related("organization"), pk=object_id)
-        if access.end_agreement(override, actor=actor_of(request)):
+        if access.end_agreement(override, reason=form.cleaned_data["reason"], actor=actor_of(request)):
             messages.success(request, "It has ended.")
         else:
             messages.warning(request, "It had ended before.")

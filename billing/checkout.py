@@ -50,8 +50,8 @@ def subscribe(
 ) -> str:
     """Return the address of a Checkout that starts a subscription; to a metered plan, it adds a card.
 
-    Stripe replaces {CHECKOUT_SESSION_ID} in `success_url`, where it is added as `session_id` if it is missing. A
-    Checkout of before is closed. Raises AlreadySubscribed, NotOffered, stripe.StripeError.
+    Stripe leads back to `success_url` with the session's id as `session_id`. A Checkout of before is closed. Raises
+    AlreadySubscribed, NotOffered, stripe.StripeError.
     """
     account = BillingAccount.objects.get(pk=organization.pk)
     if not plan.is_offered or plan.is_custom or account.is_invoiced:
@@ -150,19 +150,13 @@ def _create(
         "customer": customer,
         "client_reference_id": organization.uid,
         "metadata": metadata,
-        "success_url": _with_session(success_url),
+        "success_url": f"{success_url}?session_id={{CHECKOUT_SESSION_ID}}",
         "cancel_url": cancel_url,
         "billing_address_collection": "auto",
         "tax_id_collection": {"enabled": True},
         "customer_update": {"address": "auto", "name": "auto"},
     }
     return get_stripe().v1.checkout.sessions.create(everywhere | params)
-
-
-def _with_session(url: str) -> str:
-    if "{CHECKOUT_SESSION_ID}" in url:
-        return url
-    return f"{url}{'&' if '?' in url else '?'}session_id={{CHECKOUT_SESSION_ID}}"
 
 
 def _close_open(customer: str) -> None:

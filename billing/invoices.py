@@ -63,10 +63,6 @@ class Line:
     subscription: str = ""
     invoice: Invoice | None = None
 
-    @property
-    def is_proration(self) -> bool:
-        return self.kind == PRORATION
-
 
 # ── Recording ────────────────────────────────────────────────────────────────────────────────────────────────
 def record(stripe_invoice: stripe.Invoice) -> Invoice | None:

@@ -21,7 +21,8 @@ def start_plan(entry: AuditEntry, target: object, **_: Any) -> None:
 def end_subscription(entry: AuditEntry, target: object, **_: Any) -> None:
     """End the subscription of a deleted organization; `subscriptions.catch_up` does it if the queue loses this."""
     if entry.action == audit.Action.ORGANIZATION_DELETED and isinstance(target, Organization):
-        transaction.on_commit(lambda: tasks.end_deleted.delay(target.pk), robust=True)
+        pk = target.pk
+        transaction.on_commit(lambda: tasks.end_deleted.delay(pk), robust=True)
 
 
 @receiver(audit.recorded, sender=AuditEntry)
@@ -37,4 +38,5 @@ def tell_of_name(entry: AuditEntry, target: object, **_: Any) -> None:
         entry.after
     )
     if is_told and isinstance(target, Organization):
-        transaction.on_commit(lambda: tasks.tell_stripe_of_customer.delay(target.pk), robust=True)
+        pk = target.pk
+        transaction.on_commit(lambda: tasks.tell_stripe_of_customer.delay(pk), robust=True)

@@ -135,12 +135,7 @@ class MeterDriftAdmin(ReadOnlyAdmin[MeterDrift]):
     def csv(self, request: HttpRequest) -> StreamingHttpResponse:
         """All drifts, the open ones first."""
         rows = spreadsheets.lines(metering.DRIFT_COLUMNS, metering.drift_rows())
-        name = f"meter-drift-{timezone.now():%Y-%m-%d}.csv"
-        return StreamingHttpResponse(
-            rows,
-            content_type="text/csv; charset=utf-8",
-            headers={"Content-Disposition": f'attachment; filename="{name}"'},
-        )
+        return spreadsheets.download(f"meter-drift-{timezone.now():%Y-%m-%d}.csv", rows)
 
 
 @admin.register(Invoice)

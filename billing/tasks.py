@@ -131,4 +131,5 @@ def sweep_offer() -> int:
 
 def offer_changed(plan: Plan | None = None) -> None:
     """Have that done once the change is written. Where the queue does not answer, the next night does it."""
-    transaction.on_commit(lambda: sync_offer.delay(plan.pk if plan else None), robust=True)
+    pk = plan.pk if plan else None
+    transaction.on_commit(lambda: sync_offer.delay(pk), robust=True)

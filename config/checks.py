@@ -257,7 +257,7 @@ def no_simulated_money(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
         Error(
             "STRIPE_SECRET_KEY is the simulator's: customers would pay with no money.",
             hint="Set STRIPE_SECRET_KEY to a restricted key of yours.",
-            id="countinghouse.E021",
+            id="countinghouse.E023",
         )
     ]
 

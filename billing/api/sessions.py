@@ -5,8 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import stripe
-from django.conf import settings
-from django.urls import reverse
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import APIException
@@ -18,7 +16,7 @@ from accounts.api.base import ORG_ID, Conflict, OrganizationRequest, read_body, 
 from accounts.permissions import Permission
 from billing import calls, checkout, offers
 from billing.models import CreditPack, Interval, Plan
-from billing.views.pages import not_set_up
+from billing.views.pages import address, not_set_up
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +87,7 @@ class PortalSession(APIView):
             lambda: checkout.portal(
                 organization=request.organization,
                 actor=actor_of(request),
-                return_url=_address(request, "overview"),
+                return_url=address(request.organization, "overview"),
             ),
         )
 
@@ -120,8 +118,8 @@ class CheckoutSession(APIView):
         shared: dict[str, Any] = {
             "organization": request.organization,
             "actor": actor_of(request),
-            "success_url": f"{_address(request, 'checkout_done')}?session_id={{CHECKOUT_SESSION_ID}}",
-            "cancel_url": _address(request, "checkout_left"),
+            "success_url": address(request.organization, "checkout_done"),
+            "cancel_url": address(request.organization, "checkout_left"),
         }
         if asked["kind"] == "pack":
             pack = CreditPack.objects.filter(slug=asked["pack"], is_offered=True).first()
@@ -135,10 +133,6 @@ class CheckoutSession(APIView):
         return _answer(
             request, lambda: checkout.subscribe(plan=plan, interval=interval, **shared), param="plan"
         )
-
-
-def _address(request: OrganizationRequest, name: str) -> str:
-    return f"{settings.BASE_URL}{reverse(f'billing:{name}', args=[request.organization.uid])}"
 
 
 def _answer(request: OrganizationRequest, ask: Callable[[], str], *, param: str = "") -> Response:

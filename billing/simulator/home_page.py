@@ -36,11 +36,8 @@ def show(sim: Simulator, form: dict[str, str]) -> Page:
 def _clock(sim: Simulator) -> Html:
     reading = control.reading(sim)
     renewal = reading["next_renewal"]
-    ahead = (
-        html(" It is {} days ahead of real time.", round(reading["ahead"] / DAY, 1))
-        if reading["ahead"]
-        else None
-    )
+    days = round(reading["ahead"] / DAY, 1)
+    ahead = html(" It is {} days ahead of real time.", days) if days > 0 else None
     return section(
         "Clock",
         html(

@@ -39,7 +39,7 @@ a { color: var(--accent); } .quiet { color: var(--quiet); } .good { color: var(-
 .problem { border-left: 4px solid var(--bad); padding: .4rem .8rem; margin: 0 0 1rem; color: var(--bad); }
 @media (max-width: 30rem) { table { font-size: .82rem; } th, td { padding-right: .3rem; }
   section { padding: .8rem .9rem; } }
-code { font-size: .85em; overflow-wrap: anywhere; } summary { cursor: pointer; }
+code { font-size: .85em; overflow-wrap: anywhere; } td code { white-space: nowrap; } summary { cursor: pointer; }
 """
 
 

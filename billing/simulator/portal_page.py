@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from billing.simulator import changes, customers, payment_methods, subscriptions
+from billing.simulator import catalog, changes, customers, payment_methods, subscriptions
 from billing.simulator.card_form import card_fields, card_given, confirm_page
 from billing.simulator.errors import StripeError
 from billing.simulator.invoice_lines import money, rate
@@ -74,7 +74,10 @@ def _plans(sim: Simulator, base: str, features: Object, customer: Object) -> Htm
 
 def _plan(sim: Simulator, base: str, features: Object, subscription: Object) -> Html:
     items = subscription["items"]["data"]
-    rows = [[_name(sim, item["price"]), item["quantity"] or "as used", rate(item["price"])] for item in items]
+    rows = [
+        [catalog.product_name(sim, item["price"]), item["quantity"] or "as used", rate(item["price"])]
+        for item in items
+    ]
     ends = subscription["cancel_at"]
     when = f"Ends on {moment(ends)}." if ends else f"Renews on {moment(next_end(subscription))}."
     parts = [
@@ -86,11 +89,6 @@ def _plan(sim: Simulator, base: str, features: Object, subscription: Object) -> 
     if features["subscription_cancel"]["enabled"]:
         parts.append(_cancel(base, features["subscription_cancel"], subscription))
     return section("Current plan", *parts)
-
-
-def _name(sim: Simulator, price: Object) -> str:
-    product = sim.store.find(price["product"])
-    return str(price["nickname"] or (product["name"] if product else price["id"]))
 
 
 def _offers(sim: Simulator, base: str, feature: Object, subscription: Object) -> Html:
@@ -106,7 +104,7 @@ def _offers(sim: Simulator, base: str, feature: Object, subscription: Object) ->
             continue
         due = undone(sim, lambda id=id: _draft_update(sim, feature, subscription["id"], id))  # type: ignore[misc]
         now = f", {money(due['amount_due'], due['currency'])} now" if due else ""
-        text = f"Switch to {_name(sim, price)}, {rate(price)}{now}"
+        text = f"Switch to {catalog.product_name(sim, price)}, {rate(price)}{now}"
         parts.append(button(f"{base}/update", text, subscription=subscription["id"], price=id))
     return html("<p>{}</p>", parts) if parts else Html("")
 

@@ -53,8 +53,8 @@ def buy(request: MemberRequest, pack_slug: str) -> HttpResponse:
             organization=request.organization,
             pack=pack,
             actor=actor_of(request),
-            success_url=f"{address(request, 'checkout_done')}?session_id={{CHECKOUT_SESSION_ID}}",
-            cancel_url=address(request, "checkout_left"),
+            success_url=address(request.organization, "checkout_done"),
+            cancel_url=address(request.organization, "checkout_left"),
         ),
         back="billing:buy_credits",
     )

@@ -60,7 +60,7 @@ def portal(request: MemberRequest) -> HttpResponse:
         lambda: checkout.portal(
             organization=request.organization,
             actor=actor_of(request),
-            return_url=address(request, "overview"),
+            return_url=address(request.organization, "overview"),
         ),
         back="billing:overview",
     )

@@ -12,6 +12,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from accounts.access import MemberRequest
+from accounts.models import Organization
 from accounts.permissions import Permission
 from billing import calls, checkout
 from billing.models import BillingAccount
@@ -47,10 +48,9 @@ def shared(request: MemberRequest, account: BillingAccount) -> dict[str, Any]:
     }
 
 
-def address(request: MemberRequest, name: str, *arguments: str) -> str:
+def address(organization: Organization, name: str) -> str:
     """The whole address of a page of billing, for Stripe to lead back to."""
-    path = reverse(f"billing:{name}", args=[request.organization.uid, *arguments])
-    return f"{settings.BASE_URL}{path}"
+    return f"{settings.BASE_URL}{reverse(f'billing:{name}', args=[organization.uid])}"
 
 
 def lead_to_stripe(request: MemberRequest, ask: Callable[[], str], *, back: str) -> HttpResponse:

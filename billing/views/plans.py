@@ -1,7 +1,7 @@
 """The plans beside each other, and changing from one to another: by Checkout the first time, here after that."""
 
 import logging
-from datetime import UTC, datetime
+import re
 from typing import Any
 
 import stripe
@@ -57,8 +57,8 @@ def subscribe(request: MemberRequest, plan_slug: str, interval: str) -> HttpResp
             plan=plan,
             interval=interval,
             actor=actor_of(request),
-            success_url=f"{address(request, 'checkout_done')}?session_id={{CHECKOUT_SESSION_ID}}",
-            cancel_url=address(request, "checkout_left"),
+            success_url=address(request.organization, "checkout_done"),
+            cancel_url=address(request.organization, "checkout_left"),
         ),
         back="billing:plans",
     )
@@ -131,10 +131,10 @@ def _plan(account: BillingAccount, slug: str, interval: str) -> Plan:
 
 def _moment(text: str) -> int | None:
     """The moment that the preview was made for, so that what is charged is what was shown."""
-    if not text.isdigit() or len(text) > 12:
+    if not re.fullmatch("[0-9]{1,12}", text):
         return None
-    age = timezone.now() - datetime.fromtimestamp(int(text), UTC)
-    return int(text) if 0 <= age.total_seconds() < 3600 else None
+    age = timezone.now().timestamp() - int(text)
+    return int(text) if 0 <= age < 3600 else None
 
 
 def _changed(account: BillingAccount, plan: Plan, interval: str) -> str:

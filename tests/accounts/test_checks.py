@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 from django.core.checks.registry import registry
 from pytest_django import Settings
@@ -16,6 +19,12 @@ def production(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.BASE_URL = "https://account.example.com"
     settings.SECRET_KEY = "s" * checks.SHORTEST_SECRET
     settings.KEY_PEPPERS = {"1": "p" * checks.SHORTEST_SECRET}
+
+
+def test_each_finding_has_an_id_of_its_own() -> None:
+    written = re.findall(r'"(countinghouse\.[EW]\d+)"', Path(checks.__file__).read_text())
+
+    assert sorted(written) == sorted(set(written))
 
 
 def errors() -> list[str | None]:
@@ -175,7 +184,7 @@ def test_where_a_bucket_is_needs_its_name(
     assert (checks.no_half_of_a_bucket(None) == []) is is_right
 
 
-@pytest.mark.parametrize(("simulated", "expected"), [(True, ["countinghouse.E021"]), (False, [])])
+@pytest.mark.parametrize(("simulated", "expected"), [(True, ["countinghouse.E023"]), (False, [])])
 def test_the_simulator_takes_no_money_in_production(
     simulated: bool, expected: list[str], settings: Settings
 ) -> None:

@@ -324,22 +324,35 @@ def agree(browser: Client, organization: Organization, **said: str) -> Any:
     return browser.post(reverse("admin:billing_entitlementoverride_add"), form)
 
 
+def end(browser: Client, override: EntitlementOverride, **said: str) -> None:
+    url = reverse("admin:billing_entitlementoverride_end", args=[override.pk])
+    browser.post(url, {"_form_submitted": "True"} | said)
+
+
 def test_terms_are_agreed_and_ended(back_office: Client, organization: Organization, staff: User) -> None:
     answer = agree(back_office, organization, requests_per_minute="77")
     agreed = Entitlement.objects.get().requests_per_minute
     override = EntitlementOverride.objects.get()
-    back_office.post(
-        reverse("admin:billing_entitlementoverride_end", args=[override.pk]), {"_form_submitted": "True"}
-    )
+    end(back_office, override, reason="The pilot is over")
 
     assert answer.status_code == 302
     assert (agreed, Entitlement.objects.get().requests_per_minute) == (77, 10)
     assert override.created_by == staff
-    actions = AuditEntry.objects.filter(action__startswith="entitlement.").order_by("id")
-    assert list(actions.values_list("action", flat=True)) == [
-        "entitlement.agreed",
-        "entitlement.agreement_ended",
+    entries = AuditEntry.objects.filter(action__startswith="entitlement.").order_by("id")
+    assert [(entry.action, entry.after["reason"]) for entry in entries] == [
+        ("entitlement.agreed", "As agreed on the phone"),
+        ("entitlement.agreement_ended", "The pilot is over"),
     ]
+
+
+def test_what_is_agreed_is_not_ended_without_a_reason(
+    back_office: Client, organization: Organization
+) -> None:
+    agree(back_office, organization, requests_per_minute="77")
+
+    end(back_office, EntitlementOverride.objects.get())
+
+    assert EntitlementOverride.objects.get().ended_at is None
 
 
 def test_an_organization_is_suspended_with_the_reason_that_it_reads(

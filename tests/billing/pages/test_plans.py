@@ -171,6 +171,17 @@ def test_an_upgrade_shows_what_it_costs_and_costs_that(
     assert account_of(organization).plan.slug == "pro"
 
 
+@pytest.mark.parametrize("moment", ["²", "-1", "999999999999", "1", ""])
+def test_a_moment_that_no_preview_was_made_for_is_not_taken(
+    moment: str, catalogued: SimulatorProcess, by_owner: Client, organization: Organization
+) -> None:
+    subscribe(catalogued, organization, plans.PAY_AS_YOU_GO, "")
+
+    done = act(by_owner, organization, "plans/pro/month/", proration_date=moment)
+
+    assert "You are on Pro, paid by month." in done
+
+
 def test_an_upgrade_is_charged_with_what_was_used_so_far(
     at_present: SimulatorProcess,
     by_owner: Client,

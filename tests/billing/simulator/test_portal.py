@@ -46,6 +46,20 @@ def show(url: str) -> httpx.Response:
     return httpx.get(url, trust_env=False)
 
 
+def test_a_price_is_called_as_its_product(
+    client: stripe.StripeClient, customer: str, configuration: str, shop: Shop
+) -> None:
+    client.v1.prices.update(shop.small, {"nickname": "small_monthly"})
+    client.v1.subscriptions.create({"customer": customer, "items": [{"price": shop.small}]})
+    name = client.v1.products.retrieve(shop.product).name
+    opened = client.v1.billing_portal.sessions.create({"customer": customer, "configuration": configuration})
+
+    page = show(opened.url).text
+
+    assert f"<td>{name}</td>" in page
+    assert "small_monthly" not in page
+
+
 def test_the_portal_shows_plan_cards_and_invoices(
     client: stripe.StripeClient, customer: str, subscription: stripe.Subscription, portal: str
 ) -> None:
