@@ -11,12 +11,12 @@ import httpx
 from django.conf import settings
 
 from accounts.models import Organization
-from billing import credits, customers, invoices, plans, settlement, subscriptions
+from billing import catalogue, credits, customers, invoices, plans, settlement, subscriptions
 from billing.gateway import get_stripe
-from billing.models import BillingAccount, CreditGrant, Interval
+from billing.models import BillingAccount, CreditGrant, CreditPack, Interval
 
 # Bought whenever fewer credits are left than a day may use.
-PACK, FEW = Decimal(1_000), Decimal(250)
+PACK, FEW = "1000", Decimal(250)
 TRIAL = Decimal(25_000)
 
 
@@ -84,16 +84,38 @@ def subscribe(organization: Organization, slug: str, *, now: datetime) -> None:
 
 
 def buy_as_needed(organization: Organization, *, now: datetime) -> None:
-    """Buy a pack for who pays in advance and has few credits left."""
-    if BillingAccount.objects.get(pk=organization.pk).balance < FEW:
-        credits.grant(
-            organization,
-            kind=CreditGrant.Kind.PURCHASED,
-            amount=PACK,
-            key=f"demo:{now:%Y-%m-%d}",
-            reason=f"{PACK:,f} credits bought",
-            now=now,
-        )
+    """Buy a pack for who pays in advance and has few credits left; with an invoice, where there is a simulator."""
+    if BillingAccount.objects.get(pk=organization.pk).balance >= FEW:
+        return
+    key = f"demo:{now:%Y-%m-%d}"
+    if CreditGrant.objects.filter(organization=organization, key=key).exists():
+        return
+    pack = CreditPack.objects.get(slug=PACK)
+    credits.grant(
+        organization,
+        kind=CreditGrant.Kind.PURCHASED,
+        amount=pack.credits,
+        key=key,
+        reason=f"{pack.credits.normalize():,f} credits bought",
+        stripe_object="" if simulated_now() is None else _pay_for(pack, organization),
+        now=now,
+    )
+
+
+def _pay_for(pack: CreditPack, organization: Organization) -> str:
+    """Pay for a pack by card. Returns the invoice's id."""
+    stripe = get_stripe().v1
+    customer, price = customers.ensure(organization), catalogue.price_of(pack.lookup_key)
+    assert price is not None
+    card = stripe.payment_methods.attach("pm_card_visa", {"customer": customer})
+    invoice = stripe.invoices.create({"customer": customer, "auto_advance": False})
+    assert invoice.id
+    stripe.invoice_items.create(
+        {"customer": customer, "invoice": invoice.id, "pricing": {"price": price.id}, "quantity": 1}
+    )
+    stripe.invoices.finalize_invoice(invoice.id)
+    stripe.invoices.pay(invoice.id, {"payment_method": card.id})
+    return invoice.id
 
 
 def leave(organization: Organization, left: Decimal, *, now: datetime) -> None:
