@@ -260,7 +260,8 @@ def _take_over(account: BillingAccount, subscription: stripe.Subscription, now: 
     metered, licensed = _items(subscription)
     if metered is not None:
         account.period_start, account.period_end = _period(metered)
-    if item := licensed or metered:
+    if (item := licensed or metered) and not account.cancelled_at:
+        # Where it was cancelled, it stays what was paid for then.
         account.renews_at = _period(item)[1]
     account.anchor = _time(subscription.billing_cycle_anchor)
     if plan := plan_of(subscription):
@@ -612,6 +613,8 @@ def finish_cancelling(organization: Organization, *, comment: str = "") -> None:
     if not account.is_subscribed:
         return
     _settle_and_report(organization)
+    if account.cancelled_at and account.renews_at:
+        _give_back_renewals(account, account.renews_at)
     params: Any = {"invoice_now": True, "prorate": False}
     params |= {"cancellation_details": {"comment": comment}} if comment else {}
     try:
@@ -620,6 +623,32 @@ def finish_cancelling(organization: Organization, *, comment: str = "") -> None:
         if error.code != "resource_missing":  # it has ended already
             raise
     sync(organization)
+
+
+def _give_back_renewals(account: BillingAccount, since: datetime) -> None:
+    """Give back what Stripe has charged for the plan's time since then: it could not be told of the end before."""
+    client = get_stripe()
+    subscription = client.v1.subscriptions.retrieve(account.stripe_subscription)
+    if all(_period(item)[0] < since for item in subscription["items"].data):
+        return
+    invoices.record_all(account.stripe_customer, since=since)
+    for invoice in invoices.of(account.organization).filter(status="paid", created_at__gte=since):
+        of_plan = (
+            line.amount
+            for line in invoices.lines(invoice)
+            if (line.kind, line.subscription) == (invoices.PLAN, subscription.id) and line.start >= since
+        )
+        amount = sum(of_plan, Decimal(0))
+        if amount and invoice.stripe_payment:
+            logger.warning("%s had cancelled: $%s are given back", account.organization.uid, amount)
+            client.v1.refunds.create(
+                {
+                    "payment_intent": invoice.stripe_payment,
+                    "amount": int(amount * 100),
+                    "reason": "requested_by_customer",
+                },
+                {"idempotency_key": f"cancelled:{invoice.stripe_id}"},
+            )
 
 
 def end_deleted(organization: Organization) -> None:

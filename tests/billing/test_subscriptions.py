@@ -433,6 +433,28 @@ def test_who_has_cancelled_can_come_back(catalogued: SimulatorProcess, organizat
     assert CreditGrant.objects.open().filter(organization=organization, kind="included").count() == 1
 
 
+def test_a_renewal_that_stripe_charged_before_it_heard_of_the_end_is_given_back(
+    catalogued: SimulatorProcess, organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = subscribe(catalogued, organization)
+    assert account.renews_at
+
+    def away(*_: object, **__: object) -> None:
+        raise stripe.APIConnectionError("No route")  # type: ignore[no-untyped-call]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subscriptions, "finish_cancelling", away)
+        subscriptions.cancel(organization=organization, actor=None)
+    catalogued.advance(to=int(account.renews_at.timestamp()) + 2 * 3_600)
+    subscriptions.sync(organization)
+
+    subscriptions.catch_up()
+
+    charges = catalogued.client.v1.charges.list({"customer": account.stripe_customer}).data
+    assert [(charge.amount, charge.amount_refunded) for charge in charges] == [(79_900, 79_900), (79_900, 0)]
+    assert account_of(organization).subscription_status == "canceled"
+
+
 def test_nobody_cancels_twice(catalogued: SimulatorProcess, organization: Organization) -> None:
     subscribe(catalogued, organization)
     subscriptions.cancel(organization=organization, actor=None)
