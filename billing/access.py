@@ -47,6 +47,8 @@ def terms(account: BillingAccount, *, now: datetime | None = None) -> Terms:
         name: getattr(account.plan, name)
         for name in ("requests_per_minute", "retention_days", "credit_price", "included_credits")
     }
+    if account.credit_price is not None:  # which a changed plan leaves as it was
+        values["credit_price"] = account.credit_price
     suspended = ""
     for override in in_force(account.organization_id, now=now):
         values |= {name: value for name in values if (value := getattr(override, name)) is not None}

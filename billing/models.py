@@ -173,6 +173,14 @@ class BillingAccount(models.Model):
     stripe_customer = models.CharField(max_length=64, blank=True, editable=False)
     stripe_subscription = models.CharField(max_length=64, blank=True, editable=False)
     subscription_status = models.CharField(max_length=24, choices=Subscription.choices, blank=True)
+    credit_price = models.DecimalField(
+        max_digits=10,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Dollars for a credit of overage by its subscription; empty: the plan's.",
+    )
     # Of the metered item: what usage is billed in. Months, also where the plan is paid by year.
     period_start = models.DateTimeField(null=True, blank=True, editable=False)
     period_end = models.DateTimeField(null=True, blank=True, editable=False)

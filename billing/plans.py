@@ -71,6 +71,7 @@ def put_on(
     account.is_invoiced = not plan.is_metered
     account.interval = "" if plan.is_metered else Interval.MONTH
     account.subscription_status, account.stripe_subscription = "", ""
+    account.credit_price = None
     account.past_due_since = account.grace_until = account.ends_at = account.cancelled_at = None
     # Whatever was to follow a subscription that has ended, this follows instead.
     account.renews_at = account.next_plan = None

@@ -213,6 +213,7 @@ def _apply(organization: Organization, reading: Reading, *, now: datetime) -> li
 
 _WRITTEN = [
     "plan",
+    "credit_price",
     "interval",
     "stripe_customer",
     "stripe_subscription",
@@ -260,6 +261,8 @@ def _take_over(account: BillingAccount, subscription: stripe.Subscription, now: 
     metered, licensed = _items(subscription)
     if metered is not None:
         account.period_start, account.period_end = _period(metered)
+        if (cents := metered.price.unit_amount_decimal) is not None:
+            account.credit_price = Decimal(cents) / 100
     if (item := licensed or metered) and not account.cancelled_at:
         # Where it was cancelled, it stays what was paid for then.
         account.renews_at = _period(item)[1]
@@ -303,6 +306,7 @@ def _end(account: BillingAccount, subscription: stripe.Subscription, now: dateti
 def _to_prepaid(account: BillingAccount) -> None:
     account.plan = plans.named(plans.PAY_AS_YOU_GO)
     account.interval = ""
+    account.credit_price = None
     account.subscription_status = Subscription.NONE
     account.past_due_since = account.grace_until = account.cancelled_at = account.ends_at = None
     account.next_plan, account.next_interval = None, ""

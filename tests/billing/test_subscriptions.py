@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 import stripe
@@ -611,3 +612,15 @@ def test_without_stripe_nothing_changes(
     after = BillingAccount.objects.values().get(pk=organization.pk)
     assert after | {"readings": 0} == before | {"readings": 0}
     own_stripe.start()
+
+
+# ── Prices ───────────────────────────────────────────────────────────────────────────────────────────────────
+def test_who_subscribed_keeps_the_price_of_a_credit_that_stripe_bills(
+    catalogued: SimulatorProcess, organization: Organization
+) -> None:
+    subscribe(catalogued, organization, plans.PAY_AS_YOU_GO, "")
+
+    Plan.objects.filter(slug=plans.PAY_AS_YOU_GO).update(credit_price="0.02")
+    access.recompute_all(plans.named(plans.PAY_AS_YOU_GO))
+
+    assert entitlement(organization).credit_price == Decimal("0.01")
