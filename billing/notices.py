@@ -295,6 +295,14 @@ def _tell_of_subscription(entry: AuditEntry, organization: Organization, account
             title=f"{organization.name}: calls are refused, as a payment has failed",
             body="The payment was tried several times. Calls go on once the open invoice is paid.",
         )
+    elif after == Subscription.CANCELED and not account.cancelled_at:
+        _tell(
+            organization,
+            key=f"payment.given_up:{organization.uid}:{entry.pk}",
+            title=f"{organization.name}: calls are refused, as a payment has failed",
+            body="The payment was tried several times, and the subscription has ended. Calls go on once a plan is "
+            "chosen on the billing page.",
+        )
     if entry.after.get("cancelled"):
         _tell_of_cancelling(organization, account)
     elif entry.after.get("ends_at") and account.ends_at:

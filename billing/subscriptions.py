@@ -82,6 +82,7 @@ def sync(organization: Organization, *, now: datetime | None = None) -> BillingA
     )
     if not account.is_subscribed:
         _take_back_unpaid(account)
+        _let_included_lapse(organization, account)
     if waits_for_next(account):
         start_next(organization)
         account.refresh_from_db()
@@ -100,6 +101,21 @@ def _take_back_unpaid(account: BillingAccount) -> None:
         for each in granted.filter(created_at__gte=line.start, created_at__lt=line.end):
             reason = "The month was not paid for"
             credits.take_back(each, amount=each.remaining, key=f"unpaid:{each.uid}", reason=reason)
+
+
+def _let_included_lapse(organization: Organization, account: BillingAccount) -> None:
+    """Write off the credits that a subscription included for the month in which it ended: they were part of it."""
+    if not account.stripe_subscription:
+        return
+    now = timezone.now()
+    with transaction.atomic():
+        credits.lock(organization, now=now)
+        CreditGrant.objects.open().filter(
+            organization=organization,
+            key__startswith=f"included:{account.stripe_subscription}:",
+            expires_at__gt=now,
+        ).update(expires_at=now)
+        credits.expire(organization, now=now)
 
 
 def _read(account: BillingAccount) -> Reading:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from accounts import organizations
 from accounts.audit import Action, Actor
-from accounts.models import AuditEntry, Organization, User
+from accounts.models import AuditEntry, Notification, Organization, User
 from billing import access, catalogue, checkout, plans, subscriptions
 from billing.models import BillingAccount, CreditGrant, MeterReport, Plan
 from tests.billing.conftest import agrees
@@ -300,6 +300,7 @@ def test_who_never_pays_loses_access_but_not_their_data(
     account = subscriptions.sync(organization)
 
     assert (account.subscription_status, account.cancelled_at) == ("canceled", None)
+    assert Notification.objects.filter(title__contains="calls are refused, as a payment has failed").exists()
     assert entitlement(organization).reason == "A payment has failed."
 
 
@@ -328,17 +329,6 @@ def test_a_year_that_is_to_end_brings_its_months_until_then(
     renewed = [plans.renew_due(now=account.anchor + timedelta(days=days)) for days in (32, 33, 62, 370)]
 
     assert renewed == [1, 0, 1, 0]
-
-
-def test_a_month_that_was_paid_leaves_its_credits(
-    catalogued: SimulatorProcess, organization: Organization
-) -> None:
-    subscribe(catalogued, organization)
-    subscriptions.cancel(organization=organization, actor=None)
-
-    subscribe(catalogued, organization, plans.PAY_AS_YOU_GO, "")
-
-    assert entitlement(organization).credits_remaining == 100_100
 
 
 def renewed(process: SimulatorProcess, account: BillingAccount) -> None:
@@ -409,6 +399,19 @@ def test_cancelling_is_heard_of_here_first(
     subscriptions.catch_up()
     assert account_of(organization).subscription_status == "canceled"
     assert [each.status for each in subscriptions_of(own_stripe, organization)] == ["canceled"]
+
+
+def test_included_credits_end_with_the_subscription_and_bought_ones_stay(
+    catalogued: SimulatorProcess, organization: Organization
+) -> None:
+    subscribe(catalogued, organization)
+
+    subscriptions.cancel(organization=organization, actor=None)
+
+    assert account_of(organization).balance == 100
+    subscribe(catalogued, organization, plans.PAY_AS_YOU_GO, "")
+    assert entitlement(organization).credits_remaining == 100
+    agrees(organization)
 
 
 def test_cancelled_in_the_portal(catalogued: SimulatorProcess, organization: Organization) -> None:
