@@ -16,11 +16,11 @@ from accounts.models import Organization, User
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """The log as it is configured; tests run without that."""
-    filters: Any = settings.LOGGING["filters"]
+    configuration: Any = settings.LOGGING
     logger = logging.getLogger("django.request")
     configured = [
-        CallbackFilter(filters[name]["callback"])
-        for name in settings.LOGGING["loggers"][logger.name]["filters"]
+        CallbackFilter(configuration["filters"][name]["callback"])
+        for name in configuration["loggers"][logger.name]["filters"]
     ]
     for each in configured:
         logger.addFilter(each)
