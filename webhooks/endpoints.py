@@ -5,7 +5,7 @@ Errors are the SDK's: HTTPValidationError for a field that is wrong, HttpError w
 
 import re
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -212,6 +212,12 @@ def rotate_secret(
         target=_target(endpoint),
         after={"grace_seconds": seconds},
     )
+
+
+def old_secrets_end(*, organization: Organization, endpoint_id: str) -> list[datetime]:
+    """When each secret that was replaced and still signs stops, the last at the end; a Svix server does not tell."""
+    row = Endpoint.objects.filter(organization=organization, uid=endpoint_id).first()
+    return row.old_secrets_end(timezone.now()) if row else []
 
 
 def has_portal() -> bool:

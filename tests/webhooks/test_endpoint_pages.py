@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 from unittest.mock import Mock
 
@@ -278,6 +279,44 @@ def test_rotating_keeps_the_old_secret_for_the_chosen_while(
     assert len(row.old_secrets) == 1
     entry = AuditEntry.objects.newest_first()[0]
     assert (entry.action, entry.after) == (Action.ENDPOINT_SECRET_ROTATED, {"grace_seconds": 3600})
+
+
+def test_the_page_tells_until_when_the_old_secret_signs(
+    browser: Client, page: Page, endpoint: NewEndpoint
+) -> None:
+    address = page("endpoint", endpoint.endpoint.id)
+    before = text_of(browser.get(address))
+    browser.post(page("rotate_endpoint_secret", endpoint.endpoint.id), {"grace": "3600"})
+    [end] = endpoints.old_secrets_end(
+        organization=Organization.objects.get(), endpoint_id=endpoint.endpoint.id
+    )
+
+    after = text_of(browser.get(address))
+
+    assert "old secret" not in before
+    assert "The old secret still signs too, until" in after
+    assert end.strftime('datetime="%Y-%m-%dT%H:%M:') in after
+
+
+def test_of_several_old_secrets_the_page_tells_the_last_end(
+    browser: Client, page: Page, endpoint: NewEndpoint
+) -> None:
+    for grace in ("86400", "3600"):
+        browser.post(page("rotate_endpoint_secret", endpoint.endpoint.id), {"grace": grace})
+    day, hour = (datetime.fromisoformat(old["expires_at"]) for old in Endpoint.objects.get().old_secrets)
+
+    shown = browser.get(page("endpoint", endpoint.endpoint.id))
+
+    assert shown.context["old_secrets_end"] == [hour, day]
+    assert "2 old secrets still sign too, the last until" in text_of(shown)
+
+
+def test_an_old_secret_that_stopped_is_not_told_of(
+    browser: Client, page: Page, endpoint: NewEndpoint
+) -> None:
+    browser.post(page("rotate_endpoint_secret", endpoint.endpoint.id), {"grace": "0"})
+
+    assert "old secret" not in text_of(browser.get(page("endpoint", endpoint.endpoint.id)))
 
 
 @pytest.mark.parametrize("grace", ["", "-1", "999999999", "soon"])

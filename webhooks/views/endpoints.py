@@ -98,6 +98,7 @@ def detail(request: MemberRequest, endpoint_id: str) -> HttpResponse:
                 organization=organization, endpoint_id=endpoint_id, with_values=may_manage
             ),
             "snippets": snippets(),
+            "old_secrets_end": endpoints.old_secrets_end(organization=organization, endpoint_id=endpoint_id),
             "replay": replays.of(organization, endpoint.id).unfinished().first(),
             "may_manage": may_manage,
         },
