@@ -319,6 +319,28 @@ def test_an_old_secret_that_stopped_is_not_told_of(
     assert "old secret" not in text_of(browser.get(page("endpoint", endpoint.endpoint.id)))
 
 
+@override_settings(WEBHOOK_ALLOWED_NETWORKS=["10.20.0.0/16", "::1/128"])
+def test_networks_that_are_allowed_besides_are_named(
+    browser: Client, page: Page, endpoint: NewEndpoint
+) -> None:
+    adding = text_of(browser.get(page("create_endpoint")))
+    changing = text_of(browser.get(page("edit_endpoint", endpoint.endpoint.id)))
+    testing = text_of(browser.get(page("endpoint", endpoint.endpoint.id)))
+
+    for form in (adding, changing):
+        assert "or in one of these networks, which are allowed besides: 10.20.0.0/16, ::1/128." in form
+    assert "webhooks reach <code>10.20.0.0/16</code>, <code>::1/128</code> here" in testing
+
+
+@override_settings(WEBHOOK_ALLOWED_NETWORKS=[])
+def test_without_such_networks_the_public_internet_is_all(browser: Client, page: Page) -> None:
+    adding = text_of(browser.get(page("create_endpoint")))
+    testing = text_of(browser.get(page("endpoints")))
+
+    assert "It has to be on the public internet, better by https. " in adding.replace("<", " <")
+    assert "Webhooks reach public addresses only." in testing
+
+
 @pytest.mark.parametrize("grace", ["", "-1", "999999999", "soon"])
 def test_another_grace_is_not_offered(grace: str, browser: Client, page: Page, endpoint: NewEndpoint) -> None:
     response = browser.post(page("rotate_endpoint_secret", endpoint.endpoint.id), {"grace": grace})
