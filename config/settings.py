@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+from logging import LogRecord
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -555,6 +556,14 @@ CELERY_BEAT_SCHEDULE = {
     },
 }
 
+
+def _without_traceback(record: LogRecord) -> bool:
+    """Let every line pass, but of a page that was forbidden no more than the line: nothing broke."""
+    if getattr(record, "status_code", 0) == 403:
+        record.exc_info = None
+    return True
+
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -566,6 +575,7 @@ LOGGING = {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: getattr(record, "status_code", 0) not in (401, 429),
         },
+        "forbidden": {"()": "django.utils.log.CallbackFilter", "callback": _without_traceback},
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["words"]}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
@@ -573,6 +583,6 @@ LOGGING = {
     "loggers": {
         "httpx": {"level": "WARNING"},
         "stripe": {"level": "WARNING"},
-        "django.request": {"filters": ["refusals"]},
+        "django.request": {"filters": ["refusals", "forbidden"]},
     },
 }

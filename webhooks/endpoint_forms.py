@@ -14,7 +14,7 @@ from svix.models import EndpointHeadersOut, EndpointOut
 from accounts.names import validate_name
 from webhooks.catalogue import groups, label
 from webhooks.embedded import egress
-from webhooks.endpoints import HeaderChanges, refusals, sentence
+from webhooks.endpoints import HeaderChanges, allowed_networks, refusals, sentence
 
 ALL, CHOSEN = "all", "chosen"
 HIDDEN = "…"  # stands for the value of a header that is not shown
@@ -102,6 +102,11 @@ class EndpointForm(forms.Form):
                 "throttle_rate": endpoint.throttle_rate,
             }
         super().__init__(data, initial=initial)
+        if networks := allowed_networks():
+            self.fields["url"].help_text = (
+                "We POST each message there. It has to be on the public internet, better by https, or in one of these "
+                f"networks, which are allowed besides: {', '.join(networks)}."
+            )
         field = self.fields["event_types"]
         assert isinstance(field, forms.MultipleChoiceField)
         field.choices = _tree(initial.get("event_types", []))

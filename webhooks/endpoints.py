@@ -5,7 +5,7 @@ Errors are the SDK's: HTTPValidationError for a field that is wrong, HttpError w
 
 import re
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,7 +28,7 @@ from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Organization
 from webhooks.embedded import calls, egress
-from webhooks.gateway import get_svix
+from webhooks.gateway import get_svix, is_embedded
 from webhooks.models import Application, Endpoint
 
 _AUDITED = ("url", "description", "event_types", "channels", "throttle_rate", "disabled")
@@ -212,6 +212,17 @@ def rotate_secret(
         target=_target(endpoint),
         after={"grace_seconds": seconds},
     )
+
+
+def old_secrets_end(*, organization: Organization, endpoint_id: str) -> list[datetime]:
+    """When each secret that was replaced and still signs stops, the last at the end; a Svix server does not tell."""
+    row = Endpoint.objects.filter(organization=organization, uid=endpoint_id).first()
+    return row.old_secrets_end(timezone.now()) if row else []
+
+
+def allowed_networks() -> list[str]:
+    """The networks that endpoints may be in besides the public internet; a Svix server has its own."""
+    return list(settings.WEBHOOK_ALLOWED_NETWORKS) if is_embedded() else []
 
 
 def has_portal() -> bool:

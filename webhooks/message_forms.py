@@ -56,9 +56,11 @@ class FilterForm(forms.Form):
     )
 
     def __init__(self, data: Any, *, organization: Organization, endpoints: Sequence[EndpointOut]) -> None:
+        if data.get("state") and not data.get("endpoint") and len(endpoints) == 1:
+            data = data.copy()
+            data["endpoint"] = endpoints[0].id
         super().__init__(data, auto_id="filter-%s")
         self._organization = organization
-        self._endpoints = endpoints
         endpoint = self.fields["endpoint"]
         assert isinstance(endpoint, forms.ChoiceField)
         endpoint.choices = [("", "All endpoints"), *((each.id, each.url) for each in endpoints)]
@@ -67,17 +69,20 @@ class FilterForm(forms.Form):
         asked = self.cleaned_data
         if asked.get("since") and asked.get("until") and asked["since"] > asked["until"]:
             self.add_error("until", "This is before the day it begins with.")
-        if asked.get("state") and not asked.get("endpoint") and len(self._endpoints) != 1:
-            self.add_error("endpoint", "Each endpoint has a status of its own: choose one.")
+
+    @property
+    def lacks_endpoint(self) -> bool:
+        """Whether a status is chosen but no endpoint to have it at: then it is left out of account."""
+        asked = self.cleaned_data
+        return bool(asked["state"] and not asked["endpoint"] and not asked["name"])
 
     @property
     def filters(self) -> Filters:
         asked = self.cleaned_data
-        only = self._endpoints[0].id if asked["state"] and len(self._endpoints) == 1 else None
         return Filters(
             event_type=asked["type"] or None,
-            endpoint=asked["endpoint"] or only,
-            state=asked["state"] or None,
+            endpoint=asked["endpoint"] or None,
+            state=(asked["endpoint"] and asked["state"]) or None,
             since=self._midnight("since"),
             until=self._midnight("until", days=1),
         )

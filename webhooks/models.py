@@ -222,6 +222,10 @@ class Endpoint(Signing):
         self.save(update_fields=["stored_secret", "old_secrets", "updated_at"])
         return True
 
+    def old_secrets_end(self, now: datetime) -> list[datetime]:
+        """When each secret that was replaced and still signs stops, the last at the end."""
+        return sorted(datetime.fromisoformat(old["expires_at"]) for old in self._in_force(now))
+
     def switch(self, *, disabled: bool, now: datetime, reason: str = "") -> None:
         """Turn it off or on, without saving. Turned on, it starts without a history of failures."""
         self.disabled = disabled

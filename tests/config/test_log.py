@@ -7,17 +7,26 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.test import Client
+from django.urls import reverse
 from django.utils.log import CallbackFilter
+
+from accounts.models import Organization, User
 
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """The log as it is configured; tests run without that."""
-    filters: Any = settings.LOGGING["filters"]
-    refusals = CallbackFilter(filters["refusals"]["callback"])
-    logging.getLogger("django.request").addFilter(refusals)
+    configuration: Any = settings.LOGGING
+    logger = logging.getLogger("django.request")
+    configured = [
+        CallbackFilter(configuration["filters"][name]["callback"])
+        for name in configuration["loggers"][logger.name]["filters"]
+    ]
+    for each in configured:
+        logger.addFilter(each)
     yield caplog
-    logging.getLogger("django.request").removeFilter(refusals)
+    for each in configured:
+        logger.removeFilter(each)
 
 
 @pytest.mark.parametrize("path", ["/api/v1/gateway/verify", "/api/v1/gateway/jobs", "/api/v1/jobs"])
@@ -32,3 +41,26 @@ def test_other_refusals_are_logged(db: None, logged: pytest.LogCaptureFixture) -
     Client().get("/nowhere")
 
     assert [record.getMessage() for record in logged.records] == ["Not Found: /nowhere"]
+
+
+def test_a_forbidden_page_is_one_line(
+    client: Client, logged: pytest.LogCaptureFixture, organization: Organization, member: User
+) -> None:
+    client.force_login(member)
+    address = reverse("webhooks:create_endpoint", args=[organization.uid])
+
+    response = client.get(address)
+
+    assert response.status_code == 403
+    [record] = logged.records
+    assert record.getMessage() == f"Forbidden (Permission denied): {address}"
+    assert record.exc_info is None
+
+
+def test_what_breaks_is_logged_with_its_traceback(logged: pytest.LogCaptureFixture) -> None:
+    error = (ValueError, ValueError("broken"), None)
+
+    logging.getLogger("django.request").error("broken", exc_info=error, extra={"status_code": 500})
+
+    [record] = logged.records
+    assert record.exc_info == error

@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 from unittest.mock import Mock
 
@@ -278,6 +279,66 @@ def test_rotating_keeps_the_old_secret_for_the_chosen_while(
     assert len(row.old_secrets) == 1
     entry = AuditEntry.objects.newest_first()[0]
     assert (entry.action, entry.after) == (Action.ENDPOINT_SECRET_ROTATED, {"grace_seconds": 3600})
+
+
+def test_the_page_tells_until_when_the_old_secret_signs(
+    browser: Client, page: Page, endpoint: NewEndpoint
+) -> None:
+    address = page("endpoint", endpoint.endpoint.id)
+    before = text_of(browser.get(address))
+    browser.post(page("rotate_endpoint_secret", endpoint.endpoint.id), {"grace": "3600"})
+    [end] = endpoints.old_secrets_end(
+        organization=Organization.objects.get(), endpoint_id=endpoint.endpoint.id
+    )
+
+    after = text_of(browser.get(address))
+
+    assert "old secret" not in before
+    assert "The old secret still signs too, until" in after
+    assert end.strftime('datetime="%Y-%m-%dT%H:%M:') in after
+
+
+def test_of_several_old_secrets_the_page_tells_the_last_end(
+    browser: Client, page: Page, endpoint: NewEndpoint
+) -> None:
+    for grace in ("86400", "3600"):
+        browser.post(page("rotate_endpoint_secret", endpoint.endpoint.id), {"grace": grace})
+    day, hour = (datetime.fromisoformat(old["expires_at"]) for old in Endpoint.objects.get().old_secrets)
+
+    shown = browser.get(page("endpoint", endpoint.endpoint.id))
+
+    assert shown.context["old_secrets_end"] == [hour, day]
+    assert "2 old secrets still sign too, the last until" in text_of(shown)
+
+
+def test_an_old_secret_that_stopped_is_not_told_of(
+    browser: Client, page: Page, endpoint: NewEndpoint
+) -> None:
+    browser.post(page("rotate_endpoint_secret", endpoint.endpoint.id), {"grace": "0"})
+
+    assert "old secret" not in text_of(browser.get(page("endpoint", endpoint.endpoint.id)))
+
+
+@override_settings(WEBHOOK_ALLOWED_NETWORKS=["10.20.0.0/16", "::1/128"])
+def test_networks_that_are_allowed_besides_are_named(
+    browser: Client, page: Page, endpoint: NewEndpoint
+) -> None:
+    adding = text_of(browser.get(page("create_endpoint")))
+    changing = text_of(browser.get(page("edit_endpoint", endpoint.endpoint.id)))
+    testing = text_of(browser.get(page("endpoint", endpoint.endpoint.id)))
+
+    for form in (adding, changing):
+        assert "or in one of these networks, which are allowed besides: 10.20.0.0/16, ::1/128." in form
+    assert "webhooks reach <code>10.20.0.0/16</code>, <code>::1/128</code> here" in testing
+
+
+@override_settings(WEBHOOK_ALLOWED_NETWORKS=[])
+def test_without_such_networks_the_public_internet_is_all(browser: Client, page: Page) -> None:
+    adding = text_of(browser.get(page("create_endpoint")))
+    testing = text_of(browser.get(page("endpoints")))
+
+    assert "It has to be on the public internet, better by https. " in adding.replace("<", " <")
+    assert "Webhooks reach public addresses only." in testing
 
 
 @pytest.mark.parametrize("grace", ["", "-1", "999999999", "soon"])

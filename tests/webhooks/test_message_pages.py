@@ -116,14 +116,35 @@ def test_messages_of_a_type_and_of_an_endpoint_with_a_status_are_found(
 
 
 def test_a_status_asks_for_an_endpoint_where_there_are_several(
-    client: Client, pages: str, organization: Organization, endpoint: NewEndpoint
+    client: Client, pages: str, organization: Organization, endpoint: NewEndpoint, send: Send
 ) -> None:
-    endpoints.create(organization=organization, url="https://example.com/hook", actor=None)
+    other = endpoints.create(organization=organization, url="https://example.com/hook", actor=None)
+    send()
+    deliver()
 
+    page = client.get(f"{pages}/messages/?state=failed&type=job.completed")
+
+    assert page.status_code == 200
+    assert "Each endpoint has a status of its own: choose one." in page.text
+    for each in (endpoint, other):
+        assert f'href="?state=failed&amp;type=job.completed&amp;endpoint={each.endpoint.id}"' in page.text
+    assert len(page.context["lines"]) == 1  # of whatever status
+
+
+def test_a_status_chooses_the_only_endpoint(client: Client, pages: str, endpoint: NewEndpoint) -> None:
+    page = client.get(f"{pages}/messages/?state=failed&endpoint=")
+
+    assert page.status_code == 200
+    assert f'<option value="{endpoint.endpoint.id}" selected>' in page.text
+    assert "choose one" not in page.text
+    assert page.context["lines"] == []
+
+
+def test_a_status_without_any_endpoint_is_left_out_of_account(client: Client, pages: str) -> None:
     page = client.get(f"{pages}/messages/?state=failed")
 
-    assert page.status_code == 400
-    assert "choose one" in page.text
+    assert page.status_code == 200
+    assert "There is no endpoint to have a status at" in page.text
 
 
 def test_the_message_about_a_job_is_found_by_the_jobs_id(

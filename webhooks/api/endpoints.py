@@ -63,7 +63,10 @@ class EndpointLine(serializers.Serializer[Any]):
 
 
 class EndpointAnswer(EndpointLine):
-    headers = serializers.DictField(child=serializers.CharField(), help_text="Sent with each message.")
+    headers = serializers.DictField(
+        child=serializers.CharField(),
+        help_text="Sent with each message: all that are set, also after a change that named only some of them.",
+    )
     sensitive_headers = serializers.ListField(
         child=serializers.CharField(),
         help_text="Names of headers that are sent too, and whose values are not told: to who may not manage "
@@ -113,7 +116,10 @@ class EndpointChange(serializers.Serializer[Any]):
     headers = serializers.DictField(
         child=serializers.CharField(allow_blank=True, allow_null=True, max_length=4_096),
         required=False,
-        help_text="To send with each message. In a change, those that are not named stay, and null removes one.",
+        help_text="Values by name, sent with each message. A change merges: a header that is named is set or replaced, "
+        'one whose value is null is removed, and all others stay. So `{"X-Source": "jobs", "X-Old": null}` sets '
+        "`X-Source`, removes `X-Old`, and leaves an `Authorization` as it is; `{}` changes nothing. When an endpoint "
+        "is added, null stands for no header.",
     )
 
 
@@ -198,13 +204,19 @@ class EndpointById(SvixView):
     @extend_schema(
         operation_id="update_webhook_endpoint",
         summary="Change a webhook endpoint",
-        description="Fields that are left out stay as they are; `disabled` pauses and resumes it.",
+        description="Fields that are left out stay as they are; `disabled` pauses and resumes it. `headers` are merged "
+        "with those there are, and null removes one; every other field is replaced.",
         tags=["webhooks"],
         parameters=[ORG_ID],
         request=EndpointChange(partial=True),
         responses=EndpointAnswer,
         examples=[
             OpenApiExample("Pause it", value={"disabled": True}, request_only=True),
+            OpenApiExample(
+                "Set one header and remove another",
+                value={"headers": {"X-Source": "jobs", "X-Old": None}},
+                request_only=True,
+            ),
             OpenApiExample("The endpoint", value=_WITH_HEADERS | {"disabled": True}, response_only=True),
         ],
     )

@@ -36,6 +36,7 @@ def listing(request: MemberRequest) -> HttpResponse:
             "may_manage": request.may(Permission.WEBHOOKS_MANAGE),
             "base_url": settings.BASE_URL,
             "has_portal": endpoints.has_portal(),
+            "allowed_networks": endpoints.allowed_networks(),
         },
     )
 
@@ -98,6 +99,8 @@ def detail(request: MemberRequest, endpoint_id: str) -> HttpResponse:
                 organization=organization, endpoint_id=endpoint_id, with_values=may_manage
             ),
             "snippets": snippets(),
+            "old_secrets_end": endpoints.old_secrets_end(organization=organization, endpoint_id=endpoint_id),
+            "allowed_networks": endpoints.allowed_networks(),
             "replay": replays.of(organization, endpoint.id).unfinished().first(),
             "may_manage": may_manage,
         },

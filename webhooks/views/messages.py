@@ -61,6 +61,7 @@ def listing(request: MemberRequest) -> HttpResponse:
             organization=organization, filters=form.filters, endpoints=endpoints, place=place, limit=PAGE
         )
     chosen = {name: value for name, value in form.data.items() if name in form.fields and value}
+    lacks_endpoint = is_valid and form.lacks_endpoint
     return render(
         request,
         "webhooks/messages.html",
@@ -69,6 +70,10 @@ def listing(request: MemberRequest) -> HttpResponse:
             "lines": page.lines,
             "written": written,
             "endpoints": endpoints,
+            "lacks_endpoint": lacks_endpoint,
+            "by_endpoint": [(each, "?" + urlencode(chosen | {"endpoint": each.id})) for each in endpoints]
+            if lacks_endpoint
+            else [],
             "is_filtered": bool(chosen),
             "is_newest": not place,
             "is_live": not place and is_valid and request.GET.get("live") == "on",
