@@ -64,7 +64,7 @@ def subscribe(request: MemberRequest, plan_slug: str, interval: str) -> HttpResp
             plan=plan,
             interval=interval,
             actor=actor_of(request),
-            success_url=address(request.organization, "checkout_done"),
+            success_url=address(request.organization, "card_added" if plan.is_metered else "checkout_done"),
             cancel_url=address(request.organization, "checkout_left"),
         ),
         back="billing:plans",

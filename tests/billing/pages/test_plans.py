@@ -193,6 +193,20 @@ def test_a_card_is_added_by_checkout_as_well(
     assert account_of(organization).bills_overage
 
 
+def test_who_added_a_card_reads_that_nothing_was_charged_and_what_follows(
+    catalogued: SimulatorProcess, by_owner: Client, organization: Organization, page: Page
+) -> None:
+    response = by_owner.post(f"/o/{organization.uid}/billing/plans/pay_as_you_go/month/subscribe/")
+    back = catalogued.complete_checkout(response["Location"])
+
+    text = page(back.split("/billing/")[1])
+
+    assert "Your card is on file" in text
+    assert "Nothing was charged." in text
+    assert "$0.01 a credit, charged to the card each month" in text
+    assert "It is paid" not in text
+
+
 def test_a_second_subscription_is_not_begun(
     catalogued: SimulatorProcess, by_owner: Client, organization: Organization
 ) -> None:
@@ -265,6 +279,7 @@ def test_a_downgrade_says_when_and_what_is_lost_and_can_be_undone(
     shown = page("plans/pay_as_you_go/month/")
     done = act(by_owner, organization, "plans/pay_as_you_go/month/")
     asked = account_of(organization)
+    due = page("next-invoice/")
     kept = act(by_owner, organization, "plans/keep/")
 
     assert account.renews_at and f"{account.renews_at:%Y-%m-%d}" in shown
@@ -273,6 +288,8 @@ def test_a_downgrade_says_when_and_what_is_lost_and_can_be_undone(
     assert "from the end of what is paid" in done
     assert "<strong>Pay-as-you-go from" in done
     assert (asked.plan.slug, asked.next_plan and asked.next_plan.slug) == ("pro", "pay_as_you_go")
+    assert "Pro is paid until" in due
+    assert "what is used beyond credits until then, <strong>$0.00</strong> so far" in due
     assert "You stay on your plan." in kept
     assert account_of(organization).ends_at is None
 
