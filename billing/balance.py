@@ -87,7 +87,9 @@ def included(
     if not terms.included_credits or not account.bills_overage:
         return None
     ours = [each for each in left if each.grant.kind == CreditGrant.Kind.INCLUDED]
-    _, end = plans.month_of(account.anchor, now)
+    # Stripe's clock may be ahead of ours, by a second or, where it is simulated, by months.
+    then = now if account.is_invoiced else max(now, account.period_start or now)
+    _, end = plans.month_of(account.anchor, then)
     return Included(terms.included_credits, sum((each.left for each in ours), ZERO), end)
 
 

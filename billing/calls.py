@@ -31,6 +31,17 @@ class Calls:
     ends_at: datetime | None = None
 
     @property
+    def reason(self) -> str:
+        """Why it is suspended, as a sentence."""
+        reason = self.entitlement.reason.strip() if self.entitlement else ""
+        return reason if not reason or reason[-1] in ".!?…" else f"{reason}."
+
+    @property
+    def owes(self) -> bool:
+        """Whether a payment is what keeps it from calling, or soon will."""
+        return self.way_out == "pay" or self.ends_at is not None
+
+    @property
     def can_pay(self) -> bool:
         return can_pay()
 

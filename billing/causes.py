@@ -30,9 +30,15 @@ class Line:
 def explained(organization: Organization, entries: Iterable[CreditEntry]) -> list[Line]:
     """Each of these lines with what caused it. Asks once for all invoices that they name."""
     entries = list(entries)
-    named = {id for entry in entries if (id := _stripe_object(entry))}
-    invoices = {invoice.stripe_id: invoice for invoice in _of(organization, named)} if named else {}
-    return [Line(entry, _causes(organization, entry, invoices)) for entry in entries]
+    invoices = invoices_of(organization, entries)
+    return [Line(entry, _causes(organization, entry, invoices.get(entry.pk))) for entry in entries]
+
+
+def invoices_of(organization: Organization, entries: Iterable[CreditEntry]) -> dict[int, Invoice]:
+    """The invoices that these lines name, by the line's primary key. Asks once."""
+    named = {entry.pk: id for entry in entries if (id := _stripe_object(entry))}
+    found = {each.stripe_id: each for each in _of(organization, set(named.values()))} if named else {}
+    return {pk: found[id] for pk, id in named.items() if id in found}
 
 
 def _of(organization: Organization, stripe_ids: set[str]) -> Iterable[Invoice]:
@@ -49,7 +55,7 @@ def _stripe_object(entry: CreditEntry) -> str:
     return ""
 
 
-def _causes(organization: Organization, entry: CreditEntry, invoices: dict[str, Invoice]) -> list[Cause]:
+def _causes(organization: Organization, entry: CreditEntry, invoice: Invoice | None) -> list[Cause]:
     causes = []
     if entry.job_id:
         causes.append(
@@ -57,7 +63,7 @@ def _causes(organization: Organization, entry: CreditEntry, invoices: dict[str, 
         )
     if entry.day:
         causes.append(Cause(f"Usage of {entry.day:%-d %b %Y}", usage_of(organization, entry.day)))
-    if (invoice := invoices.get(_stripe_object(entry))) is not None:
+    if invoice is not None:
         causes.append(
             Cause(f"Invoice {invoice}", reverse("billing:invoice", args=[organization.uid, invoice.uid]))
         )

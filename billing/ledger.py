@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from django.db.models import QuerySet
@@ -11,6 +12,7 @@ from django.db.models import QuerySet
 from accounts import audit, cursors, spreadsheets
 from accounts.cursors import Cursor
 from accounts.models import Organization
+from billing import causes
 from billing.models import CreditEntry
 from usage import reports
 
@@ -28,6 +30,7 @@ COLUMNS = [
     "day",
     "job_id",
     "reason",
+    "invoice",
 ]
 
 
@@ -69,17 +72,27 @@ def page(
 def csv(organization: Organization, *, filters: Filters) -> Iterator[str]:
     """All lines as CSV, newest first. Takes little memory."""
     entries = of(organization, filters).iterator(chunk_size=READ_AT_ONCE)
-    return spreadsheets.lines(COLUMNS, _cells(entries))
+    return spreadsheets.lines(COLUMNS, _cells(organization, entries))
 
 
-def _cells(entries: Iterable[CreditEntry]) -> Iterator[list[Any]]:
-    for entry in entries:
-        yield [value_of(entry, column) for column in COLUMNS]
+def _cells(organization: Organization, entries: Iterator[CreditEntry]) -> Iterator[list[Any]]:
+    while some := list(islice(entries, READ_AT_ONCE)):
+        numbers = invoice_numbers(organization, some)
+        for entry in some:
+            yield [value_of(entry, column, numbers) for column in COLUMNS]
 
 
-def value_of(entry: CreditEntry, column: str) -> Any:
+def invoice_numbers(organization: Organization, entries: Iterable[CreditEntry]) -> dict[int, str]:
+    """The numbers of the invoices that these lines name, by the line's primary key; a draft has none yet."""
+    found = causes.invoices_of(organization, entries)
+    return {pk: invoice.number for pk, invoice in found.items() if invoice.number}
+
+
+def value_of(entry: CreditEntry, column: str, numbers: dict[int, str]) -> Any:
     """What a column says of a line."""
     match column:
+        case "invoice":
+            return numbers.get(entry.pk)
         case "id":
             return entry.uid
         case "created_at":

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from django.db.models import Q
 
+from billing import access
 from billing.access import Terms
 from billing.calls import has_ended
 from billing.models import BillingAccount, CreditPack, Interval, Plan, Subscription
@@ -176,6 +177,13 @@ def differences(account: BillingAccount, plan: Plan, interval: str) -> list[Diff
     return [
         Difference(row, before[row] or "–", after[row] or "–") for row in ROWS if before[row] != after[row]
     ]
+
+
+def kept_for(account: BillingAccount, plan: Plan) -> int | None:
+    """The days that data of jobs is kept for on this plan, where that is shorter than now; None where it is not."""
+    now = access.terms(account).retention_days
+    then = access.terms(BillingAccount(organization_id=account.pk, plan=plan)).retention_days
+    return then if then < now and not has_ended(account) else None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ urlpatterns = [
     path(f"{_HERE}/credits/", credits.buy_credits, name="buy_credits"),
     path(f"{_HERE}/credits/<slug:pack_slug>/buy/", credits.buy, name="buy_pack"),
     path(f"{_HERE}/checkout/done/", credits.checkout_done, name="checkout_done"),
+    path(f"{_HERE}/checkout/card/", credits.checkout_done, {"adds_card": True}, name="card_added"),
     path(f"{_HERE}/checkout/left/", credits.checkout_left, name="checkout_left"),
     path(f"{_HERE}/top-up/", credits.top_up, name="top_up"),
     path(f"{_HERE}/top-up/remove/", credits.remove_top_up, name="remove_top_up"),

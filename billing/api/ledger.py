@@ -29,6 +29,7 @@ _LINE: dict[str, Any] = {
     "day": "2026-06-18",
     "job_id": None,
     "reason": "",
+    "invoice": None,
 }
 
 
@@ -57,9 +58,16 @@ class LedgerLine(serializers.Serializer[Any]):
     day = serializers.DateField(allow_null=True, help_text="The day that it was used on.")
     job_id = serializers.SerializerMethodField(help_text="Where it is about one job.")
     reason = serializers.CharField()
+    invoice = serializers.SerializerMethodField(
+        help_text="The number of the invoice by which it was bought, or which bills it; null for none."
+    )
 
     def get_job_id(self, entry: CreditEntry) -> str | None:
         return entry.job_id or None
+
+    def get_invoice(self, entry: CreditEntry) -> str | None:
+        numbers: dict[int, str] = self.context["invoice_numbers"]
+        return numbers.get(entry.pk)
 
 
 class Ledger(APIView):
@@ -95,5 +103,6 @@ class Ledger(APIView):
             name = f"credits-{request.organization.uid}.csv"
             return spreadsheets.download(name, ledger.csv(request.organization, filters=filters))
         found, older = ledger.page(request.organization, filters=filters, limit=limit, older_than=cursor)
-        lines = LedgerLine(found, many=True).data
+        context = {"invoice_numbers": ledger.invoice_numbers(request.organization, found)}
+        lines = LedgerLine(found, many=True, context=context).data
         return Response({"data": lines, "next_cursor": str(older) if older else None})

@@ -62,8 +62,8 @@ def buy(request: MemberRequest, pack_slug: str) -> HttpResponse:
 
 @member_page(Permission.BILLING_MANAGE)
 @require_safe
-def checkout_done(request: MemberRequest) -> HttpResponse:
-    """Where Checkout leads to once it was paid: what came of it."""
+def checkout_done(request: MemberRequest, *, adds_card: bool = False) -> HttpResponse:
+    """Where Checkout leads to once it was paid, or a card was added for what is used: what came of it."""
     session_id, state = request.GET.get("session_id", ""), "unknown"
     if not session_id:
         return redirect("billing:overview", request.organization.uid)
@@ -75,7 +75,13 @@ def checkout_done(request: MemberRequest) -> HttpResponse:
     except stripe.StripeError:
         logger.warning("the session %s could not be read", session_id, exc_info=True)
     account = account_of(request)
-    context = {**shared(request, account), "state": state, "balance": balance.of(account)}
+    context = {
+        **shared(request, account),
+        "state": state,
+        "adds_card": adds_card,
+        "balance": balance.of(account),
+        "terms": access.terms(account),
+    }
     return render(request, "billing/checkout_done.html", context)
 
 

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.access import MemberRequest, actor_of, member_page
 from accounts.models import Organization
 from accounts.permissions import Permission
-from billing import causes, checkout, invoices, offers, summary
+from billing import causes, checkout, hosted, invoices, offers, summary
 from billing.views.pages import account_of, address, lead_to_stripe, shared
 from usage import charts, forecast, reports
 from usage.charts import Chart, Series
@@ -28,8 +28,12 @@ def overview(request: MemberRequest) -> HttpResponse:
     account = account_of(request)
     found = summary.of(request.calls, now=now)  # type: ignore[attr-defined]
     used = dict(_used(organization))
+    common = shared(request, account)
+    can_manage = common["may_manage"] and common["can_pay"] and not account.is_invoiced
     context: dict[str, Any] = {
-        **shared(request, account),
+        **common,
+        "has_portal": can_manage and account.stripe_customer,
+        "pay_url": _pay_url(organization) if can_manage and request.calls.owes else "",  # type: ignore[attr-defined]
         "found": found,
         "features": offers.features(account.plan, account.interval, found.terms),
         "next": offers.following(account),
@@ -47,8 +51,16 @@ def overview(request: MemberRequest) -> HttpResponse:
 @require_safe
 def next_invoice(request: MemberRequest) -> HttpResponse:
     """What the next invoice will be as things stand: a fragment, for Stripe may take its time to say."""
-    upcoming = invoices.upcoming(request.organization)
-    return render(request, "billing/next_invoice.html", {"upcoming": upcoming})
+    account = account_of(request)
+    next = offers.following(account)
+    context = {
+        "account": account,
+        "upcoming": invoices.upcoming(request.organization),
+        "next": next,
+        "next_price": next.plan.price(next.interval) if next and next.plan else None,
+        "period": summary.of(request.calls).period if next else None,  # type: ignore[attr-defined]
+    }
+    return render(request, "billing/next_invoice.html", context)
 
 
 @member_page(Permission.BILLING_MANAGE)
@@ -64,6 +76,12 @@ def portal(request: MemberRequest) -> HttpResponse:
         ),
         back="billing:overview",
     )
+
+
+def _pay_url(organization: Organization) -> str:
+    """Where the oldest invoice that is still open is paid, at Stripe; empty where there is none."""
+    due = invoices.of(organization).filter(status="open").last()
+    return hosted.link(due.hosted_url) if due else ""
 
 
 def _used(organization: Organization) -> list[tuple[Any, Decimal]]:

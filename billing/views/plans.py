@@ -20,6 +20,8 @@ from billing.views.pages import UNREACHABLE, account_of, address, lead_to_stripe
 
 logger = logging.getLogger(__name__)
 
+NOTHING = "As things are now, there is nothing to change to that plan."
+
 
 @member_page(Permission.BILLING_VIEW)
 @require_safe
@@ -45,11 +47,16 @@ def plans(request: MemberRequest) -> HttpResponse:
 
 
 @member_page(Permission.BILLING_MANAGE)
-@require_POST
+@require_http_methods(["GET", "POST"])
 def subscribe(request: MemberRequest, plan_slug: str, interval: str) -> HttpResponse:
-    """Lead to Checkout for a first subscription; on a plan that is metered only, that is to add a card."""
+    """Say what a first subscription costs and changes, and on POST lead to Checkout for it.
+
+    On a plan that is metered only, that is to add a card.
+    """
     account = account_of(request)
     plan = _plan(account, plan_slug, interval)
+    if request.method == "GET":
+        return _confirm(request, account, plan, interval)
     return lead_to_stripe(
         request,
         lambda: checkout.subscribe(
@@ -57,11 +64,32 @@ def subscribe(request: MemberRequest, plan_slug: str, interval: str) -> HttpResp
             plan=plan,
             interval=interval,
             actor=actor_of(request),
-            success_url=address(request.organization, "checkout_done"),
+            success_url=address(request.organization, "card_added" if plan.is_metered else "checkout_done"),
             cancel_url=address(request.organization, "checkout_left"),
         ),
         back="billing:plans",
     )
+
+
+def _confirm(request: MemberRequest, account: BillingAccount, plan: Plan, interval: str) -> HttpResponse:
+    asked = offers.action(account, plan, interval)
+    if asked not in {Action.CHOOSE, Action.ADD_CARD} or not plan.is_offered or not calls.can_pay():
+        messages.info(request, NOTHING if calls.can_pay() else not_set_up())
+        return redirect("billing:plans", request.organization.uid)
+    credits = balance.of(account)
+    context: dict[str, Any] = {
+        **shared(request, account),
+        "plan": plan,
+        "interval": interval,
+        "adds_card": asked == Action.ADD_CARD,
+        "price": plan.price(interval),
+        "balance": credits,
+        "beyond_cost": credits.beyond * account.plan.credit_price,
+        "has_ended": calls.has_ended(account),
+        "differences": offers.differences(account, plan, interval),
+        "kept_for": offers.kept_for(account, plan),
+    }
+    return render(request, "billing/choose_plan.html", context)
 
 
 @member_page(Permission.BILLING_MANAGE)
@@ -71,7 +99,7 @@ def change(request: MemberRequest, plan_slug: str, interval: str) -> HttpRespons
     account = account_of(request)
     plan = _plan(account, plan_slug, interval)
     if offers.action(account, plan, interval) not in {Action.UPGRADE, Action.DOWNGRADE}:
-        messages.info(request, "As things are now, there is nothing to change to that plan.")
+        messages.info(request, NOTHING)
         return redirect("billing:plans", request.organization.uid)
     try:
         if request.method == "POST":
@@ -86,7 +114,7 @@ def change(request: MemberRequest, plan_slug: str, interval: str) -> HttpRespons
             return redirect("billing:overview", request.organization.uid)
         preview = subscriptions.preview(organization=request.organization, plan=plan, interval=interval)
     except (subscriptions.NotSubscribed, subscriptions.NothingToChange, subscriptions.NotOffered):
-        messages.info(request, "As things are now, there is nothing to change to that plan.")
+        messages.info(request, NOTHING)
     except subscriptions.PaymentFailed as error:
         messages.error(request, f"{error} Nothing was changed.")
         return redirect("billing:overview", request.organization.uid)
@@ -101,6 +129,7 @@ def change(request: MemberRequest, plan_slug: str, interval: str) -> HttpRespons
             "preview": preview,
             "is_downgrade": offers.is_downgrade(account, plan, interval),
             "differences": offers.differences(account, plan, interval),
+            "kept_for": offers.kept_for(account, plan),
         }
         return render(request, "billing/change_plan.html", context)
     return redirect("billing:plans", request.organization.uid)

@@ -53,7 +53,8 @@ def test_an_owner_pays_and_cancels(
 
     page.get_by_role("link", name="To billing").click()
     page.get_by_role("link", name="Upgrade or downgrade").click()
-    compared.get_by_role("button", name="Choose Pro").click()
+    compared.get_by_role("link", name="Choose Pro…").click()
+    page.get_by_role("button", name="Go to payment of $799.00").click()
     pay(page, "Subscribe")
     page.get_by_role("link", name="To billing").click()
     expect(page.get_by_role("heading", name="Pro", exact=True)).to_be_visible()

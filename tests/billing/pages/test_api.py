@@ -145,6 +145,24 @@ def test_the_ledger_is_told_line_by_line(api: Api, organization: Organization, r
     assert second["next_cursor"] is None
 
 
+def test_a_line_names_the_invoice_by_which_it_was_bought(api: Api, organization: Organization) -> None:
+    invoice(organization, 7)
+    credits.grant(
+        organization,
+        kind=CreditGrant.Kind.PURCHASED,
+        amount=Decimal(10),
+        key="a",
+        reason="Bought",
+        stripe_object="in_7",
+    )
+
+    lines = api.get("/ledger").json()["data"]
+    rows = b"".join(api.get("/ledger", format="csv")).decode().splitlines()
+
+    assert [line["invoice"] for line in lines] == ["A-7", None]
+    assert [row.split(",")[-1] for row in rows] == ["invoice", "A-7", ""]
+
+
 def test_the_ledger_can_be_narrowed(api: Api, organization: Organization, rates: None, use: Use) -> None:
     use(30)
     settle(organization)
@@ -158,8 +176,10 @@ def test_the_ledger_as_csv(api: Api, organization: Organization) -> None:
 
     lines = b"".join(api.get("/ledger", format="csv")).decode().splitlines()
 
-    assert lines[0] == "id,created_at,kind,amount,overage,balance,grant_id,grant_kind,day,job_id,reason"
-    assert lines[1].endswith(",'-1+2")
+    assert (
+        lines[0] == "id,created_at,kind,amount,overage,balance,grant_id,grant_kind,day,job_id,reason,invoice"
+    )
+    assert lines[1].endswith(",'-1+2,")
     assert len(lines) == 3
 
 

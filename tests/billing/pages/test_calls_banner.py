@@ -14,6 +14,7 @@ from accounts.models import Organization, User
 from billing import access
 from billing.models import BillingAccount, Subscription
 from tests.billing.pages.conftest import browser
+from tests.billing.pages.rows import invoice
 from usage.models import Entitlement
 
 PATHS = [
@@ -71,6 +72,32 @@ def test_a_payment_that_is_due_says_until_when_calls_go_on(
     assert "<strong>A payment has failed.</strong>" in text
     assert f"{ends:%Y-%m-%dT}" in text
     assert f'<a href="/o/{organization.uid}/billing/">Pay, or use another card</a>' in text
+
+
+def test_on_the_overview_what_is_due_is_paid_at_stripe(by_owner: Client, organization: Organization) -> None:
+    owe(organization, days=2, stripe_customer="cus_1")
+    invoice(organization, status="open", hosted_url="https://invoice.example.com/1")
+
+    text = read(by_owner, organization, "billing/")
+
+    assert 'href="https://invoice.example.com/1" rel="noopener">Pay, or use another card</a>' in text
+
+
+def test_on_the_overview_the_portal_takes_another_card_where_no_invoice_is_known(
+    by_owner: Client, organization: Organization
+) -> None:
+    owe(organization, days=8, stripe_customer="cus_1")
+
+    text = read(by_owner, organization, "billing/")
+
+    assert 'type="submit" form="portal">pay, or use another card</button>' in text
+    assert '<form id="portal"' in text
+
+
+def test_a_reason_ends_before_the_next_sentence(by_owner: Client, organization: Organization) -> None:
+    access.agree(organization=organization, reason="Under review", actor=None, is_suspended=True)
+
+    assert "Under review. Requests with its API keys are refused." in read(by_owner, organization)
 
 
 def test_after_the_grace_the_way_out_is_to_pay(by_owner: Client, organization: Organization) -> None:

@@ -1,5 +1,6 @@
 """The first page of billing: plan, credits, payments, and who may do what about them."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +10,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import Organization, User
-from billing import access, credits, plans
+from billing import access, calls, credits, plans, summary
 from billing.models import BillingAccount, CreditGrant
 from tests.billing.conftest import Use, settle
 from tests.billing.pages.conftest import Page, browser
@@ -44,6 +45,24 @@ def test_included_credits_say_what_is_left_and_when_they_reset(
     _, resets = plans.month_of(pro.anchor, timezone.now())
     assert "<dt>Included this month</dt> <dd> 99,750<small>of 100,000 left" in text
     assert f"{resets:%Y-%m-%d}" in text
+
+
+def test_included_credits_reset_by_a_clock_that_is_ahead(organization: Organization) -> None:
+    ahead = timezone.now() + timedelta(days=100)
+    plans.put_on(organization, plans.named(plans.PRO), actor=None)
+    BillingAccount.objects.update(
+        is_invoiced=False,
+        stripe_subscription="sub_1",
+        subscription_status="active",
+        anchor=ahead,
+        period_start=ahead,
+    )
+    found = calls.of(organization)
+    assert found
+
+    resets = summary.of(found).resets_at
+
+    assert resets == plans.month_of(ahead, ahead)[1]
 
 
 def test_overage_is_told_in_credits_and_dollars(

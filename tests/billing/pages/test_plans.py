@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Organization
-from billing import invoices, metering, offers, plans
+from billing import access, invoices, metering, offers, plans
 from billing.models import BillingAccount, Plan
 from billing.offers import Action
 from tests.billing.conftest import Use, settle
@@ -125,6 +125,52 @@ def test_an_admin_sees_the_plans_without_buttons(page: Page, by_admin: Client) -
     assert "The owner can change the plan." in text
 
 
+def test_a_first_plan_says_what_it_costs_and_changes_before_it_leads_to_checkout(page: Page) -> None:
+    text = page("plans/pro/month/subscribe/")
+
+    assert "Choose Pro, paid by month?" in text
+    assert 'Each month after that</th> <td class="number">$799.00' in text
+    assert '<del class="muted">Up to 10 requests a minute</del>' in text
+    assert "Go to payment of $799.00" in text
+
+
+def test_adding_a_card_says_that_nothing_is_due_now(page: Page) -> None:
+    text = page("plans/pay_as_you_go/month/subscribe/")
+
+    assert "Add a card to Pay-as-you-go?" in text
+    assert 'Now</th> <td class="number">$0.00' in text
+    assert "$0.01 a credit, billed monthly" in text
+
+
+def test_what_cannot_be_chosen_is_not_offered_to_be_confirmed(
+    by_owner: Client, organization: Organization
+) -> None:
+    BillingAccount.objects.update(stripe_subscription="sub_1", subscription_status="active")
+
+    response = by_owner.get(f"/o/{organization.uid}/billing/plans/pro/month/subscribe/")
+
+    assert response.status_code == 302
+
+
+@pytest.mark.parametrize(("days", "said"), [(0, "all of it is erased"), (30, "kept for 30 days only")])
+def test_less_retention_warns_that_data_is_erased(page: Page, days: int, said: str) -> None:
+    Plan.objects.filter(slug="pay_as_you_go").update(retention_days=90)
+    Plan.objects.filter(slug="pro").update(retention_days=days)
+
+    text = page("plans/pro/month/subscribe/")
+
+    assert "is erased, and does not come back" in text
+    assert said in text
+
+
+def test_as_much_retention_warns_of_nothing(page: Page, organization: Organization) -> None:
+    Plan.objects.filter(slug="pay_as_you_go").update(retention_days=90)
+    Plan.objects.filter(slug="pro").update(retention_days=0)
+    access.agree(organization=organization, reason="Pilot", actor=None, retention_days=90)
+
+    assert "does not come back" not in page("plans/pro/month/subscribe/")
+
+
 def test_choosing_a_plan_leads_through_checkout_and_back(
     catalogued: SimulatorProcess, by_owner: Client, organization: Organization, page: Page
 ) -> None:
@@ -145,6 +191,20 @@ def test_a_card_is_added_by_checkout_as_well(
     came_back(catalogued, organization, response["Location"])
 
     assert account_of(organization).bills_overage
+
+
+def test_who_added_a_card_reads_that_nothing_was_charged_and_what_follows(
+    catalogued: SimulatorProcess, by_owner: Client, organization: Organization, page: Page
+) -> None:
+    response = by_owner.post(f"/o/{organization.uid}/billing/plans/pay_as_you_go/month/subscribe/")
+    back = catalogued.complete_checkout(response["Location"])
+
+    text = page(back.split("/billing/")[1])
+
+    assert "Your card is on file" in text
+    assert "Nothing was charged." in text
+    assert "$0.01 a credit, charged to the card each month" in text
+    assert "It is paid" not in text
 
 
 def test_a_second_subscription_is_not_begun(
@@ -213,17 +273,23 @@ def test_a_downgrade_says_when_and_what_is_lost_and_can_be_undone(
     catalogued: SimulatorProcess, by_owner: Client, organization: Organization, page: Page
 ) -> None:
     account = subscribe(catalogued, organization)
+    Plan.objects.filter(slug="pro").update(retention_days=90)
+    Plan.objects.filter(slug="pay_as_you_go").update(retention_days=0)
 
     shown = page("plans/pay_as_you_go/month/")
     done = act(by_owner, organization, "plans/pay_as_you_go/month/")
     asked = account_of(organization)
+    due = page("next-invoice/")
     kept = act(by_owner, organization, "plans/keep/")
 
     assert account.renews_at and f"{account.renews_at:%Y-%m-%d}" in shown
     assert "Included credits that are left on that day lapse" in shown
+    assert "is erased within minutes after the change, on" in shown
     assert "from the end of what is paid" in done
     assert "<strong>Pay-as-you-go from" in done
     assert (asked.plan.slug, asked.next_plan and asked.next_plan.slug) == ("pro", "pay_as_you_go")
+    assert "Pro is paid until" in due
+    assert "what is used beyond credits until then, <strong>$0.00</strong> so far" in due
     assert "You stay on your plan." in kept
     assert account_of(organization).ends_at is None
 
