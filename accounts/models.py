@@ -62,6 +62,15 @@ class User(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-m
 
     class Meta:
         constraints = [models.UniqueConstraint(Lower("email"), name="user_email_unique")]
+        # Of the staff; `config/staff_groups.py` says who has which.
+        permissions: ClassVar[Any] = [
+            ("sign_out_user", "Can sign a person out everywhere"),
+            ("reset_two_factor_user", "Can reset a person's second factor after an identity check"),
+            ("resend_verification_user", "Can send a person the letter that verifies their address again"),
+            ("manage_staff", "Can change who is on the staff and in which groups"),
+            ("view_system", "Can see how the system's parts and periodic tasks are"),
+            ("run_sweep", "Can run a periodic task now"),
+        ]
 
     def __str__(self) -> str:
         return self.email
@@ -94,6 +103,11 @@ class Organization(models.Model):
     next_time_zone = models.CharField(max_length=64, blank=True, editable=False)
     next_time_zone_at = models.DateTimeField(null=True, editable=False)
     default_region = models.CharField(max_length=32, blank=True)
+    support_may_look = models.BooleanField(
+        "support may look",
+        default=True,
+        help_text="Whether the operator's staff may see its pages as a member does.",
+    )
     only_owner_manages_keys = models.BooleanField("only the owner manages API keys", default=False)
     two_factor_required_from = models.DateTimeField(
         null=True, blank=True, help_text="From then on members without a second factor reach only its set-up."
@@ -116,6 +130,13 @@ class Organization(models.Model):
     )
 
     objects = OrganizationQuerySet.as_manager()
+
+    class Meta:
+        permissions: ClassVar[Any] = [
+            ("look_as_member", "Can look at an organization's pages as one of its members"),
+            ("restore_organization", "Can restore a deleted organization"),
+            ("recover_organization", "Can give an organization whose owner is gone a new one"),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -341,6 +362,11 @@ class ApiKey(models.Model):
 
     class Meta:
         verbose_name = "API key"
+        permissions: ClassVar[Any] = [
+            ("disable_apikey", "Can disable and enable API keys"),
+            ("revoke_apikey", "Can revoke API keys"),
+            ("rotate_apikey", "Can rotate API keys"),
+        ]
         indexes = [
             models.Index(fields=["organization", "-created_at", "-id"], name="api_key_of_organization")
         ]
@@ -546,3 +572,58 @@ class NotificationPreference(models.Model):
                 name="notification_preference_once",
             )
         ]
+
+
+class NoteQuerySet(models.QuerySet["Note"]):
+    def standing(self) -> Self:
+        """Those that nobody has taken back."""
+        return self.filter(removed_at=None)
+
+    def warnings(self) -> Self:
+        """What is shown wherever its subject is."""
+        return self.standing().filter(is_pinned=True)
+
+    def newest_first(self) -> Self:
+        return self.order_by("-created_at", "-id")
+
+
+class Note(models.Model):
+    """What support keeps in mind about an organization or a person. Customers see no notes; see `accounts.notes`."""
+
+    class Kind(models.TextChoices):
+        REMARK = "remark"
+        CONVERSATION = "conversation", "Call or e-mail"
+        IDENTITY_CHECK = "identity_check"
+        AGREEMENT = "agreement"
+        INCIDENT = "incident"
+        WARNING = "warning"
+
+    uid = uid_field("note")
+    organization = models.ForeignKey(
+        Organization, models.CASCADE, null=True, blank=True, related_name="notes"
+    )
+    user = models.ForeignKey(User, models.CASCADE, null=True, blank=True, related_name="notes")
+    kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.REMARK)
+    text = models.TextField(max_length=4000)
+    is_pinned = models.BooleanField("pinned", default=False)
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    removed_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    removed_at = models.DateTimeField(null=True, editable=False)
+
+    objects = NoteQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["organization", "-created_at", "-id"], name="note_of_organization"),
+            models.Index(fields=["user", "-created_at", "-id"], name="note_of_user"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="note_on_one_thing",
+                condition=Q(organization__isnull=False, user=None) | Q(organization=None, user__isnull=False),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} on {self.organization or self.user}"

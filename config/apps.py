@@ -1,8 +1,14 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+from django.db.models.signals import post_migrate
 
 
 class ConfigConfig(AppConfig):
     name = "config"
 
     def ready(self) -> None:
-        from config import checks  # noqa: F401  (registers the system checks)
+        from config import checks as checks  # it registers the system checks
+        from config import staff_groups
+
+        # Once: the signal comes for each app that has models, and this one is the last of them.
+        last = [app for app in apps.get_app_configs() if app.models_module][-1]
+        post_migrate.connect(staff_groups.write, sender=last, dispatch_uid="staff groups")

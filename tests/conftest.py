@@ -2,6 +2,7 @@
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.contrib.auth.models import Group
 from django.test import Client
 from django_otp import DEVICE_ID_SESSION_KEY
 from pytest_django import Settings
@@ -73,6 +74,13 @@ def other_organization(outsider: User) -> Organization:
 @pytest.fixture
 def staff(db: None) -> User:
     return person("Stella", is_staff=True, is_superuser=True)
+
+
+def colleague(name: str, *groups: str) -> User:
+    """Somebody on the staff who is in these groups, and no superuser."""
+    user = person(name, is_staff=True)
+    user.groups.set(Group.objects.filter(name__in=groups))
+    return user
 
 
 @pytest.fixture

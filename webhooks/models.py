@@ -10,7 +10,7 @@ import json
 import secrets
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Self
+from typing import Any, ClassVar, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
@@ -80,6 +80,11 @@ class OutboxMessage(models.Model):
     refused_at = models.DateTimeField(null=True, help_text="When the engine said that it will never take it.")
 
     class Meta:
+        # Of the staff; `config/staff_groups.py` says who has which.
+        permissions: ClassVar[Any] = [
+            ("resend_outboxmessage", "Can send a message again"),
+            ("retry_outboxmessage", "Can have messages handed over again"),
+        ]
         # As a constraint, for `unique=True` would bring a second index that nobody reads.
         constraints = [models.UniqueConstraint(fields=["uid"], name="outbox_uid")]
         indexes = [
@@ -179,6 +184,7 @@ class Endpoint(Signing):
     objects = EndpointQuerySet.as_manager()
 
     class Meta:
+        permissions: ClassVar[Any] = [("replay_endpoint", "Can send an endpoint what it missed")]
         constraints = [
             models.UniqueConstraint(
                 fields=["organization", "own_name"],

@@ -15,6 +15,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "accounts.membership": "groups",
         "accounts.invitation": "forward_to_inbox",
         "accounts.apikey": "key",
+        "accounts.note": "sticky_note_2",
     },
     "Usage": {
         "usage.entitlement": "verified_user",

@@ -1,0 +1,56 @@
+"""What support keeps in mind about organizations and people. Customers never see it; warnings are shown to all staff.
+
+A note's text is never changed, so that it says what was known then: it is taken back, and another one written.
+"""
+
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts import audit
+from accounts.audit import Actor
+from accounts.models import Note, Organization, User
+
+
+@transaction.atomic
+def add(
+    *, about: Organization | User, kind: Note.Kind, text: str, actor: Actor, is_pinned: bool = False
+) -> Note:
+    """Write a note. A pinned one is shown wherever what it is about is shown."""
+    subject: dict[str, Any] = {"organization" if isinstance(about, Organization) else "user": about}
+    note = Note.objects.create(**subject, kind=kind, text=text, is_pinned=is_pinned, created_by=actor.user)
+    _record(audit.Action.NOTE_ADDED, note, actor, after={"kind": kind, "pinned": is_pinned})
+    return note
+
+
+@transaction.atomic
+def pin(*, note: Note, is_pinned: bool, actor: Actor) -> bool:
+    """Show a note wherever its subject is, or no longer. Says whether that changed anything."""
+    changed = Note.objects.standing().filter(pk=note.pk, is_pinned=not is_pinned).update(is_pinned=is_pinned)
+    if changed:
+        note.is_pinned = is_pinned
+        _record(
+            audit.Action.NOTE_CHANGED,
+            note,
+            actor,
+            before={"pinned": not is_pinned},
+            after={"pinned": is_pinned},
+        )
+    return bool(changed)
+
+
+@transaction.atomic
+def remove(*, note: Note, actor: Actor) -> bool:
+    """Take a note back: it stays in its list, struck out. Says whether it still stood."""
+    removed = (
+        Note.objects.standing().filter(pk=note.pk).update(removed_at=timezone.now(), removed_by=actor.user)
+    )
+    if removed:
+        _record(audit.Action.NOTE_REMOVED, note, actor, before={"kind": note.kind, "pinned": note.is_pinned})
+    return bool(removed)
+
+
+def _record(action: audit.Action, note: Note, actor: Actor, **values: Any) -> None:
+    """In nobody's audit trail but the operator's: of no organization, for its members read theirs."""
+    audit.record(action, actor=actor, target=note, **values)
