@@ -72,7 +72,8 @@ class OrganizationForm(forms.Form):
 
 
 class SecurityForm(forms.Form):
-    """Who manages keys, which only the owner decides, and from when members need a second factor."""
+    """Who manages keys, which only the owner decides, whether support may look, and from when members need a second
+    factor."""
 
     only_owner_manages_keys = forms.TypedChoiceField(
         label="Who may create and change API keys",
@@ -80,6 +81,14 @@ class SecurityForm(forms.Form):
         coerce=lambda choice: choice == "yes",
         widget=forms.RadioSelect,
         help_text="Keys that admins have made keep working. Personal keys are everybody's own.",
+    )
+    support_may_look = forms.TypedChoiceField(
+        label="Our support",
+        choices=[("yes", "May look at these pages as a member sees them"), ("no", "May not look")],
+        coerce=lambda choice: choice == "yes",
+        widget=forms.RadioSelect,
+        help_text="To help you faster: for an hour at most, without changing anything and without seeing any secret. "
+        "Each look stands in your audit trail with its reason.",
     )
     two_factor = forms.ChoiceField(
         label="Two-factor authentication",
@@ -102,6 +111,7 @@ class SecurityForm(forms.Form):
             data,
             initial={
                 "only_owner_manages_keys": "yes" if organization.only_owner_manages_keys else "no",
+                "support_may_look": "yes" if organization.support_may_look else "no",
                 "two_factor": FROM_A_DAY if self._before else NOT_REQUIRED,
                 "required_from": self._first_day,
             },

@@ -246,6 +246,7 @@ _CLEAN: dict[str, Callable[[Any], Any]] = {
     "time_zone": _clean_time_zone,
     "default_region": _clean_region,
     "only_owner_manages_keys": bool,
+    "support_may_look": bool,
     "retention_days": _clean_retention,
 }
 CHANGEABLE = frozenset(_CLEAN)

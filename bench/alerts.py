@@ -19,9 +19,9 @@ SECONDS_GOAL, PEER_GOAL = 1.0, 150.0
 # Thresholds that few have reached.
 _FILL = """
 INSERT INTO accounts_organization (
-    id, uid, name, billing_email, time_zone, next_time_zone, default_region, only_owner_manages_keys, created_at,
-    access_version, access_changed_at)
-SELECT n, 'org_' || n, 'Organization ' || n, '', 'UTC', '', '', false, now(), 1, now()
+    id, uid, name, billing_email, time_zone, next_time_zone, default_region, only_owner_manages_keys, support_may_look,
+    created_at, access_version, access_changed_at)
+SELECT n, 'org_' || n, 'Organization ' || n, '', 'UTC', '', '', false, true, now(), 1, now()
 FROM generate_series(1, %(organizations)s) n;
 INSERT INTO usage_usagealert (
     uid, organization_id, name, metric, threshold, period, product, is_enabled, created_at,

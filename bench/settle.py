@@ -20,9 +20,9 @@ SECONDS_GOAL, PEER_GOAL = 15.0, 20.0
 # Everybody is on Pro, invoiced by hand, and has used days that the ledger knows of; a tenth comes to a grant's end.
 _FILL = """
 INSERT INTO accounts_organization (
-    id, uid, name, billing_email, time_zone, next_time_zone, default_region, only_owner_manages_keys, created_at,
-    access_version, access_changed_at)
-SELECT n, 'org_' || n, 'Organization ' || n, '', 'UTC', '', '', false, now(), 1, now()
+    id, uid, name, billing_email, time_zone, next_time_zone, default_region, only_owner_manages_keys, support_may_look,
+    created_at, access_version, access_changed_at)
+SELECT n, 'org_' || n, 'Organization ' || n, '', 'UTC', '', '', false, true, now(), 1, now()
 FROM generate_series(1, %(organizations)s) n;
 INSERT INTO billing_billingaccount (
     organization_id, plan_id, is_invoiced, interval, stripe_customer, stripe_subscription, subscription_status, anchor,

@@ -42,6 +42,7 @@ _SETTINGS: dict[str, Any] = {
     "next_time_zone_at": "2026-11-20T23:00:00.000000Z",
     "default_region": "eu",
     "only_owner_manages_keys": False,
+    "support_may_look": True,
     "two_factor_required_from": None,
     "retention_days": 30,
     "created_at": "2026-11-20T08:05:12.000000Z",
@@ -107,6 +108,9 @@ class OrganizationChanges(serializers.Serializer[Any]):
     time_zone = serializers.CharField(help_text="An IANA name. It counts from its next midnight.")
     default_region = serializers.CharField(max_length=32, allow_blank=True)
     only_owner_manages_keys = serializers.BooleanField(help_text="Only the owner may change it.")
+    support_may_look = serializers.BooleanField(
+        help_text="Whether our support may see your pages as a member does, changing nothing."
+    )
     two_factor_required_from = serializers.DateTimeField(
         allow_null=True,
         help_text="Needs a second factor of one's own. Within a year; a moment in the past means now.",

@@ -87,7 +87,7 @@ def settings(request: MemberRequest) -> HttpResponse:
 @member_page(Permission.ORGANIZATION_MANAGE)
 @require_http_methods(["GET", "POST"])
 def security_settings(request: MemberRequest) -> HttpResponse:
-    """Who manages keys, and whether members need a second factor."""
+    """Who manages keys, whether support may look, and whether members need a second factor."""
     organization = request.organization
     form = SecurityForm(
         request.POST if request.method == "POST" else None,
@@ -120,17 +120,14 @@ def security_settings(request: MemberRequest) -> HttpResponse:
 @transaction.atomic
 def _save_security(request: MemberRequest, form: SecurityForm) -> bool:
     organization, actor = request.organization, actor_of(request)
-    is_restricted = False
-    if "only_owner_manages_keys" in form.cleaned_data:
-        is_restricted = organizations.update(
-            organization=organization,
-            changes={"only_owner_manages_keys": form.cleaned_data["only_owner_manages_keys"]},
-            actor=actor,
-        )
+    own = organizations.CHANGEABLE & form.cleaned_data.keys()
+    is_changed = organizations.update(
+        organization=organization, changes={name: form.cleaned_data[name] for name in own}, actor=actor
+    )
     is_required = two_factor.require(
         organization=organization, from_=form.two_factor_required_from, actor=actor
     )
-    return is_restricted or is_required
+    return is_changed or is_required
 
 
 @member_page(Permission.ORGANIZATION_DELETE)

@@ -183,7 +183,7 @@ def test_members_do_not_cost_queries(
 def test_only_the_owner_decides_who_manages_keys(
     client: Client, owner: User, admin: User, organization: Organization, path: str
 ) -> None:
-    sent = {"only_owner_manages_keys": "yes", "two_factor": "not"}
+    sent = {"only_owner_manages_keys": "yes", "support_may_look": "yes", "two_factor": "not"}
 
     client.force_login(admin)
     client.post(path + "security/", sent)
@@ -203,7 +203,12 @@ def test_a_second_factor_is_required_from_the_first_moment_of_a_day(
     two_factor.enrol_totp(user=owner, actor=None)
     Organization.objects.update(time_zone="America/New_York")
     client.force_login(owner)
-    sent = {"only_owner_manages_keys": "no", "two_factor": "from", "required_from": "2026-11-30"}
+    sent = {
+        "only_owner_manages_keys": "no",
+        "support_may_look": "yes",
+        "two_factor": "from",
+        "required_from": "2026-11-30",
+    }
 
     with time_machine.travel(NOW, tick=False):
         client.post(path + "security/", sent)
@@ -220,7 +225,9 @@ def test_it_can_be_left_to_each_member_again(
     two_factor.require(organization=organization, from_=NOW, actor=Actor(owner))
     client.force_login(owner)
 
-    client.post(path + "security/", {"only_owner_manages_keys": "no", "two_factor": "not"})
+    client.post(
+        path + "security/", {"only_owner_manages_keys": "no", "support_may_look": "yes", "two_factor": "not"}
+    )
 
     assert Organization.objects.get().two_factor_required_from is None
 
@@ -237,7 +244,12 @@ def test_it_can_be_left_to_each_member_again(
 )
 def test_a_bad_day_is_explained(client: Client, owner: User, path: str, day: str, message: str) -> None:
     client.force_login(owner)
-    sent: dict[str, Any] = {"only_owner_manages_keys": "no", "two_factor": "from", "required_from": day}
+    sent: dict[str, Any] = {
+        "only_owner_manages_keys": "no",
+        "support_may_look": "yes",
+        "two_factor": "from",
+        "required_from": day,
+    }
 
     with time_machine.travel(NOW, tick=False):
         response = client.post(path + "security/", sent)
@@ -250,7 +262,12 @@ def test_nobody_shuts_themselves_out_and_half_of_a_form_is_not_saved(
     client: Client, owner: User, path: str
 ) -> None:
     client.force_login(owner)
-    sent = {"only_owner_manages_keys": "yes", "two_factor": "from", "required_from": "2026-11-30"}
+    sent = {
+        "only_owner_manages_keys": "yes",
+        "support_may_look": "yes",
+        "two_factor": "from",
+        "required_from": "2026-11-30",
+    }
 
     with time_machine.travel(NOW, tick=False):
         response = client.post(path + "security/", sent)

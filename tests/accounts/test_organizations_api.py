@@ -185,6 +185,7 @@ def test_the_settings_are_read(of_organization: Caller, organization: Organizati
         "next_time_zone_at": None,
         "default_region": "",
         "only_owner_manages_keys": False,
+        "support_may_look": True,
         "two_factor_required_from": None,
         "retention_days": None,
         "created_at": organization.created_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
@@ -218,6 +219,7 @@ def test_several_settings_change_at_once(personal: Caller, owner: User, path: st
         "billing_email": "billing@example.com",
         "default_region": "eu",
         "only_owner_manages_keys": True,
+        "support_may_look": False,
         "two_factor_required_from": f"{timezone.now() + timedelta(days=30):%Y-%m-%dT%H:%M:%S.%fZ}",
         "retention_days": 30,
     }
@@ -255,6 +257,7 @@ def test_a_second_factor_is_required_within_a_year(personal: Caller, owner: User
         ({"default_region": {"a": 1}}, "default_region"),
         ({"only_owner_manages_keys": "perhaps"}, "only_owner_manages_keys"),
         ({"only_owner_manages_keys": None}, "only_owner_manages_keys"),
+        ({"support_may_look": None}, "support_may_look"),
         ({"two_factor_required_from": "soon"}, "two_factor_required_from"),
         ({"two_factor_required_from": "9999-12-31T23:59:59-12:00"}, "two_factor_required_from"),
         ({"two_factor_required_from": "2020-01-01T00:00:00Z"}, "two_factor_required_from"),
