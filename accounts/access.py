@@ -1,14 +1,15 @@
 """Which organization a request is about, and whether it may. Every view declares its access; a test walks them all.
 
 Pages: `@member_page(Permission.…)` finds the organization in the URL. An outsider gets 404, a member without the
-permission 403. API views name their `permission`, and `permission_to_change` where changing something needs another;
-then they find `request.organization` set.
+permission 403. Support that looks as a member sees the pages that are `for_support`, and is refused all else there.
+API views name their `permission`, and `permission_to_change` where changing something needs another; then they find
+`request.organization` set.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import wraps
+from functools import partial, wraps
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,15 +17,17 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.cache import add_never_cache_headers
 from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from accounts import permissions
+from accounts import impersonation, permissions
 from accounts.audit import Actor
 from accounts.devices import has_device
+from accounts.impersonation import Ended, Look
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.permissions import Permission
 
@@ -51,6 +54,8 @@ class MemberRequest(SignedInRequest):
     membership: Membership
     memberships: list[Membership]
     organization: Organization
+    # None but for support that looks as this member.
+    looking: Look | None
 
     def may(self, permission: Permission) -> bool:
         return permission in self.membership.permissions
@@ -71,10 +76,15 @@ def client_ip(request: HttpRequest) -> str | None:
 
 
 def actor_of(request: HttpRequest | Request) -> Actor:
-    """Who makes the changes of this request: the person signed in, or the key and its owner."""
+    """Who makes the changes of this request: the person signed in, or the key and its owner.
+
+    Never a member whom support looks as.
+    """
     plain = request._request if isinstance(request, Request) else request
     key = request.auth if isinstance(request, Request) and isinstance(request.auth, ApiKey) else None
     user = request.user if isinstance(request.user, User) else None
+    if looking := getattr(plain, "looking", None):
+        user = looking.staff
     return Actor(user=user, ip=client_ip(plain), api_key=key)
 
 
@@ -92,16 +102,26 @@ def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
 
 
 def member_page(
-    permission: Permission,
+    permission: Permission, *, for_support: bool = False
 ) -> Callable[[Callable[..., HttpResponseBase]], Callable[..., HttpResponseBase]]:
     """A page of the organization named in the URL by `organization_uid`, for members with this permission.
 
-    The membership is read on every request, so somebody removed a moment ago is an outsider now.
+    The membership is read on every request, so somebody removed a moment ago is an outsider now. `for_support` says
+    that it changes nothing and reveals no secret, so that support may see it, looking as a member.
     """
+    assert permission.endswith(":view") or not for_support
 
     def decorate(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         @wraps(view)
-        def guarded(request: Any, organization_uid: str, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        def guarded(request: Any, organization_uid: str, **kwargs: Any) -> HttpResponseBase:
+            try:
+                look = impersonation.find(request, organization_uid)
+            except Ended as ended:
+                return _look_ended(request, ended)
+            if look:
+                may_see = for_support and request.method in SAFE_METHODS
+                shown = partial(view, **kwargs) if may_see else _refused
+                return _shown_to_support(request, look, permission, shown)
             # All of them in one question, for the page lists them too.
             memberships = list(Membership.objects.of(request.user).in_order())
             membership = next(
@@ -114,17 +134,49 @@ def member_page(
             require(membership, permission)
             request.membership, request.memberships = membership, memberships
             request.organization = membership.organization
-            request.may = membership.permissions.__contains__
+            request.may, request.looking = membership.permissions.__contains__, None
             if request.session.get(LAST_ORGANIZATION) != organization_uid:
                 request.session[LAST_ORGANIZATION] = organization_uid
             note_activity(membership)
-            return view(request, *args, **kwargs)
+            return view(request, **kwargs)
 
         page = login_required(guarded)
-        page.access = permission  # type: ignore[attr-defined]
+        page.access, page.for_support = permission, for_support  # type: ignore[attr-defined]
         return page
 
     return decorate
+
+
+def _shown_to_support(
+    request: Any, look: Look, permission: Permission, view: Callable[[Any], HttpResponseBase]
+) -> HttpResponseBase:
+    """Answer as the member would be answered whom support looks as, and leave no trace of them.
+
+    Of other organizations of theirs nothing is told. That support has a second factor has been seen to.
+    """
+    membership, staff = look.membership, request.user
+    request.membership, request.memberships = membership, [membership]
+    request.organization = membership.organization
+    request.may, request.looking = membership.permissions.__contains__, look
+    request.user = membership.user
+    try:
+        with impersonation.reading_only():
+            require(membership, permission)
+            response = view(request)
+    finally:
+        request.user = staff  # as whom the rest of the way notes and logs the request
+    add_never_cache_headers(response)
+    return response
+
+
+def _refused(request: HttpRequest) -> HttpResponseBase:
+    return render(request, "accounts/look_refused.html", status=403)
+
+
+def _look_ended(request: HttpRequest, ended: Ended) -> HttpResponseBase:
+    response = render(request, "accounts/look_ended.html", {"ended": ended}, status=403)
+    response["HX-Refresh"] = "true"  # a part of a page is asked for: it makes way for this page
+    return response
 
 
 def require(membership: Membership, permission: Permission) -> None:

@@ -16,10 +16,10 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django_otp.plugins.otp_totp.models import TOTPDevice
-from unfold.decorators import display
+from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm
 
-from accounts import audit, organizations, passwords, sessions, two_factor
+from accounts import audit, impersonation, look_admin, organizations, passwords, sessions, two_factor
 from accounts import invitation_admin as invitation_admin  # it registers invitations'
 from accounts import key_admin as key_admin  # it registers the keys'
 from accounts.access import actor_of
@@ -180,6 +180,7 @@ class OrganizationAdmin(ModelAdmin[Organization]):
         "next_time_zone",
         "next_time_zone_at",
         "only_owner_manages_keys",
+        "support_may_look",
         "two_factor_required_from",
         "retention_days",
         "uid",
@@ -192,7 +193,7 @@ class OrganizationAdmin(ModelAdmin[Organization]):
     )
     readonly_fields = fields[3:]
     inlines = (MembersOfOrganization, KeysOfOrganization)
-    actions_detail = ("restore",)
+    actions_detail = ("look", "restore")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
         members = Membership.objects.filter(organization=OuterRef("pk")).values("organization")
@@ -247,6 +248,16 @@ class OrganizationAdmin(ModelAdmin[Organization]):
             changes={name: form.cleaned_data[name] for name in form.changed_data},
             actor=actor_of(request),
         )
+
+    def has_look_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return impersonation.may_begin(colleague(request)) and is_there(
+            Organization.objects.open(), object_id
+        )
+
+    @action(description="Look as a member", permissions=["look"])  # type: ignore[untyped-decorator]
+    def look(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        organization = get_object_or_404(Organization, pk=object_id)
+        return look_admin.look(request, organization, self.admin_site)
 
     def has_restore_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         restorable = Organization.objects.filter(deleted_at__isnull=False, erase_after__gt=timezone.now())

@@ -58,6 +58,8 @@ class Action(models.TextChoices):
     API_KEY_EXPIRING = "api_key.expiring"
     API_KEY_REVOKED = "api_key.revoked"
     API_KEY_LEAKED = "api_key.leaked"
+    LOOK_STARTED = "support.look_started"
+    LOOK_ENDED = "support.look_ended"
     NOTE_ADDED = "note.added"
     NOTE_CHANGED = "note.changed"
     NOTE_REMOVED = "note.removed"

@@ -33,11 +33,12 @@ def notify(
     body: str = "",
     url: str = "",
     organization: Organization | None = None,
+    by_mail: bool = True,
 ) -> None:
     """Tell each of these people once: `key` names the fact, and the same again is passed over.
 
-    `url` is a path of ours. Belongs into the transaction of the fact; the mail follows by itself. What concerns an
-    organization is mailed to its members only: name none to tell somebody that they have left.
+    `url` is a path of ours. Belongs into the transaction of the fact; the mail follows by itself, unless not `by_mail`.
+    What concerns an organization is mailed to its members only: name none to tell somebody that they have left.
     """
     title = " ".join(title.split())  # one line, as it becomes a letter's subject
     # In one order: two transactions that tell the same people then wait for each other, and never both.
@@ -57,7 +58,7 @@ def notify(
                 title=title if len(title) <= 200 else f"{title[:199]}…",
                 body=body,
                 url=url,
-                by_mail=user.pk not in unwanted,
+                by_mail=by_mail and user.pk not in unwanted,
             )
             for user in people
         ],

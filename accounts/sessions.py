@@ -16,7 +16,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
-from accounts import audit
+from accounts import audit, impersonation
 from accounts.access import client_ip
 from accounts.audit import Actor
 from accounts.models import User
@@ -146,6 +146,12 @@ def end(*, session: UserSession, actor: Actor) -> None:
         target=session.user,
         before={"ip": session.ip, "device": device_in_words(session.user_agent)},
     )
+
+
+def stop_looking(sender: object, request: HttpRequest, user: User | None, **kwargs: object) -> None:
+    """Whoever signs out looks as nobody any more; called as the session ends."""
+    if user is not None:
+        impersonation.end(session=request.session, actor=Actor(user, ip=client_ip(request)))
 
 
 def clear_ended() -> int:

@@ -70,7 +70,7 @@ def _calls(request: HttpRequest) -> Calls | None:
 
 def _unread(request: HttpRequest) -> str:
     """How many notices this person has not opened; empty for none, for that is what the bell then shows."""
-    if not isinstance(request.user, User):
+    if not isinstance(request.user, User) or getattr(request, "looking", None):
         return ""
     count = Notification.objects.filter(user=request.user).unread()[: UNREAD_SHOWN + 1].count()
     return f"{UNREAD_SHOWN}+" if count > UNREAD_SHOWN else str(count or "")

@@ -28,7 +28,7 @@ PAGE = 50
 ENDED_SHOWN = 50
 
 
-@member_page(Permission.API_KEYS_VIEW)
+@member_page(Permission.API_KEYS_VIEW, for_support=True)
 @require_safe
 def listing(request: MemberRequest) -> HttpResponse:
     """The organization's keys."""
@@ -106,7 +106,7 @@ def creation(request: MemberRequest, make: Callable[..., tuple[ApiKey, str]], *,
     )
 
 
-@member_page(Permission.ORGANIZATION_VIEW)
+@member_page(Permission.ORGANIZATION_VIEW, for_support=True)
 @require_http_methods(["GET", "POST"])
 def detail(request: MemberRequest, key_uid: str) -> HttpResponse:
     """All that is known of a key; POST changes its name and limits."""
@@ -232,7 +232,8 @@ def revoke(request: MemberRequest, key_uid: str) -> HttpResponse:
 
 def _find(request: MemberRequest, key_uid: str, *, to_change: bool) -> ApiKey:
     """A key of the organization, or one's own wherever its home is; others are not there."""
-    found = ApiKey.objects.visible_to(request.user, request.organization)
+    # Support that looks as a member sees none of their own.
+    found = ApiKey.objects.visible_to(None if request.looking else request.user, request.organization)
     key = get_object_or_404(found.select_related("organization", "created_by"), uid=key_uid)
     permission = Permission.API_KEYS_MANAGE if to_change else Permission.API_KEYS_VIEW
     if key.kind == ApiKey.Kind.ORGANIZATION:

@@ -55,7 +55,7 @@ class FiltersForm(forms.Form):
         return urlencode({name: value for name, value in self.cleaned_data.items() if value})
 
 
-@member_page(Permission.AUDIT_VIEW)
+@member_page(Permission.AUDIT_VIEW, for_support=True)
 @require_safe
 def audit(request: MemberRequest) -> HttpResponse:
     """What happened here, newest first, a page at a time."""

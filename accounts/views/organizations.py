@@ -53,7 +53,7 @@ def create_organization(request: SignedInRequest) -> HttpResponse:
     )
 
 
-@member_page(Permission.ORGANIZATION_VIEW)
+@member_page(Permission.ORGANIZATION_VIEW, for_support=True)
 @require_http_methods(["GET", "POST"])
 def settings(request: MemberRequest) -> HttpResponse:
     """What every member may see, and those who manage the organization may change."""

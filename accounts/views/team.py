@@ -29,7 +29,7 @@ ROLES = {
 }
 
 
-@member_page(Permission.TEAM_VIEW)
+@member_page(Permission.TEAM_VIEW, for_support=True)
 @require_safe
 def team(request: MemberRequest) -> HttpResponse:
     """The members by name, a page at a time; the invitations; and an offer of ownership, for whom it concerns."""

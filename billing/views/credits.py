@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 NO_CARD = "There is no card on file to pay with. Buy credits once, or add a card under Plans."
 
 
-@member_page(Permission.BILLING_VIEW)
+@member_page(Permission.BILLING_VIEW, for_support=True)
 @require_safe
 def buy_credits(request: MemberRequest) -> HttpResponse:
     """The packs on offer."""

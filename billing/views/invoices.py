@@ -22,7 +22,7 @@ from billing.views.pages import account_of, shared
 PAGE = 50
 
 
-@member_page(Permission.BILLING_VIEW)
+@member_page(Permission.BILLING_VIEW, for_support=True)
 @require_safe
 def listing(request: MemberRequest) -> HttpResponse:
     """The invoices, newest first, a page at a time."""
@@ -46,7 +46,7 @@ def csv(request: MemberRequest) -> StreamingHttpResponse:
     return spreadsheets.download(f"invoices-{request.organization.uid}.csv", lines)
 
 
-@member_page(Permission.BILLING_VIEW)
+@member_page(Permission.BILLING_VIEW, for_support=True)
 @require_safe
 def detail(request: MemberRequest, invoice_uid: str) -> HttpResponse:
     """What it bills, and behind each line the usage or the credits that it is for."""

@@ -14,7 +14,7 @@ from billing.views.pages import account_of, shared
 PAGE = 50
 
 
-@member_page(Permission.BILLING_VIEW)
+@member_page(Permission.BILLING_VIEW, for_support=True)
 @require_safe
 def lines(request: MemberRequest) -> HttpResponse:
     """The lines, newest first, a page at a time; above the newest one, what is not in the ledger yet."""

@@ -21,7 +21,7 @@ DAYS = 30
 INVOICES = 3
 
 
-@member_page(Permission.BILLING_VIEW)
+@member_page(Permission.BILLING_VIEW, for_support=True)
 @require_safe
 def overview(request: MemberRequest) -> HttpResponse:
     organization, now = request.organization, timezone.now()
@@ -30,10 +30,11 @@ def overview(request: MemberRequest) -> HttpResponse:
     used = dict(_used(organization))
     common = shared(request, account)
     can_manage = common["may_manage"] and common["can_pay"] and not account.is_invoiced
+    may_pay = can_manage and request.calls.owes and not request.looking  # type: ignore[attr-defined]
     context: dict[str, Any] = {
         **common,
         "has_portal": can_manage and account.stripe_customer,
-        "pay_url": _pay_url(organization) if can_manage and request.calls.owes else "",  # type: ignore[attr-defined]
+        "pay_url": _pay_url(organization) if may_pay else "",
         "found": found,
         "features": offers.features(account.plan, account.interval, found.terms),
         "next": offers.following(account),

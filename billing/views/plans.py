@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 NOTHING = "As things are now, there is nothing to change to that plan."
 
 
-@member_page(Permission.BILLING_VIEW)
+@member_page(Permission.BILLING_VIEW, for_support=True)
 @require_safe
 def plans(request: MemberRequest) -> HttpResponse:
     """What each plan offers, by month or by year, and what can be done about it."""

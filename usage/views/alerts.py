@@ -17,7 +17,7 @@ from usage.models import UsageAlert
 PAGE = 25
 
 
-@member_page(Permission.ALERTS_VIEW)
+@member_page(Permission.ALERTS_VIEW, for_support=True)
 @require_safe
 def listing(request: MemberRequest) -> HttpResponse:
     """All alerts, and where each stands in its current period."""
@@ -62,7 +62,7 @@ def create(request: MemberRequest) -> HttpResponse:
     return render(request, "usage/create_alert.html", {"form": form}, status=400 if form.errors else 200)
 
 
-@member_page(Permission.ALERTS_VIEW)
+@member_page(Permission.ALERTS_VIEW, for_support=True)
 @require_safe
 def detail(request: MemberRequest, alert_uid: str) -> HttpResponse:
     """An alert, where it stands, and its firings: who was told, and whether it arrived."""

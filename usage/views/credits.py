@@ -11,7 +11,7 @@ from usage import price_list as prices
 from usage.models import CreditRate, Entitlement
 
 
-@member_page(Permission.USAGE_VIEW)
+@member_page(Permission.USAGE_VIEW, for_support=True)
 @require_safe
 def price_list(request: MemberRequest) -> HttpResponse:
     """What each feature of each product costs now, and what it will cost."""

@@ -45,7 +45,7 @@ LABELS = {
 KINDS = {Granularity.HOUR: "Hour", Granularity.DAY: "Day", Granularity.MONTH: "Month"}
 
 
-@member_page(Permission.USAGE_VIEW)
+@member_page(Permission.USAGE_VIEW, for_support=True)
 @require_safe
 def dashboard(request: MemberRequest) -> HttpResponse:
     """The usage that the address asks for. What makes no sense is told, and left out of what is shown instead."""

@@ -16,7 +16,7 @@ from usage import retention
 from usage.forms import RetentionForm
 
 
-@member_page(Permission.ORGANIZATION_VIEW)
+@member_page(Permission.ORGANIZATION_VIEW, for_support=True)
 @require_http_methods(["GET", "POST"])
 def data_settings(request: MemberRequest) -> HttpResponse:
     """What the plan allows, and what the organization chose within that. Who chooses less is asked once more."""

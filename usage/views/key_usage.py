@@ -19,12 +19,12 @@ from usage.reports import Dimension, Totals
 DAYS = 30
 
 
-@member_page(Permission.USAGE_VIEW)
+@member_page(Permission.USAGE_VIEW, for_support=True)
 @require_safe
 def key_usage(request: MemberRequest, key_uid: str) -> HttpResponse:
     """The last 30 days by product, and the month so far beside the key's budget."""
     organization = request.organization
-    visible = ApiKey.objects.visible_to(request.user, organization)
+    visible = ApiKey.objects.visible_to(None if request.looking else request.user, organization)
     key = get_object_or_404(visible, organization=organization, uid=key_uid)
     today = reports.today(organization, now=timezone.now())
     start, first = today - timedelta(days=DAYS - 1), today.replace(day=1)

@@ -22,7 +22,7 @@ PAGE = 50
 _TOO_MANY = f"An organization keeps at most {pipelines.MOST:,} drafts: delete one first."
 
 
-@member_page(Permission.JOBS_VIEW)
+@member_page(Permission.JOBS_VIEW, for_support=True)
 @require_safe
 def listing(request: MemberRequest) -> HttpResponse:
     """The drafts that the organization keeps, newest first."""
@@ -85,7 +85,7 @@ def create(request: MemberRequest) -> HttpResponse:
     return render(request, "usage/create_pipeline.html", {"form": form}, status=status)
 
 
-@member_page(Permission.JOBS_VIEW)
+@member_page(Permission.JOBS_VIEW, for_support=True)
 @require_safe
 def detail(request: MemberRequest, draft_uid: str) -> HttpResponse:
     """A draft: what it says, what may be wrong with it, what differs from its original, and how to call it."""

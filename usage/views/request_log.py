@@ -47,7 +47,7 @@ def entries(jobs: Iterable[Job], keys: Iterable[ApiKey]) -> list[Entry]:
     return [Entry(job, known.get(job.api_key_id)) for job in jobs]
 
 
-@member_page(Permission.JOBS_VIEW)
+@member_page(Permission.JOBS_VIEW, for_support=True)
 @require_safe
 def listing(request: MemberRequest) -> HttpResponse:
     """Jobs, newest first, a page at a time. A choice that names nothing known is told, and left out."""
@@ -130,7 +130,7 @@ class Moment:
     credits: Decimal | None = None
 
 
-@member_page(Permission.JOBS_VIEW)
+@member_page(Permission.JOBS_VIEW, for_support=True)
 @require_safe
 def job(request: MemberRequest, job_id: str) -> HttpResponse:
     """A job: when it ran, what it cost and why, and the exact configuration it ran with."""
@@ -172,7 +172,7 @@ def job(request: MemberRequest, job_id: str) -> HttpResponse:
 def _may_open(request: MemberRequest, key: ApiKey) -> bool:
     """Whether the reader may see the key's page: nobody else may see one's personal keys."""
     if key.kind == ApiKey.Kind.PERSONAL:
-        return key.user_id == request.user.pk
+        return key.user_id == request.user.pk and not request.looking
     return request.may(Permission.API_KEYS_VIEW)
 
 

@@ -12,7 +12,7 @@ from usage import alert_words, spending
 from usage.alert_forms import SpendCapForm
 
 
-@member_page(Permission.ALERTS_VIEW)
+@member_page(Permission.ALERTS_VIEW, for_support=True)
 @require_http_methods(["GET", "POST"])
 def spend_cap(request: MemberRequest) -> HttpResponse:
     """The cap and what was spent; POST sets it."""

@@ -19,7 +19,7 @@ from webhooks.views.answers import asks_svix
 PAGE = 20  # each endpoint is asked about
 
 
-@member_page(Permission.WEBHOOKS_VIEW)
+@member_page(Permission.WEBHOOKS_VIEW, for_support=True)
 @asks_svix
 @require_safe
 def listing(request: MemberRequest) -> HttpResponse:
@@ -80,7 +80,7 @@ def create(request: MemberRequest) -> HttpResponse:
     )
 
 
-@member_page(Permission.WEBHOOKS_VIEW)
+@member_page(Permission.WEBHOOKS_VIEW, for_support=True)
 @asks_svix
 @require_safe
 def detail(request: MemberRequest, endpoint_id: str) -> HttpResponse:
@@ -96,7 +96,9 @@ def detail(request: MemberRequest, endpoint_id: str) -> HttpResponse:
             "endpoint": endpoint,
             "health": health,
             "headers": endpoints.headers(
-                organization=organization, endpoint_id=endpoint_id, with_values=may_manage
+                organization=organization,
+                endpoint_id=endpoint_id,
+                with_values=may_manage and not request.looking,
             ),
             "snippets": snippets(),
             "old_secrets_end": endpoints.old_secrets_end(organization=organization, endpoint_id=endpoint_id),

@@ -36,7 +36,7 @@ _EXPIRED = {"expired": True}
 _PLACE = re.compile(r"-?[a-zA-Z0-9_]{1,256}")
 
 
-@member_page(Permission.WEBHOOKS_VIEW)
+@member_page(Permission.WEBHOOKS_VIEW, for_support=True)
 @require_safe
 @asks_svix
 def listing(request: MemberRequest) -> HttpResponse:
@@ -112,7 +112,7 @@ class Try:
     response: str = ""
 
 
-@member_page(Permission.WEBHOOKS_VIEW)
+@member_page(Permission.WEBHOOKS_VIEW, for_support=True)
 @require_safe
 @asks_svix
 def detail(request: MemberRequest, message_id: str) -> HttpResponse:
@@ -178,7 +178,7 @@ def _headers(request: MemberRequest, told: Told, attempt: MessageAttemptOut) -> 
             own = endpoints.headers(
                 organization=request.organization,
                 endpoint_id=attempt.endpoint_id,
-                with_values=request.may(Permission.WEBHOOKS_MANAGE),
+                with_values=request.may(Permission.WEBHOOKS_MANAGE) and not request.looking,
             )
         except HttpError as error:
             if error.status_code != 404:  # deleted since
@@ -359,7 +359,7 @@ def _messages_of(organization: Organization, endpoint_id: str) -> str:
     return f"{reverse('webhooks:messages', args=[organization.uid])}?{urlencode({'endpoint': endpoint_id})}"
 
 
-@member_page(Permission.WEBHOOKS_VIEW)
+@member_page(Permission.WEBHOOKS_VIEW, for_support=True)
 @require_safe
 def waiting(request: MemberRequest) -> HttpResponse:
     """What the engine has not taken yet, oldest first, and what it refused; each with the reason."""
