@@ -18,6 +18,7 @@ from accounts.ids import BASE62, random_base62
 
 RANDOM_LENGTH = 32
 CHECKSUM_LENGTH = 6
+SHOWN_LENGTH = 4  # of the random part, in a prefix
 _FORM = re.compile(rf"[A-Za-z0-9]+_[a-z]+_[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}")
 _FOREIGN_FORM = re.compile(r"[!-~]{8,512}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -55,11 +56,16 @@ def generate(word: str) -> Secret:
     pepper_id, pepper = list(settings.KEY_PEPPERS.items())[-1]
     return Secret(
         plaintext=plaintext,
-        prefix=plaintext[: len(head) + 4],
+        prefix=prefix(plaintext),
         last_four=plaintext[-4:],
         secret_hash=_hash(plaintext, pepper),
         pepper_id=pepper_id,
     )
+
+
+def prefix(plaintext: str) -> str:
+    """What a well-formed key is recognised by: all up to the first characters of its random part."""
+    return plaintext[: -(RANDOM_LENGTH + CHECKSUM_LENGTH - SHOWN_LENGTH)]
 
 
 def is_well_formed(plaintext: str) -> bool:

@@ -569,7 +569,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
     "filters": {
-        "words": {"()": "accounts.links.WithoutWords"},
+        "secrets": {"()": "accounts.redaction.WithoutSecrets"},
         # Anybody could fill the log with bad keys, and a line says no more than the path.
         "refusals": {
             "()": "django.utils.log.CallbackFilter",
@@ -577,7 +577,7 @@ LOGGING = {
         },
         "forbidden": {"()": "django.utils.log.CallbackFilter", "callback": _without_traceback},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["words"]}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["secrets"]}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
     # A line a request, also for calls that the embedded engine answers in this process.
     "loggers": {

@@ -1,0 +1,43 @@
+"""Taking out of texts what their reader could use: before they are logged, or sent to who collects errors."""
+
+import logging
+import re
+from functools import cache
+
+from django.conf import settings
+
+from accounts import links, secrets
+
+_WORD = re.compile(rf"(?<![0-9A-Za-z])[0-9A-Za-z]{{{links.LENGTH}}}(?![0-9A-Za-z])")
+# How all ends that Django signs, such as links to unsubscribe; without it the rest is worth nothing.
+_SIGNATURE = re.compile(r"(?<=[.:])[0-9A-Za-z_-]{43}(?![0-9A-Za-z_-])")
+_WEBHOOK_SECRET = re.compile(r"whsec_[0-9A-Za-z+/=]+")
+_format_exception = logging.Formatter().formatException
+
+
+def redacted(text: str) -> str:
+    """The text without words of mailed links, signatures and secrets. Of an API key its beginning stays."""
+    text = _key(settings.KEY_BRAND).sub(r"\1…", text)
+    for secret in (_WORD, _SIGNATURE, _WEBHOOK_SECRET):
+        text = secret.sub("…", text)
+    return text
+
+
+@cache
+def _key(brand: str) -> re.Pattern[str]:
+    """Whatever looks like one of our keys, mistyped and cut off ones too, up to what its page shows as its prefix."""
+    return re.compile(
+        rf"({re.escape(brand)}_[a-z]{{1,20}}_[0-9A-Za-z]{{{secrets.SHOWN_LENGTH}}})[0-9A-Za-z]{{8,}}"
+    )
+
+
+class WithoutSecrets(logging.Filter):
+    """Keeps them out of the log, where the path of a request or the words of an error would bring them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if (harmless := redacted(message)) != message:
+            record.msg, record.args = harmless, ()
+        if record.exc_info:
+            record.exc_text = redacted(_format_exception(record.exc_info))  # what formatters then take
+        return True
