@@ -40,6 +40,8 @@ _ADDRESS = (
 # What makes a call unusual, when it is there.
 _UNUSUAL = ("QUERY_STRING", "HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING", "HTTP_COOKIE")
 _MOST_ADDRESSES = 100
+# Headers that are of one answer only.
+_OF_ONE = ("content-length", "x-request-id")
 
 Address = tuple[str | None, ...]
 Headers = list[tuple[str, str]]
@@ -108,7 +110,8 @@ def _answer(body: bytes) -> bytes | None:
     except Error:
         return None  # the view says it
     now = datetime.now(UTC)
-    return gateway.encode(verification.answer(found, cost=asked.cost or Decimal(0), ip=asked.ip, now=now))
+    answer = verification.answer(found, cost=asked.cost or Decimal(0), ip=asked.ip, now=now, asked_at=clock)
+    return gateway.encode(answer)
 
 
 def _taking(address: Address, start_response: StartResponse) -> StartResponse:
@@ -117,7 +120,7 @@ def _taking(address: Address, start_response: StartResponse) -> StartResponse:
     def start(status: str, headers: Headers, *exc_info: Any) -> Any:
         names = {name.lower() for name, _ in headers}
         if status == "200 OK" and "set-cookie" not in names and len(_taken) < _MOST_ADDRESSES:
-            _taken[address] = [(name, value) for name, value in headers if name.lower() != "content-length"]
+            _taken[address] = [(name, value) for name, value in headers if name.lower() not in _OF_ONE]
         return start_response(status, headers, *exc_info)
 
     return start

@@ -1,5 +1,6 @@
 """The gateway API: what the operator's data plane calls with a service key. Plain views, for it is the hot path."""
 
+import time
 import zlib
 from collections.abc import Callable
 from decimal import Decimal
@@ -16,7 +17,7 @@ from django.views.decorators.csrf import csrf_exempt
 from accounts import authentication
 from accounts.permissions import ServicePermission
 from accounts.problems import problem
-from usage import ingest, known_keys, reports_in
+from usage import counted, ingest, known_keys, reports_in
 from usage import verify as verification
 from usage.models import Product
 
@@ -121,6 +122,7 @@ def report_jobs(request: HttpRequest) -> HttpResponse:
     """Take in job reports: `{"jobs": […]}`, or one a line as application/x-ndjson; gzip accepted."""
     try:
         body = read_body(request, MAX_BODY)
+        clock = time.monotonic()
         if request.content_type == "application/x-ndjson":
             items = reports_in.read_ndjson(body)
         else:
@@ -134,6 +136,13 @@ def report_jobs(request: HttpRequest) -> HttpResponse:
     except reports_in.BadBatch as error:
         return problem(400, "invalid_body", str(error), param=error.param)
     outcome = ingest.ingest(items, now=timezone.now())
+    counted.ingested(
+        accepted=outcome.accepted,
+        duplicates=outcome.duplicates,
+        rejected=len(outcome.rejected),
+        records=outcome.records,
+        seconds=time.monotonic() - clock,
+    )
     answer: dict[str, Any] = {
         "accepted": outcome.accepted,
         "duplicates": outcome.duplicates,

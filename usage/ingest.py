@@ -143,6 +143,7 @@ class Outcome:
     accepted: int = 0
     duplicates: int = 0
     rejected: list[Rejected] = field(default_factory=list)
+    records: int = 0  # usage records written
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,7 @@ def _in_halves(items: Sequence[Item], now: datetime, error: DataError) -> Outcom
         )
         whole.accepted += part.accepted
         whole.duplicates += part.duplicates
+        whole.records += part.records
         whole.rejected += [_moved(found, start) for found in part.rejected]
     return whole
 
@@ -368,7 +370,9 @@ def _take_in(reports: list[_Report], outcome: Outcome, now: datetime) -> None:
     with prepared.pipeline():
         outbox.send_many(drafts)
         _count(finished, keys)
-        records.write(_records(reports, rows, standing, charges) + corrected)
+        written = _records(reports, rows, standing, charges) + corrected
+        records.write(written)
+    outcome.records = len(written)
 
 
 def _claim(reports: list[_Report], outcome: Outcome) -> list[_Report]:

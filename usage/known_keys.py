@@ -13,7 +13,6 @@ import hashlib
 import logging
 import threading
 import time
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -22,6 +21,7 @@ from typing import Generic, TypeVar
 from django.db import Error
 
 from accounts import authentication, prepared, secrets
+from usage import counted
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +60,6 @@ SELECT o.id, o.access_version, e.credits_ceiling - e.credits_used
 FROM accounts_organization o JOIN usage_entitlement e ON e.organization_id = o.id
 WHERE o.id = ANY(%s::bigint[])
 """
-
-# In this process: calls answered from what was kept ("kept") and not ("read"), looks, and looks that failed.
-counted: Counter[str] = Counter()
 
 
 @dataclass(slots=True)
@@ -131,7 +128,7 @@ def find(plaintext: str) -> Found | None:
     # Beyond it keys wait until others are no longer asked for: to throw those out would only make them come back.
     if len(_keys) < _MOST_KEYS or digest in _keys:
         _keys[digest] = _Kept(found, clock, clock, clock)
-    counted["read"] += 1
+    counted.key_read.inc()
     return found
 
 
@@ -141,7 +138,7 @@ def recall(plaintext: str, *, clock: float) -> Found | None:
     if kept is None or clock - kept.true_at > BELIEVED:
         return None
     kept.asked_at = clock
-    counted["kept"] += 1
+    counted.key_kept.inc()
     return kept.what
 
 
@@ -190,13 +187,13 @@ def _look(clock: float) -> None:
     asked = _keys.copy()
     if not asked:
         return
-    counted["looks"] += 1
     try:
         rows = prepared.fetch(_LOOK, [list({kept.what.organization_pk for kept in asked.values()})])
     except Error as error:
-        counted["failed_looks"] += 1
-        logger.warning("Changes of keys cannot be read (%d): %s", counted["failed_looks"], error)
+        counted.look_failed.inc()
+        logger.warning("Changes of keys cannot be read: %s", error)
         return
+    counted.look_done.inc()
     states = {pk: (version, credits) for pk, version, credits in rows}
     for digest, kept in asked.items():
         version, credits = states.get(kept.what.organization_pk, (None, None))

@@ -18,12 +18,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import count
 from typing import Any
 
 import redis
 
 from accounts import volatile
+from usage import counted
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +57,6 @@ for i, key in ipairs(KEYS) do
 end
 return answer
 """
-
-# How often a request went unlimited because Redis did not answer, in this process.
-unlimited = count(1)
 
 
 @dataclass(frozen=True)
@@ -139,9 +136,9 @@ def take_all(limits: Sequence[tuple[str, int]], *, cost: int = 1) -> list[Taken]
     try:
         allowed, *states = volatile.ask(lambda: _ask(asked))
     except volatile.Unavailable as error:
-        total = next(unlimited)
+        counted.unlimited.inc()
         if error.args:
-            logger.warning("Redis did not answer; request %d without a limit: %s", total, error)
+            logger.warning("Redis did not answer; requests have no limit: %s", error)
         return [
             Taken(allowed=True, limit=limit, remaining=limit, reset=int(time.time())) for _, limit in limits
         ]

@@ -1,12 +1,13 @@
 """May this key call now? The question of every request to the operator's API."""
 
+import time
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from accounts import last_used, networks
 from accounts.permissions import Scope
-from usage import known_keys, limits
+from usage import counted, known_keys, limits
 from usage.known_keys import Found
 
 NOT_FOUND: dict[str, Any] = {
@@ -24,17 +25,24 @@ NOT_FOUND: dict[str, Any] = {
 
 def verify(plaintext: str, *, cost: Decimal, ip: str | None, now: datetime) -> dict[str, Any]:
     """The answer to the data plane, as JSON values, by what the database says now."""
-    return answer(known_keys.find(plaintext), cost=cost, ip=ip, now=now)
+    clock = time.monotonic()
+    return answer(known_keys.find(plaintext), cost=cost, ip=ip, now=now, asked_at=clock)
 
 
-def answer(found: Found | None, *, cost: Decimal, ip: str | None, now: datetime) -> dict[str, Any]:
-    """The answer about a key, as JSON values. `cost` (credits) is checked, not reserved; `ip` is the caller's.
+def answer(
+    found: Found | None, *, cost: Decimal, ip: str | None, now: datetime, asked_at: float
+) -> dict[str, Any]:
+    """The answer about a key, as JSON values, counted. `cost` (credits) is checked, not reserved; `ip` is the caller's.
 
     Takes one request from the limits of the organization and of the key when all else is well, and tells of the one
-    that is nearer its end.
+    that is nearer its end. `asked_at` is by this process's clock.
     """
-    if found is None:
-        return NOT_FOUND
+    told = NOT_FOUND if found is None else _told(found, cost, ip, now)
+    counted.verified(told["code"], time.monotonic() - asked_at)
+    return told
+
+
+def _told(found: Found, cost: Decimal, ip: str | None, now: datetime) -> dict[str, Any]:
     last_used.note(found.pk)
     credits = found.credits  # once: a look may change them meanwhile
     code = _refusal(found, credits, cost, ip, now)

@@ -6,6 +6,7 @@ import msgspec
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
 from accounts.problems import describe
+from usage import counted
 from usage.gateway import VerifyRequest
 from usage.reports_in import JobReport, Rejected
 from usage.views.billing_usage import ExportRequest
@@ -149,19 +150,6 @@ _REPORT: Json = {
         }
     ],
 }
-_CODES = [
-    "VALID",
-    "NOT_FOUND",
-    "DISABLED",
-    "REVOKED",
-    "EXPIRED",
-    "FORBIDDEN",
-    "RATE_LIMITED",
-    "OUT_OF_CREDITS",
-    "SPEND_CAP_REACHED",
-    "BUDGET_EXCEEDED",
-    "SUSPENDED",
-]
 
 
 def _nullable(schema: Json) -> Json:
@@ -176,7 +164,7 @@ def add_gateway(result: Json, **options: object) -> Json:
     result["components"]["schemas"].update(components)
     verdict = {
         "valid": {"type": "boolean"},
-        "code": {"type": "string", "enum": _CODES},
+        "code": {"type": "string", "enum": list(counted.CODES)},
         "organization_id": _nullable(TEXT),
         "api_key_id": _nullable(TEXT),
         "environment": _nullable(TEXT),

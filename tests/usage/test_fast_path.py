@@ -70,7 +70,8 @@ class Server:
         }
         called = {name: value for name, value in (called | environ).items() if value is not None}
         answer = application(called, lambda *arguments: said.extend(arguments))
-        return said[0], dict(said[1]), b"".join(answer)
+        headers = {name: value for name, value in said[1] if name != "X-Request-ID"}  # each has its own
+        return said[0], headers, b"".join(answer)
 
 
 @pytest.fixture
@@ -92,6 +93,14 @@ def test_django_answers_once_and_then_nobody_asks_it(server: Server, question: s
 
     assert codes == ["VALID"] * 5
     assert server.handed_on == 1
+
+
+def test_no_answer_bears_the_id_of_another_request(server: Server, question: str) -> None:
+    server.ask(question)
+
+    [taken] = fast_path._taken.values()
+
+    assert "X-Request-ID" not in dict(taken)
 
 
 def test_a_key_that_nobody_asked_about_yet_is_read_without_django(
