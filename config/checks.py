@@ -158,6 +158,20 @@ def no_silent_svix_server(app_configs: Sequence[AppConfig] | None, **kwargs: Any
     ]
 
 
+@register(Tags.security, deploy=True)
+def no_unread_metrics(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Warning]:
+    """Without a token only this machine may read them, and a proxy on it could open them to all."""
+    if settings.METRICS_TOKEN or settings.DEMO:
+        return []
+    return [
+        Warning(
+            "Only this machine may read /metrics.",
+            hint="Set METRICS_TOKEN to 40 random characters, and have Prometheus send it as a bearer token.",
+            id="countinghouse.W002",
+        )
+    ]
+
+
 @register
 def no_unreadable_operational_secret(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Error]:
     """With such a secret every operational webhook would be refused as forged."""

@@ -96,7 +96,7 @@ SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
 # Whether all of a domain is https, and listed in browsers as such, is for the owner of the domain to say.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 # Whoever asks for these stands beside the server and speaks http to it.
-SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$"]
+SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$", "^metrics$"]
 # One proxy before us, which ends TLS: it sets X-Forwarded-Proto and adds the client's address to X-Forwarded-For.
 BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
@@ -214,6 +214,7 @@ INSTALLED_APPS = [
     "djstripe",
 ]
 MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -226,6 +227,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "config.metrics.CountByView",
 ]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -586,3 +588,8 @@ LOGGING = {
         "django.request": {"filters": ["refusals", "forbidden"]},
     },
 }
+
+# ── Watching ─────────────────────────────────────────────────────────────────────────────────────────────────
+# With it `/metrics` may be read from anywhere; without one, only from this machine.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+PROMETHEUS_LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, float("inf"))

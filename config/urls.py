@@ -5,6 +5,7 @@ from billing import thin_events
 from config import mailbox
 from config.health import healthz, readyz
 from config.home import home
+from config.metrics import metrics
 
 handler400 = "config.api.errors.bad_request"
 handler403 = "config.api.errors.permission_denied"
@@ -26,4 +27,5 @@ urlpatterns = [
     path("stripe/thin-events/", thin_events.receive, name="stripe_thin_events"),
     path("healthz", healthz),
     path("readyz", readyz),
+    path("metrics", metrics),
 ]
