@@ -283,6 +283,7 @@ class HasPermission(BasePermission):
         else:
             return False
         request.organization, request.standing = found.organization, found  # type: ignore[attr-defined]
+        request._request.organization = found.organization  # type: ignore[attr-defined]  # for the log
         permission: Permission = view.permission  # type: ignore[attr-defined]
         if request.method not in SAFE_METHODS:
             permission = getattr(view, "permission_to_change", permission)

@@ -214,6 +214,7 @@ INSTALLED_APPS = [
     "djstripe",
 ]
 MIDDLEWARE = [
+    "config.logs.log_requests",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -566,10 +567,19 @@ def _without_traceback(record: LogRecord) -> bool:
     return True
 
 
+# `line`, for people, or `json`, for whoever collects the lines of all processes.
+LOG_FORMAT = env.str("LOG_FORMAT", default="line")
+if LOG_FORMAT not in ("line", "json"):
+    raise ImproperlyConfigured(f"LOG_FORMAT is {LOG_FORMAT!r}; it is line or json")
+# A line for each request.
+LOG_REQUESTS = env.bool("LOG_REQUESTS", default=LOG_FORMAT == "json")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "formatters": {
+        "line": {"format": "%(levelname)s %(name)s: %(message)s"},
+        "json": {"()": "config.logs.JsonLines"},
+    },
     "filters": {
         "secrets": {"()": "accounts.redaction.WithoutSecrets"},
         # Anybody could fill the log with bad keys, and a line says no more than the path.
@@ -579,13 +589,16 @@ LOGGING = {
         },
         "forbidden": {"()": "django.utils.log.CallbackFilter", "callback": _without_traceback},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["secrets"]}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["secrets"]}
+    },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
     # A line a request, also for calls that the embedded engine answers in this process.
     "loggers": {
         "httpx": {"level": "WARNING"},
         "stripe": {"level": "WARNING"},
         "django.request": {"filters": ["refusals", "forbidden"]},
+        "countinghouse.requests": {"level": "NOTSET" if LOG_REQUESTS else "WARNING"},
     },
 }
 
