@@ -606,3 +606,5 @@ LOGGING = {
 # With it `/metrics` may be read from anywhere; without one, only from this machine.
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 PROMETHEUS_LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, float("inf"))
+# Where errors are sent; nowhere without it.
+SENTRY_DSN = env.str("SENTRY_DSN", default="")
