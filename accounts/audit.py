@@ -75,6 +75,8 @@ class Action(models.TextChoices):
     ENDPOINT_REPLAYED = "endpoint.replayed"
     ENDPOINT_TESTED = "endpoint.tested"
     MESSAGE_RESENT = "message.resent"
+    MESSAGE_RETRIED = "message.retried"
+    MESSAGES_RETRIED = "message.all_retried"
     ENTITLEMENT_AGREED = "entitlement.agreed"
     ENTITLEMENT_AGREEMENT_ENDED = "entitlement.agreement_ended"
     PLAN_CHANGED = "plan.changed"
@@ -165,6 +167,11 @@ def record(
         )
         recorded.send(sender=AuditEntry, entry=entry, target=target)
     return entry
+
+
+def with_reason(reason: str) -> dict[str, str]:
+    """What `after` says of why something was done, where that was given."""
+    return {"reason": reason} if reason else {}
 
 
 def _is_support(user: User | None, organization: Organization | None) -> bool:

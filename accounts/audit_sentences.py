@@ -64,6 +64,8 @@ SENTENCES = {
     Action.ENDPOINT_REPLAYED: "had what was missed sent to the webhook endpoint {}",
     Action.ENDPOINT_TESTED: "sent a test to the webhook endpoint {}",
     Action.MESSAGE_RESENT: "sent the webhook message {} again",
+    Action.MESSAGE_RETRIED: "had the webhook message {} tried again, which waited or was refused",
+    Action.MESSAGES_RETRIED: "had refused webhook messages of {} tried again",
     Action.ENTITLEMENT_AGREED: "agreed beside the plan of {}",
     Action.ENTITLEMENT_AGREEMENT_ENDED: "ended what was agreed beside the plan of {}",
     Action.PLAN_CHANGED: "changed the plan of {}",

@@ -351,13 +351,20 @@ def missed(
     return Missed(found, "" if is_last else page.prev_iterator or "")
 
 
-def failures(*, organization: Organization, endpoint_id: str) -> tuple[int, bool]:
-    """How many messages an endpoint did not take lately, and whether there are more than were counted."""
+def failures(
+    *,
+    organization: Organization,
+    endpoint_id: str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> tuple[int, bool]:
+    """How many messages an endpoint did not take, lately or in this time, and whether there are more than counted."""
+    now = timezone.now()
     options = MessageAttemptListAttemptedMessagesOptions(
         limit=AT_ONCE,
         status=MessageStatus.FAIL,
-        after=_utc(timezone.now() - RECOVERY),
-        before=_utc(timezone.now() + timedelta(minutes=1)),
+        after=_utc(since or now - RECOVERY),
+        before=_utc(until or now + timedelta(minutes=1)),
     )
     answer = get_svix().message_attempt.list_attempted_messages(organization.uid, endpoint_id, options)
     return len(answer.data), not answer.done
@@ -377,7 +384,46 @@ def last_disabled(*, organization: Organization, endpoint_id: str) -> datetime |
 # ── Sending again ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def resend(*, organization: Organization, message_id: str, endpoint_id: str, actor: Actor | None) -> None:
+@dataclass(frozen=True)
+class SentAgain:
+    """The URLs that a message is sent to again, and those whose endpoints are disabled."""
+
+    urls: list[str]
+    disabled: list[str]
+
+
+def resend_where_due(
+    *, organization: Organization, message_id: str, actor: Actor | None, reason: str = ""
+) -> SentAgain:
+    """Send a message once more now to each endpoint that has not taken it; if all have, to all.
+
+    What went to the URL of a job goes there again. Raises Expired.
+    """
+    told = get(organization=organization, message_id=message_id)
+    if told.direct:
+        resend_to_url(organization=organization, delivery=told.direct, actor=actor, reason=reason)
+        return SentAgain([told.direct.url], [])
+    behind = [there for there in told.destinations if there.status != MessageStatus.SUCCESS]
+    sent = SentAgain([], [])
+    for there in behind or told.destinations:
+        try:
+            resend(
+                organization=organization,
+                message_id=message_id,
+                endpoint_id=there.id,
+                actor=actor,
+                reason=reason,
+            )
+        except Disabled:
+            sent.disabled.append(there.url)
+        else:
+            sent.urls.append(there.url)
+    return sent
+
+
+def resend(
+    *, organization: Organization, message_id: str, endpoint_id: str, actor: Actor | None, reason: str = ""
+) -> None:
     """Send a message once more now, whatever the endpoint filters. Raises Disabled, Expired."""
     svix = get_svix()
     endpoint = enabled(organization, endpoint_id)
@@ -393,11 +439,14 @@ def resend(*, organization: Organization, message_id: str, endpoint_id: str, act
         actor=actor,
         organization=organization,
         target=Message(uid=message.id),
-        after={"event_type": message.event_type, "endpoint": endpoint.id, "url": endpoint.url},
+        after={"event_type": message.event_type, "endpoint": endpoint.id, "url": endpoint.url}
+        | audit.with_reason(reason),
     )
 
 
-def resend_to_url(*, organization: Organization, delivery: Delivery, actor: Actor | None) -> None:
+def resend_to_url(
+    *, organization: Organization, delivery: Delivery, actor: Actor | None, reason: str = ""
+) -> None:
     """Send a message once more now to the URL of its job. Raises Expired."""
     with transaction.atomic():
         found = Message.objects.select_for_update().defer("payload").filter(pk=delivery.message_id)
@@ -414,7 +463,7 @@ def resend_to_url(*, organization: Organization, delivery: Delivery, actor: Acto
             actor=actor,
             organization=organization,
             target=message,
-            after={"event_type": message.event_type, "url": delivery.url},
+            after={"event_type": message.event_type, "url": delivery.url} | audit.with_reason(reason),
         )
 
 
@@ -425,6 +474,7 @@ def recover(
     since: datetime,
     until: datetime | None = None,
     actor: Actor | None,
+    reason: str = "",
 ) -> None:
     """Send everything again that failed within at most 14 days and has not succeeded since. Raises Disabled."""
     endpoint = enabled(organization, endpoint_id)
@@ -435,7 +485,7 @@ def recover(
         actor=actor,
         organization=organization,
         target=Endpoint(uid=endpoint.id, url=endpoint.url),
-        after={"since": since} | ({"until": until} if until else {}),
+        after={"since": since} | ({"until": until} if until else {}) | audit.with_reason(reason),
     )
 
 
@@ -446,6 +496,7 @@ def send_example(
     event_type: str,
     payload: dict[str, Any] | None = None,
     actor: Actor | None,
+    reason: str = "",
 ) -> MessageOut:
     """Send a test message to one endpoint, whatever it filters: the type's own example if no payload is given.
 
@@ -459,7 +510,7 @@ def send_example(
         actor=actor,
         organization=organization,
         target=Endpoint(uid=endpoint.id, url=endpoint.url),
-        after={"event_type": event_type, "message": message.id},
+        after={"event_type": event_type, "message": message.id} | audit.with_reason(reason),
     )
     return message
 

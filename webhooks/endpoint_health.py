@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from django.conf import settings
 from django.utils import timezone
 from svix.api import (
     EndpointGetStatsOptions,
@@ -139,7 +140,7 @@ def _switched_off(organization: Organization, endpoint_ids: Sequence[str]) -> di
     return {
         entry.target_uid: SwitchedOff(
             entry.created_at,
-            entry.actor.display_name if entry.actor else "" if _is_system(entry) else entry.actor_name,
+            _name(entry),
             str((entry.after or {}).get("reason", "")),
         )
         for entry in newest
@@ -147,5 +148,10 @@ def _switched_off(organization: Organization, endpoint_ids: Sequence[str]) -> di
     }
 
 
-def _is_system(entry: AuditEntry) -> bool:
-    return entry.actor_name == "system"
+def _name(entry: AuditEntry) -> str:
+    """Who did it, empty for the engine. Of support nobody is named, as in the trail."""
+    if entry.by_staff:
+        return f"{settings.BRAND} support"
+    if entry.actor:
+        return entry.actor.display_name
+    return "" if entry.actor_name == "system" else entry.actor_name

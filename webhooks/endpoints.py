@@ -99,6 +99,7 @@ def create(
     disabled: bool = False,
     headers: dict[str, str] | None = None,
     actor: Actor | None,
+    reason: str = "",
 ) -> NewEndpoint:
     """Add an endpoint, and from now on write messages for its organization. None means all types, all channels."""
     _check_url(url)
@@ -123,7 +124,9 @@ def create(
         actor=actor,
         organization=organization,
         target=_target(endpoint),
-        after=_values(endpoint) | ({"headers": sorted(headers)} if headers else {}),
+        after=_values(endpoint)
+        | ({"headers": sorted(headers)} if headers else {})
+        | audit.with_reason(reason),
     )
     return NewEndpoint(endpoint, secret)
 
@@ -135,6 +138,7 @@ def update(
     changes: EndpointPatch,
     headers: HeaderChanges | None = None,
     actor: Actor | None,
+    reason: str = "",
 ) -> EndpointOut:
     """Change what `changes` sets; null event types or channels mean all. Unchanged values leave no audit row.
 
@@ -162,12 +166,12 @@ def update(
             organization=organization,
             target=_target(after),
             before=was,
-            after=became,
+            after=became | audit.with_reason(reason),
         )
     return after
 
 
-def delete(*, organization: Organization, endpoint_id: str, actor: Actor | None) -> None:
+def delete(*, organization: Organization, endpoint_id: str, actor: Actor | None, reason: str = "") -> None:
     """Delete an endpoint. What was still to be sent to it is not sent any more."""
     svix = get_svix()
     endpoint = svix.endpoint.get(organization.uid, endpoint_id)
@@ -178,6 +182,7 @@ def delete(*, organization: Organization, endpoint_id: str, actor: Actor | None)
         organization=organization,
         target=_target(endpoint),
         before=_values(endpoint),
+        after=audit.with_reason(reason),
     )
 
 

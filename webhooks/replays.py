@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 from svix.exceptions import HttpError, HTTPValidationError
-from svix.models import EndpointOut
+from svix.models import EndpointOut, EndpointPatch
 
 from accounts import audit
 from accounts.audit import Actor
@@ -30,6 +30,8 @@ State = Replay.State
 LEASE = timedelta(seconds=60)
 # Seconds of work on one replay, after which others have their turn.
 TURN = 10.0
+# Seconds that somebody waits to be told how much a replay would send.
+LONGEST_LOOK = 2.0
 # One whose engine does not answer for so long is not taken up any more.
 GIVEN_UP = timedelta(days=1)
 
@@ -43,7 +45,13 @@ class _Lost(Exception):
 
 
 def start(
-    *, organization: Organization, endpoint_id: str, since: datetime, until: datetime, actor: Actor
+    *,
+    organization: Organization,
+    endpoint_id: str,
+    since: datetime,
+    until: datetime,
+    actor: Actor,
+    reason: str = "",
 ) -> Replay:
     """Have sent what an endpoint would have got in this time but never did.
 
@@ -65,13 +73,53 @@ def start(
                 actor=actor,
                 organization=organization,
                 target=Endpoint(uid=endpoint.id, url=endpoint.url),
-                after={"since": since, "until": until},
+                after={"since": since, "until": until} | audit.with_reason(reason),
             )
     except IntegrityError as error:
         if "replay_once_at_a_time" in str(error):
             raise UnderWay from error
         raise
     return replay
+
+
+def resume(
+    *, organization: Organization, endpoint_id: str, since: datetime | None, actor: Actor, reason: str
+) -> Replay | None:
+    """Turn an endpoint on again and, told since when, have sent what it missed. Raises UnderWay."""
+    endpoints.update(
+        organization=organization,
+        endpoint_id=endpoint_id,
+        changes=EndpointPatch(disabled=False),
+        actor=actor,
+        reason=reason,
+    )
+    if since is None:
+        return None
+    return start(
+        organization=organization,
+        endpoint_id=endpoint_id,
+        since=since,
+        until=timezone.now(),
+        actor=actor,
+        reason=reason,
+    )
+
+
+def expected(
+    *, organization: Organization, endpoint_id: str, since: datetime, until: datetime
+) -> tuple[int, bool]:
+    """How many messages a replay would send, and whether there are more than were counted. Nobody waits long."""
+    endpoint = endpoints.get(organization=organization, endpoint_id=endpoint_id)
+    end = monotonic() + LONGEST_LOOK
+    found, place = 0, ""
+    while monotonic() < end:
+        part = deliveries.missed(
+            organization=organization, endpoint=endpoint, since=since, until=until, place=place
+        )
+        found, place = found + len(part.messages), part.place
+        if not place:
+            return found, False
+    return found, True
 
 
 def of(organization: Organization, endpoint_id: str) -> ReplayQuerySet:

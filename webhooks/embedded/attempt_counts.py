@@ -71,6 +71,23 @@ def of(endpoint: Endpoint, *, since: datetime, until: datetime) -> Counts:
     )
 
 
+def last_arrival(endpoint: Endpoint) -> datetime | None:
+    """When it last took a message: looked for among what is not counted yet, and else in the last hour with any."""
+    arrived = Attempt.objects.filter(endpoint=endpoint, status=Status.SUCCESS).order_by("-timestamp", "-pk")
+    hours = EndpointHour.objects.filter(endpoint=endpoint).order_by("-hour")
+    last = hours.values_list("hour", flat=True).first()
+    if last is None:
+        return arrived.values_list("timestamp", flat=True).first()
+    since = arrived.filter(timestamp__gte=last + HOUR)
+    if found := since.values_list("timestamp", flat=True).first():
+        return found
+    hour = hours.filter(arrived__gt=0).values_list("hour", flat=True).first()
+    if hour is None:
+        return None
+    within = arrived.filter(timestamp__gte=hour, timestamp__lt=hour + HOUR)
+    return within.values_list("timestamp", flat=True).first() or hour  # whose attempts are no longer kept
+
+
 def _read(endpoint: Endpoint, since: datetime, until: datetime) -> Counts:
     if since >= until:
         return Counts(0, 0)
