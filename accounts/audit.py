@@ -97,6 +97,7 @@ class Action(models.TextChoices):
     AUTO_TOP_UP_REMOVED = "auto_top_up.removed"
     AUTO_TOP_UP_STOPPED = "auto_top_up.stopped"
     CREDIT_RATE_PUBLISHED = "credit_rate.published"
+    CREDIT_RATE_WITHDRAWN = "credit_rate.withdrawn"
     BILLING_USAGE_EXPORTED = "billing_usage.exported"
     BILLING_USAGE_LINKED = "billing_usage.linked"
     PIPELINE_CREATED = "pipeline.created"

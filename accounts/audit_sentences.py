@@ -86,6 +86,7 @@ SENTENCES = {
     Action.AUTO_TOP_UP_REMOVED: "removed automatic top-up of {}",
     Action.AUTO_TOP_UP_STOPPED: "stopped automatic top-up of {}",
     Action.CREDIT_RATE_PUBLISHED: "published the credit rate {}",
+    Action.CREDIT_RATE_WITHDRAWN: "withdrew the coming credit rate {}",
     Action.BILLING_USAGE_EXPORTED: "exported usage for billing as {}",
     Action.BILLING_USAGE_LINKED: "made a new link to {}",
     Action.PIPELINE_CREATED: "created the pipeline draft {}",

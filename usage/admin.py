@@ -1,23 +1,16 @@
 import json
 from datetime import UTC
-from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from unfold.decorators import display
 
-from accounts import audit
-from accounts.access import actor_of
 from accounts.admin_base import (
     BigTableAdmin,
-    ModelAdmin,
     ReadOnlyAdmin,
-    colleague,
     json_block,
     plain_number,
 )
@@ -25,7 +18,8 @@ from accounts.models import ApiKey
 from usage import alert_admin as alert_admin  # it registers alerts, firings and caps
 from usage import billing_export_admin as billing_export_admin  # it registers the files of the billing export
 from usage import ingest, reports
-from usage.models import CreditRate, Entitlement, Job, JobStatus, PipelineConfig
+from usage import price_admin as price_admin  # it registers the price book
+from usage.models import Entitlement, Job, JobStatus, PipelineConfig
 from usage.record_admin import links_to, of_each_organization, organization_id  # it registers usage records
 from webhooks.models import Message, OutboxMessage
 
@@ -85,89 +79,6 @@ class EntitlementAdmin(ReadOnlyAdmin[Entitlement]):
             reverse("admin:billing_billingaccount_change", args=[entitlement.pk]),
             reverse("admin:billing_entitlementoverride_changelist"),
             entitlement.organization.uid,
-        )
-
-
-class CreditRateForm(forms.ModelForm[CreditRate]):
-    """A new version of a rate. It starts now or later, since what was charged stays charged."""
-
-    class Meta:
-        model = CreditRate
-        fields = (
-            "product",
-            "feature",
-            "unit",
-            "credits_per_unit",
-            "minimum_credits",
-            "batch_factor",
-            "effective_from",
-            "note",
-        )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "effective_from" in self.fields:
-            field = self.fields["effective_from"]
-            field.required, field.initial, self.initial["effective_from"] = False, None, None
-            field.help_text = "UTC. Empty means now."
-
-    def clean_effective_from(self) -> Any:
-        now = timezone.now()
-        moment = self.cleaned_data["effective_from"] or now
-        if moment < now:
-            raise forms.ValidationError("A rate cannot start in the past: leave it empty for now.")
-        return moment
-
-
-@admin.register(CreditRate)
-class CreditRateAdmin(ModelAdmin[CreditRate]):
-    """The price book. A price changes by a new version with a later start; published ones are never edited."""
-
-    form = CreditRateForm
-    list_display = (
-        "product",
-        "feature",
-        "credits",
-        "unit",
-        "minimum",
-        "batch",
-        "effective_from",
-        "note",
-    )
-    list_filter = ("product", "feature")
-    ordering = ("product", "feature", "-effective_from")
-
-    @admin.display(description="credits per unit")
-    def credits(self, rate: CreditRate) -> str:
-        return plain_number(rate.credits_per_unit)
-
-    @admin.display(description="minimum credits")
-    def minimum(self, rate: CreditRate) -> str:
-        return plain_number(rate.minimum_credits)
-
-    @admin.display(description="batch factor")
-    def batch(self, rate: CreditRate) -> str:
-        return plain_number(rate.batch_factor)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return colleague(request).has_perm("usage.add_creditrate")
-
-    def has_change_permission(self, request: HttpRequest, obj: CreditRate | None = None) -> bool:
-        return False
-
-    def save_model(self, request: HttpRequest, obj: CreditRate, form: Any, change: bool) -> None:
-        obj.save()
-        audit.record(
-            audit.Action.CREDIT_RATE_PUBLISHED,
-            actor=actor_of(request),
-            target=obj,
-            after={
-                "credits_per_unit": str(obj.credits_per_unit),
-                "minimum_credits": str(obj.minimum_credits),
-                "batch_factor": str(obj.batch_factor),
-                "unit": obj.unit,
-                "effective_from": obj.effective_from.isoformat(),
-            },
         )
 
 

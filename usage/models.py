@@ -89,12 +89,20 @@ class CreditRate(models.Model):
         max_digits=6, decimal_places=4, default=Decimal(1), help_text="Times this when the priority is batch."
     )
     effective_from = models.DateTimeField(default=timezone.now)
-    note = models.CharField(max_length=200, blank=True)
+    note = models.CharField(max_length=200, blank=True, help_text="What customers read beside it.")
+    reason = models.CharField(max_length=200, blank=True, editable=False, help_text="Why it was published.")
+    # Rates that were published at once share it, and by it are published once.
+    publication = models.CharField(max_length=40, blank=True, editable=False)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
                 fields=["product", "feature", "effective_from"], name="credit_rate_version"
+            ),
+            models.UniqueConstraint(
+                fields=["publication", "product", "feature"],
+                name="credit_rate_published_once",
+                condition=~models.Q(publication=""),
             ),
             models.CheckConstraint(
                 name="credit_rate_not_negative",

@@ -11,21 +11,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import audit
-from accounts.models import ApiKey, AuditEntry, Organization, User
+from accounts.models import ApiKey, Organization
 from tests.usage.rows import job_row
 from usage import entitlements, partitions, retention
-from usage.models import CreditRate, Entitlement, Job, UsageRecord
+from usage.models import Entitlement, Job, UsageRecord
 
 JOBS, RECORDS = "/admin/usage/job/", "/admin/usage/usagerecord/"
-RATE = {
-    "product": "parse",
-    "feature": "standard",
-    "unit": "page",
-    "credits_per_unit": "1.5",
-    "minimum_credits": "0",
-    "batch_factor": "0.8",
-}
 
 
 @pytest.fixture
@@ -92,45 +83,6 @@ def test_an_entitlement_is_shown_with_where_it_follows_from_and_not_changed(
     assert answer.status_code == 403
     entitlement.refresh_from_db()
     assert (entitlement.plan, entitlement.requests_per_minute) == ("pro", 100)
-
-
-def test_a_new_rate_starts_now_and_is_recorded(back_office: Client, staff: User) -> None:
-    before = timezone.now()
-
-    back_office.post(reverse("admin:usage_creditrate_add"), RATE)
-
-    rate = CreditRate.objects.get()
-    entry = AuditEntry.objects.get(action=audit.Action.CREDIT_RATE_PUBLISHED)
-    assert before <= rate.effective_from <= timezone.now()
-    assert rate.credits_per_unit == Decimal("1.5")
-    assert (entry.actor, entry.after["credits_per_unit"]) == (staff, "1.5")
-
-
-def test_a_rate_can_be_announced_for_later(back_office: Client) -> None:
-    later = {"effective_from_0": "2099-01-01", "effective_from_1": "00:00:00"}
-
-    back_office.post(reverse("admin:usage_creditrate_add"), RATE | later)
-
-    assert CreditRate.objects.get().effective_from.year == 2099
-
-
-def test_no_rate_reaches_into_the_past(back_office: Client) -> None:
-    past = {"effective_from_0": "2020-01-01", "effective_from_1": "00:00:00"}
-
-    page = back_office.post(reverse("admin:usage_creditrate_add"), RATE | past).content.decode()
-
-    assert "cannot start in the past" in page
-    assert not CreditRate.objects.exists()
-
-
-@pytest.mark.parametrize("action", ["change", "delete"])
-def test_published_rates_stay_as_they_are(back_office: Client, action: str) -> None:
-    rate = CreditRate.objects.create(product="parse", feature="standard", credits_per_unit=1)
-
-    response = back_office.post(reverse(f"admin:usage_creditrate_{action}", args=[rate.pk]), RATE)
-
-    assert response.status_code == 403
-    assert CreditRate.objects.get().credits_per_unit == 1
 
 
 @pytest.mark.parametrize("model", ["job", "usagerecord"])
