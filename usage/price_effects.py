@@ -76,12 +76,7 @@ def of(rates: Sequence[NewRate]) -> Effects:
             },
         )
         rows = cursor.fetchall()
-    found = {
-        (rate.product, rate.feature): NOTHING
-        if lines[place]["ratio"] or lines[place]["per_page"]
-        else Effect(Decimal(0), None)
-        for place, rate in enumerate(rates)
-    }
+    found = {(rate.product, rate.feature): NOTHING for rate in rates}
     found |= {
         (product, feature): Effect(credits, would_be)
         for product, feature, organization_id, _, credits, would_be in rows

@@ -84,7 +84,7 @@ _FOUND = """
                 AND correction.timestamp = newest.timestamp AND correction.corrects = newest.idempotency_key
             LIMIT 1
         ) AS correction ON true
-        WHERE is_corrected IS NULL AND NOT (corrects <> '' AND (pages < 0 OR quantity < 0))
+        WHERE is_corrected IS NULL AND NOT (corrects <> '' AND (pages < 0 OR coalesce(quantity, 0) < 0))
     )
     SELECT product, feature, quantity IS NOT NULL, count(*), sum(pages), sum(quantity), min(timestamp), max(timestamp),
         array_agg(DISTINCT organization_id), (SELECT count(*) FROM newest)

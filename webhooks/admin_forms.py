@@ -124,8 +124,8 @@ class SendMissedForm(Window):
 
     what = forms.ChoiceField(
         choices=[
-            (MISSED, "What was never sent, for the endpoint was disabled"),
-            (FAILED, f"What failed and has not arrived since, of at most {RECOVERY.days} days"),
+            (MISSED, "Never sent: it was disabled"),
+            (FAILED, "Failed, not arrived since"),
         ],
         widget=UnfoldAdminRadioSelectWidget,
     )
@@ -188,6 +188,7 @@ class EndpointForm(forms.ModelForm[Endpoint]):
         widget=UnfoldAdminTextInputWidget,
         validators=[URLValidator(schemes=["http", "https"]), _check_url],
     )
+    description = forms.CharField(required=False, widget=UnfoldAdminTextInputWidget)
     event_types = forms.MultipleChoiceField(
         choices=_TYPES,
         required=False,

@@ -25,7 +25,7 @@ from unfold.decorators import action, display
 from accounts.access import actor_of
 from accounts.admin_base import ModelAdmin, asked_once, back_to, colleague, is_there
 from accounts.models import Organization
-from webhooks import deliveries, endpoints, replays
+from webhooks import deliveries, endpoint_health, endpoints, replays
 from webhooks.admin_forms import (
     EnableDialog,
     EndpointForm,
@@ -91,7 +91,7 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
         "failing_since",
         "exhausted_since",
         "disabled_at",
-        "disabled_reason",
+        "why_disabled",
         "last_errors",
     )
     actions_detail = ("enable", "disable", "send_missed", "send_test", "remove")
@@ -133,8 +133,18 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
 
     @admin.display(description="last success")
     @once
-    def last_success(self, endpoint: Endpoint) -> datetime | None:
-        return attempt_counts.last_arrival(endpoint)
+    def last_success(self, endpoint: Endpoint) -> str:
+        found = attempt_counts.last_arrival(endpoint)
+        return _second(found) if found else "–"
+
+    @admin.display(description="disabled by, and why")
+    @once
+    def why_disabled(self, endpoint: Endpoint) -> str:
+        if not endpoint.disabled:
+            return "–"
+        off = endpoint_health.switched_off(endpoint.organization, [endpoint.uid]).get(endpoint.uid)
+        told = (off.by, off.reason) if off else ("", endpoint.disabled_reason)
+        return ": ".join(filter(None, told)) or "–"
 
     @admin.display(description="last errors")
     @once
@@ -438,7 +448,7 @@ def _lines(attempts: list[Attempt]) -> SafeString:
         (
             (
                 reverse("admin:webhooks_attempt_change", args=[attempt.pk]),
-                f"{attempt.timestamp.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+                _second(attempt.timestamp),
                 attempt.message.event_type,
                 f"answered {attempt.status_code}" if attempt.status_code else "no answer",
                 f" · {attempt.response[:_SHOWN_OF_ANSWER]}"
@@ -448,6 +458,10 @@ def _lines(attempts: list[Attempt]) -> SafeString:
             for attempt in attempts
         ),
     )
+
+
+def _second(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _minute(moment: datetime) -> str:

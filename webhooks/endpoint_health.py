@@ -78,7 +78,7 @@ class Health:
 
 def of(organization: Organization, endpoints: Sequence[EndpointOut]) -> list[Health]:
     """Ask how these fare. Once the engine does not answer, the others are not asked about: they are not known."""
-    off = _switched_off(organization, [endpoint.id for endpoint in endpoints if endpoint.disabled])
+    off = switched_off(organization, [endpoint.id for endpoint in endpoints if endpoint.disabled])
     found: list[Health] = []
     for endpoint in endpoints:
         is_known = not found or found[-1].is_known
@@ -126,7 +126,7 @@ def _rate(stats: EndpointStats) -> Rate:
     return Rate(stats.success + stats.fail, stats.success)
 
 
-def _switched_off(organization: Organization, endpoint_ids: Sequence[str]) -> dict[str, SwitchedOff]:
+def switched_off(organization: Organization, endpoint_ids: Sequence[str]) -> dict[str, SwitchedOff]:
     """Look in the audit trail, where also the engine writes what it turns off; a Svix server does not."""
     if not endpoint_ids:
         return {}

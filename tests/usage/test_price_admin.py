@@ -454,6 +454,7 @@ def test_what_the_totals_do_not_tell_is_not_guessed(rate: CreditRate, organizati
     effects = price_effects.of([_new("3", unit="1000_cells")])
 
     assert effects.lines["parse", "standard"].would_be is None
+    assert price_effects.of([_new("3", feature="deep", unit="chart")]).total == price_effects.NOTHING
     assert effects.total.would_be is None
     assert effects.organizations == []
 
@@ -515,6 +516,18 @@ def test_what_was_corrected_is_not_listed_any_more(
     corrections.correct(record=record, reason=WHY, amendment=None, actor=Actor(staff))
 
     assert unrated.found() == ([], False)
+
+
+def test_what_was_amended_to_something_without_a_rate_is_listed_in_its_stead(
+    add_record: Callable[..., UsageRecord], staff: User
+) -> None:
+    record = add_record("a")
+    amendment = corrections.Amendment(product="edit", feature="deep", pages=2, quantity=None)
+    corrections.correct(record=record, reason=WHY, amendment=amendment, actor=Actor(staff))
+
+    gaps, _ = unrated.found()
+
+    assert [(gap.feature, gap.records, gap.pages) for gap in gaps] == [("deep", 1, 2)]
 
 
 def test_only_the_newest_are_looked_at(

@@ -115,6 +115,7 @@ def test_an_endpoint_is_disabled_with_a_reason_which_its_page_shows(
     row.refresh_from_db()
     assert row.disabled
     assert _newest().after == {"disabled": True, "reason": WHY}
+    assert f"support: {WHY}" in back_office.get(_page(row)).content.decode()
     client.force_login(owner)
     page = client.get(reverse("webhooks:endpoint", args=[organization.uid, row.uid]))
     assert WHY in page.content.decode()
