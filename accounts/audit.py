@@ -55,6 +55,7 @@ class Action(models.TextChoices):
     API_KEY_DISABLED = "api_key.disabled"
     API_KEY_ENABLED = "api_key.enabled"
     API_KEY_ROTATED = "api_key.rotated"
+    API_KEY_ROTATION_ASKED = "api_key.rotation_asked"
     API_KEY_EXPIRING = "api_key.expiring"
     API_KEY_REVOKED = "api_key.revoked"
     API_KEY_LEAKED = "api_key.leaked"

@@ -44,6 +44,7 @@ SENTENCES = {
     Action.API_KEY_DISABLED: "disabled the API key {}",
     Action.API_KEY_ENABLED: "enabled the API key {}",
     Action.API_KEY_ROTATED: "rotated the API key {}",
+    Action.API_KEY_ROTATION_ASKED: "asked for a rotation of the API key {}",
     Action.API_KEY_EXPIRING: "warned of the end of the API key {}",
     Action.API_KEY_REVOKED: "revoked the API key {}",
     Action.API_KEY_LEAKED: "reported a leak of the API key {}",
