@@ -22,6 +22,7 @@ from unfold.forms import AdminPasswordChangeForm
 from accounts import audit, impersonation, look_admin, organizations, passwords, sessions, two_factor
 from accounts import invitation_admin as invitation_admin  # it registers invitations'
 from accounts import key_admin as key_admin  # it registers the keys'
+from accounts import note_admin as note_admin  # it registers notes'
 from accounts.access import actor_of
 from accounts.admin_base import (
     BigTableAdmin,
@@ -36,6 +37,7 @@ from accounts.admin_base import (
     json_block,
 )
 from accounts.models import ApiKey, AuditEntry, Membership, Organization, User
+from accounts.note_admin import NotesOnOrganization, NotesOnUser, write_on
 
 
 class MembershipsOfUser(ReadOnlyInline[Membership, User]):
@@ -71,7 +73,8 @@ class UserAdmin(RecordedAdmin[User], DjangoUserAdmin[User]):
     )
     filter_horizontal = ()
     readonly_fields = ("uid", "password_link", "date_joined", "last_login")
-    inlines = (MembershipsOfUser,)
+    inlines = (NotesOnUser, MembershipsOfUser)
+    actions_detail = ("write_note",)
 
     @admin.display(description="password")
     def password_link(self, user: User) -> SafeString:
@@ -106,6 +109,13 @@ class UserAdmin(RecordedAdmin[User], DjangoUserAdmin[User]):
                 user=User.objects.get(pk=id), actor=actor_of(request), keep=request.session.session_key
             )
         return response
+
+    def has_write_note_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return colleague(request).has_perm("accounts.add_note")
+
+    @action(description="Write a note", permissions=["write_note"], icon="sticky_note_2")  # type: ignore[untyped-decorator]
+    def write_note(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return write_on(get_object_or_404(User, pk=object_id))
 
 
 class MembersOfOrganization(ReadOnlyInline[Membership, Organization]):
@@ -192,8 +202,8 @@ class OrganizationAdmin(ModelAdmin[Organization]):
         "access_changed_at",
     )
     readonly_fields = fields[3:]
-    inlines = (MembersOfOrganization, KeysOfOrganization)
-    actions_detail = ("look", "restore")
+    inlines = (NotesOnOrganization, MembersOfOrganization, KeysOfOrganization)
+    actions_detail = ("look", "write_note", "restore")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
         members = Membership.objects.filter(organization=OuterRef("pk")).values("organization")
@@ -282,6 +292,13 @@ class OrganizationAdmin(ModelAdmin[Organization]):
             else:
                 messages.warning(request, f"{organization} is not deleted, or was deleted too long ago.")
         return back_to(organization)
+
+    def has_write_note_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return colleague(request).has_perm("accounts.add_note")
+
+    @action(description="Write a note", permissions=["write_note"], icon="sticky_note_2")  # type: ignore[untyped-decorator]
+    def write_note(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return write_on(get_object_or_404(Organization, pk=object_id))
 
 
 @admin.register(Membership)
