@@ -78,7 +78,7 @@ def test_a_warning_is_shown_wherever_its_organization_is(
     write(organization, "Never call before ten")
     membership = Membership.objects.get(user=member)
 
-    for row in (organization, organization_key[0], membership, member, organization.entitlement):  # type: ignore[attr-defined]
+    for row in (organization, organization_key[0], membership, member, organization.entitlement):
         assert "Never call before ten" in back_office.get(change_url(row)).content.decode(), row
 
 

@@ -62,7 +62,7 @@ def test_it_holds_what_support_has_noted_about_them(
     owner: User, organization: Organization, staff: User
 ) -> None:
     for about, text in ((owner, "Called on Monday"), (organization, "Pays by hand")):
-        notes.add(about=about, kind=Note.Kind.CONVERSATION, text=text, actor=Actor(staff))  # type: ignore[arg-type]
+        notes.add(about=about, kind=Note.Kind.CONVERSATION, text=text, actor=Actor(staff))
 
     text, data = downloaded(owner)
 

@@ -24,9 +24,22 @@ def owner_is_gone(owner: User) -> None:
     User.objects.filter(pk=owner.pk).update(is_active=False, last_login=timezone.now())
 
 
-def give(organization: Organization, to: User, staff: User, **said: bool) -> None:
+def give(
+    organization: Organization,
+    to: User,
+    staff: User,
+    *,
+    owner_is_out: bool = False,
+    remove_former: bool = False,
+) -> None:
     recover(
-        organization=organization, to=to, proof=PROOF, reason="The owner has died", actor=Actor(staff), **said
+        organization=organization,
+        to=to,
+        proof=PROOF,
+        reason="The owner has died",
+        actor=Actor(staff),
+        owner_is_out=owner_is_out,
+        remove_former=remove_former,
     )
 
 
