@@ -289,7 +289,6 @@ class OrganizationAdmin(ModelAdmin[Organization]):
         question="Give this organization a new owner?",
         follows="For when its owner is gone. The new one manages its billing and could delete it. All who manage its "
         "people are told, with your reason.",
-        is_danger=True,
         form_class=RecoverDialog,
     )
     def recover(self, request: HttpRequest, form: RecoverDialog, object_id: str) -> HttpResponse:

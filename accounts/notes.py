@@ -32,6 +32,8 @@ def warnings_of(shown: Model) -> QuerySet[Note]:
         for name, pk in owners.items():
             about |= Q(**{name: pk}) if pk else Q()
     warnings = Note.objects.warnings().filter(about)
+    if isinstance(shown, Note):
+        warnings = warnings.exclude(pk=shown.pk)  # it is its own page
     return warnings.select_related("organization", "user", "created_by").newest_first()
 
 

@@ -91,6 +91,18 @@ def test_a_warning_on_a_person_is_shown_with_them(
         assert "Somebody pretends to be her" in back_office.get(change_url(row)).content.decode()
 
 
+def test_a_notes_own_page_shows_it_once_and_the_other_warnings(
+    back_office: Client, organization: Organization, write: Callable[..., Note]
+) -> None:
+    note = write(organization, "Never call before ten")
+    write(organization, "Nor after five")
+
+    page = back_office.get(change_url(note)).content.decode()
+
+    assert page.count("Never call before ten") == 1
+    assert "Nor after five" in page
+
+
 def test_others_rows_show_no_warning_of_it(
     back_office: Client, organization: Organization, outsider: User, write: Callable[..., Note]
 ) -> None:
