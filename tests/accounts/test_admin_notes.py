@@ -91,6 +91,17 @@ def test_a_warning_on_a_person_is_shown_with_them(
         assert "Somebody pretends to be her" in back_office.get(change_url(row)).content.decode()
 
 
+@pytest.mark.parametrize("act_on", ["accounts_organization_look", "billing_billingaccount_give_credits"])
+def test_a_warning_is_shown_where_something_is_done_by_hand(
+    back_office: Client, organization: Organization, write: Callable[..., Note], act_on: str
+) -> None:
+    write(organization, "Never call before ten")
+
+    page = back_office.get(reverse(f"admin:{act_on}", args=[organization.pk])).content.decode()
+
+    assert "Never call before ten" in page
+
+
 def test_a_notes_own_page_shows_it_once_and_the_other_warnings(
     back_office: Client, organization: Organization, write: Callable[..., Note]
 ) -> None:

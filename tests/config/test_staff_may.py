@@ -40,7 +40,7 @@ ACTS: dict[str, dict[str, str]] = {
     "accounts.invitation": {"resend": "S", "revoke": "S"},
     "accounts.membership": {},
     "accounts.note": {"add": "SBE", "pin": "SBE", "unpin": "SBE", "take_back": "SBE"},
-    "accounts.organization": {"change": "", "write_note": "SBE", "recover": "", "restore": ""},
+    "accounts.organization": {"change": "", "look": "S", "write_note": "SBE", "recover": "", "restore": ""},
     "accounts.user": {
         "change": "",
         "write_note": "SBE",
@@ -120,10 +120,13 @@ def names() -> set[str]:
 
 
 def acts_of(label: str) -> set[str]:
-    """What can be asked for with a table: its addresses beside those to look, and what is done to chosen rows."""
+    """What can be asked for with a table: its addresses beside those to look, what is done to chosen rows, or on saving."""
     prefix = f"{label.replace('.', '_')}_"
     addresses = {name.removeprefix(prefix) for name in names() if name.startswith(prefix)}
-    return (addresses - set(SEEN)) | {_name(each) for each in _admin(label).actions or ()}
+    shown = _admin(label)
+    return (addresses - set(SEEN)) | {
+        _name(each) for each in (*(shown.actions or ()), *(shown.actions_submit_line or ()))
+    }
 
 
 def _name(action: Any) -> str:
