@@ -1,11 +1,11 @@
-"""People, organizations, the audit trail and sign-in devices in the back office. Keys and invitations are beside it."""
+"""Organizations, the audit trail and sign-in devices in the back office. People, keys and notes are beside it."""
 
 from typing import Any
 
 from allauth.account.admin import EmailAddressAdmin as AllauthEmailAddressAdmin
 from allauth.account.models import EmailAddress
+from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.forms import ModelForm
@@ -14,98 +14,32 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.decorators import action, display
-from unfold.forms import AdminPasswordChangeForm
+from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldBooleanWidget
 
-from accounts import audit, impersonation, look_admin, organizations, passwords, sessions, two_factor
+from accounts import audit, impersonation, look_admin, organizations, ownership_recovery, staff, two_factor
 from accounts import invitation_admin as invitation_admin  # it registers invitations'
 from accounts import key_admin as key_admin  # it registers the keys'
+from accounts import note_admin as note_admin  # it registers notes'
+from accounts import user_admin as user_admin  # it registers people's
 from accounts.access import actor_of
 from accounts.admin_base import (
     BigTableAdmin,
     ModelAdmin,
     ReadOnlyAdmin,
     ReadOnlyInline,
-    RecordedAdmin,
     asked_once,
     back_to,
     colleague,
     is_there,
     json_block,
 )
+from accounts.admin_forms import READ, ReasonDialog, reason_field
 from accounts.models import ApiKey, AuditEntry, Membership, Organization, User
-
-
-class MembershipsOfUser(ReadOnlyInline[Membership, User]):
-    model = Membership
-    fields = readonly_fields = ("organization", "role", "created_at")
-    verbose_name_plural = "Member of"
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
-        return (
-            super()
-            .get_queryset(request)
-            .select_related("organization", "user")
-            .order_by("organization__name")
-        )
-
-
-@admin.register(User)
-class UserAdmin(RecordedAdmin[User], DjangoUserAdmin[User]):
-    """People sign up, are invited, or are made by `create_staff`; here they are found, helped and switched off."""
-
-    changed = audit.Action.USER_UPDATED
-    form = ModelForm[User]
-    change_password_form = AdminPasswordChangeForm
-    list_display = ("email", "name", "is_active", "is_staff", "date_joined", "last_login")
-    list_filter = ("is_active", "is_staff", "is_superuser")
-    search_fields = ("email", "name", "=uid")
-    search_help_text = "E-mail address, name, or id (usr_…)"
-    ordering = ("-id",)
-    fieldsets = (
-        (None, {"fields": ("email", "name", "password_link")}),
-        ("Access", {"fields": ("is_active", "is_staff", "is_superuser")}),
-        ("For reference", {"fields": ("uid", "date_joined", "last_login")}),
-    )
-    filter_horizontal = ()
-    readonly_fields = ("uid", "password_link", "date_joined", "last_login")
-    inlines = (MembershipsOfUser,)
-
-    @admin.display(description="password")
-    def password_link(self, user: User) -> SafeString:
-        return mark_safe('<a class="text-link" href="../password/">Set a new password</a>')
-
-    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Only superusers change staff: whoever may set a colleague's password can become them."""
-        if obj and obj.is_staff and not colleague(request).is_superuser:
-            return False
-        return super().has_change_permission(request, obj)
-
-    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
-        fields: tuple[str, ...] = self.readonly_fields
-        if obj:  # an address that signs in is verified first, by its owner
-            fields += ("email",)
-        if not colleague(request).is_superuser:
-            fields += ("is_staff", "is_superuser")
-        return fields
-
-    def save_model(self, request: HttpRequest, obj: User, form: ModelForm[User], change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        if "is_active" in form.changed_data:
-            for organization in Organization.objects.of(obj):
-                organization.bump_access()
-            if not obj.is_active:
-                sessions.end_all(obj)
-
-    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
-        response = super().user_change_password(request, id, form_url)
-        if response.status_code == 302:
-            passwords.changed(
-                user=User.objects.get(pk=id), actor=actor_of(request), keep=request.session.session_key
-            )
-        return response
+from accounts.note_admin import NotesOnOrganization, write_on
 
 
 class MembersOfOrganization(ReadOnlyInline[Membership, Organization]):
@@ -151,6 +85,53 @@ class OrganizationAdminForm(ModelForm[Organization]):
         )
 
 
+class MemberChoice(forms.ModelChoiceField):  # type: ignore[type-arg]
+    def label_from_instance(self, obj: Membership) -> str:
+        return f"{obj.user.display_name}, {obj.user.email}, {obj.get_role_display()}"
+
+
+class RecoverDialog(BaseDialogForm):  # type: ignore[misc]
+    """Who becomes the owner of an organization, and how that was proven."""
+
+    member = MemberChoice(
+        Membership.objects.none(), label="New owner", empty_label="Choose…", widget=UnfoldAdminSelectWidget
+    )
+    former = forms.ChoiceField(
+        label="The owner so far",
+        choices=[("admin", "Becomes an admin"), ("remove", "Is removed; keys that they made stop")],
+        widget=UnfoldAdminSelectWidget,
+    )
+    proof = forms.CharField(
+        label="How it was proven",
+        min_length=10,
+        max_length=2000,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text="Such as a company register or a letter. It becomes a note on the organization.",
+    )
+    owner_is_out = forms.BooleanField(
+        label="It proves that the owner asks for this, or has left the company",
+        required=False,
+        widget=UnfoldBooleanWidget,
+    )
+    reason = reason_field(READ)
+
+    def __init__(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(request, object_id, *args, **kwargs)
+        self.organization = get_object_or_404(Organization, pk=object_id)
+        member = self.fields["member"]
+        assert isinstance(member, forms.ModelChoiceField)
+        member.queryset = ownership_recovery.candidates(self.organization)
+
+    def clean_owner_is_out(self) -> bool:
+        is_out: bool = self.cleaned_data["owner_is_out"]
+        owner = ownership_recovery.owner(self.organization)
+        if owner and not is_out and ownership_recovery.was_there_lately(owner, now=timezone.now()):
+            raise forms.ValidationError(
+                f"{owner.user} was here in the last {ownership_recovery.AROUND.days} days, and can hand it over."
+            )
+        return is_out
+
+
 def _lists_of(organization: Organization, labels: dict[str, str]) -> SafeString:
     """Links to lists of other apps, narrowed to an organization."""
     return format_html_join(
@@ -192,8 +173,8 @@ class OrganizationAdmin(ModelAdmin[Organization]):
         "access_changed_at",
     )
     readonly_fields = fields[3:]
-    inlines = (MembersOfOrganization, KeysOfOrganization)
-    actions_detail = ("look", "restore")
+    inlines = (NotesOnOrganization, MembersOfOrganization, KeysOfOrganization)
+    actions_detail = ("look", "write_note", "recover", "restore")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
         members = Membership.objects.filter(organization=OuterRef("pk")).values("organization")
@@ -261,7 +242,9 @@ class OrganizationAdmin(ModelAdmin[Organization]):
 
     def has_restore_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         restorable = Organization.objects.filter(deleted_at__isnull=False, erase_after__gt=timezone.now())
-        return colleague(request).has_perm("accounts.change_organization") and is_there(restorable, object_id)
+        return colleague(request).has_perm("accounts.restore_organization") and is_there(
+            restorable, object_id
+        )
 
     @asked_once(
         "Restore",
@@ -269,18 +252,57 @@ class OrganizationAdmin(ModelAdmin[Organization]):
         question="Restore this organization?",
         follows="Its members come back in and are told so, and its API keys work again. Invitations that "
         "were open and webhooks that were due when it was deleted do not come back.",
+        form_class=ReasonDialog,
     )
-    def restore(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+    def restore(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
         organization = get_object_or_404(Organization, pk=object_id)
         try:
-            restored = organizations.restore(organization=organization, actor=actor_of(request))
+            restored = organizations.restore(
+                organization=organization, actor=actor_of(request), reason=form.cleaned_data["reason"]
+            )
         except organizations.NoOwner:
-            messages.error(request, "Its owner's account is gone or switched off: nobody would own it.")
+            messages.error(
+                request,
+                "Its owner's account is gone or switched off: nobody would own it. Give it a new owner first.",
+            )
         else:
             if restored:
                 messages.success(request, f"{organization} is back.")
             else:
                 messages.warning(request, f"{organization} is not deleted, or was deleted too long ago.")
+        return back_to(organization)
+
+    def has_write_note_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return colleague(request).has_perm("accounts.add_note")
+
+    @action(description="Write a note", permissions=["write_note"], icon="sticky_note_2")  # type: ignore[untyped-decorator]
+    def write_note(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return write_on(get_object_or_404(Organization, pk=object_id))
+
+    def has_recover_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        left = Organization.objects.filter(erased_at=None)
+        return colleague(request).has_perm("accounts.recover_organization") and is_there(left, object_id)
+
+    @asked_once(
+        "New owner",
+        permission="recover",
+        question="Give this organization a new owner?",
+        follows="For when its owner is gone. The new one manages its billing and could delete it. All who manage its "
+        "people are told, with your reason.",
+        form_class=RecoverDialog,
+    )
+    def recover(self, request: HttpRequest, form: RecoverDialog, object_id: str) -> HttpResponse:
+        organization, said = get_object_or_404(Organization, pk=object_id), form.cleaned_data
+        ownership_recovery.recover(
+            organization=organization,
+            to=said["member"].user,
+            proof=said["proof"],
+            reason=said["reason"],
+            owner_is_out=said["owner_is_out"],
+            remove_former=said["former"] == "remove",
+            actor=actor_of(request),
+        )
+        messages.success(request, f"{said['member'].user} owns {organization}.")
         return back_to(organization)
 
 
@@ -412,7 +434,10 @@ class TOTPDeviceAdmin(ModelAdmin[TOTPDevice]):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: TOTPDevice | None = None) -> bool:
-        return colleague(request).is_superuser
+        """One of a colleague's: a customer's goes by the reset on their own page, after an identity check."""
+        if not colleague(request).has_perm(staff.MANAGE):
+            return False
+        return obj is None or (obj.user.is_staff and staff.reaches(colleague(request), obj.user))
 
     def delete_model(self, request: HttpRequest, obj: TOTPDevice) -> None:
         two_factor.remove(device=obj, actor=actor_of(request))

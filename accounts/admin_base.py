@@ -17,7 +17,7 @@ from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 from unfold.paginator import InfinitePaginator
 
-from accounts import audit
+from accounts import audit, notes
 from accounts.access import actor_of
 from accounts.models import Organization, User
 
@@ -121,9 +121,18 @@ class ModelAdmin(UnfoldModelAdmin[M]):
     show_full_result_count = False
     list_per_page = 50
     actions: Any = None
+    change_form_outer_before_template = "admin/accounts/warnings.html"
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return SECRET_FIELDS.isdisjoint(lookup.split("__")) and super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: M | None = None, **kwargs: Any
+    ) -> HttpResponse:
+        """Show with every row what support has pinned to the organization or person it belongs to."""
+        if obj is not None:
+            context["warnings"] = notes.warnings_of(obj)
+        return super().render_change_form(request, context, *args, obj=obj, **kwargs)  # type: ignore[misc]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

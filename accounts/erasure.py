@@ -7,7 +7,7 @@ from django.db.models import F, QuerySet, Value
 from django.db.models.functions import Coalesce, Concat, Now
 
 from accounts import audit
-from accounts.models import AuditEntry, Notification, NotificationPreference, Organization
+from accounts.models import AuditEntry, Note, Notification, NotificationPreference, Organization
 
 BATCH = 1000
 
@@ -34,6 +34,7 @@ def erase(organization: Organization) -> None:
     delete_in_batches(Notification.objects.filter(organization=organization))
     delete_in_batches(NotificationPreference.objects.filter(organization=organization))
     delete_in_batches(organization.invitations.all())
+    _erase_notes(organization)
     delete_in_batches(organization.memberships.all())
     _erase_audit(organization)
     Organization.objects.filter(pk=organization.pk).update(name=F("uid"), billing_email="", default_region="")
@@ -58,9 +59,20 @@ def _erase_keys(organization: Organization) -> None:
     organization.bump_access()
 
 
+def _erase_notes(organization: Organization) -> None:
+    """What is recorded of notes names the organization and is none of its own trail."""
+    while uids := list(organization.notes.values_list("uid", flat=True)[:BATCH]):
+        _erase_names(AuditEntry.objects.filter(target_type=Note._meta.model_name, target_uid__in=uids))
+        organization.notes.filter(uid__in=uids).delete()
+
+
 def _erase_audit(organization: Organization) -> None:
+    _erase_names(organization.audit_entries.all())
+
+
+def _erase_names(entries: QuerySet[AuditEntry]) -> None:
     """Leave what was done and when; who did it and to whom is no longer readable."""
-    named = organization.audit_entries.exclude(actor_name="")
+    named = entries.exclude(actor_name="")
     while batch := list(named.values_list("pk", flat=True)[:BATCH]):
         with transaction.atomic():
             with connection.cursor() as cursor:

@@ -17,6 +17,7 @@ from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminFileFieldWidget,
+    UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
 )
@@ -24,6 +25,7 @@ from unfold.widgets import (
 from accounts import form_once, key_import, keys, leaked_keys, secrets
 from accounts.access import actor_of
 from accounts.admin_base import ReadOnlyAdmin, asked_once, back_to, colleague, is_there, plain_number
+from accounts.admin_forms import ToldReasonDialog
 from accounts.key_forms import ForgetfulTextarea, LeakForm, validate_file_size
 from accounts.leaked_keys import Leak
 from accounts.models import ApiKey
@@ -48,6 +50,16 @@ class ServiceKeyForm(forms.Form):
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="What it may do. Choose no more than it needs.",
     )
+
+
+class RotationDialog(ToldReasonDialog):
+    within = forms.ChoiceField(
+        label="Time to rotate it",
+        choices=[(label, label) for label in keys.ROTATION_TIMES],
+        initial="7 days",
+        widget=UnfoldAdminSelectWidget,
+    )
+    field_order = ("within", "reason")
 
 
 class _ForgetfulTextarea(ForgetfulTextarea, UnfoldAdminTextareaWidget):  # type: ignore[misc]
@@ -110,12 +122,13 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         "budget",
         "rotated_at",
         "old_secret",
+        "rotate_by",
         "disabled_at",
         "revoked_at",
         "pepper_id",
     )
     actions_list = ("leaked", "import_keys")
-    actions_detail = ("disable", "enable", "revoke")
+    actions_detail = ("disable", "enable", "ask_to_rotate", "revoke")
 
     @display(description="state", label=STATE_COLORS)  # type: ignore[untyped-decorator]
     def colored_state(self, key: ApiKey) -> str:
@@ -200,29 +213,34 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
     # ── One key ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def has_revoke_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return self._may_change(request, object_id, revoked_at=None)
+        keys_left = ApiKey.objects.filter(revoked_at=None)
+        return colleague(request).has_perm("accounts.revoke_apikey") and is_there(keys_left, object_id)
 
     def has_disable_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return self._may_change(request, object_id, revoked_at=None, disabled_at=None)
+        enabled = ApiKey.objects.filter(revoked_at=None, disabled_at=None)
+        return colleague(request).has_perm("accounts.disable_apikey") and is_there(enabled, object_id)
 
     def has_enable_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return self._may_change(request, object_id, revoked_at=None, disabled_at__isnull=False)
+        disabled = ApiKey.objects.filter(revoked_at=None, disabled_at__isnull=False)
+        return colleague(request).has_perm("accounts.disable_apikey") and is_there(disabled, object_id)
 
-    def _may_change(self, request: HttpRequest, object_id: str | None, **state: Any) -> bool:
-        return colleague(request).has_perm("accounts.change_apikey") and is_there(
-            ApiKey.objects.filter(**state), object_id
+    def has_rotate_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        of_customers = ApiKey.objects.not_ended().filter(
+            organization__deleted_at=None, organization__isnull=False
         )
+        return colleague(request).has_perm("accounts.rotate_apikey") and is_there(of_customers, object_id)
 
     @asked_once(
         "Revoke",
         permission="revoke",
         question="Revoke this key?",
-        follows="Calls made with it fail from now on. It cannot be brought back.",
+        follows="Calls made with it fail from now on. It cannot be brought back. Its people are told.",
         is_danger=True,
+        form_class=ToldReasonDialog,
     )
-    def revoke(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+    def revoke(self, request: HttpRequest, form: ToldReasonDialog, object_id: str) -> HttpResponse:
         key = _key(object_id)
-        keys.revoke(key=key, actor=actor_of(request))
+        keys.revoke(key=key, actor=actor_of(request), reason=form.cleaned_data["reason"])
         messages.success(request, f"{key} is revoked.")
         return back_to(key)
 
@@ -230,11 +248,12 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         "Disable",
         permission="disable",
         question="Disable this key?",
-        follows="Calls made with it fail until it is enabled again.",
+        follows="Calls made with it fail until it is enabled again. Its people are told.",
+        form_class=ToldReasonDialog,
     )
-    def disable(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+    def disable(self, request: HttpRequest, form: ToldReasonDialog, object_id: str) -> HttpResponse:
         key = _key(object_id)
-        keys.disable(key=key, actor=actor_of(request))
+        keys.disable(key=key, actor=actor_of(request), reason=form.cleaned_data["reason"])
         messages.success(request, f"{key} is {key.state}.")
         return back_to(key)
 
@@ -242,12 +261,37 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         "Enable",
         permission="enable",
         question="Enable this key?",
-        follows="Calls made with it succeed again.",
+        follows="Calls made with it succeed again. Its people are told.",
+        form_class=ToldReasonDialog,
     )
-    def enable(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+    def enable(self, request: HttpRequest, form: ToldReasonDialog, object_id: str) -> HttpResponse:
         key = _key(object_id)
-        keys.enable(key=key, actor=actor_of(request))
+        keys.enable(key=key, actor=actor_of(request), reason=form.cleaned_data["reason"])
         messages.success(request, f"{key} is {key.state}.")
+        return back_to(key)
+
+    @asked_once(
+        "Ask to rotate",
+        permission="rotate",
+        question="Have the customer rotate this key?",
+        follows="Nobody here is shown a secret, so only the customer can. Its people are told, with a link. Without a "
+        "new secret the key is disabled at the end of the time.",
+        form_class=RotationDialog,
+    )
+    def ask_to_rotate(self, request: HttpRequest, form: RotationDialog, object_id: str) -> HttpResponse:
+        key = _key(object_id)
+        said = form.cleaned_data
+        try:
+            keys.ask_to_rotate(
+                key=key,
+                within=keys.ROTATION_TIMES[said["within"]],
+                reason=said["reason"],
+                actor=actor_of(request),
+            )
+        except keys.Ended:
+            messages.error(request, f"{key} is {key.state}: there is nothing to rotate.")
+        else:
+            messages.success(request, f"The people of {key} are asked to rotate it.")
         return back_to(key)
 
     # ── Leaked keys ──────────────────────────────────────────────────────────────────────────────────────────

@@ -8,12 +8,29 @@ from django.db.models import Q, QuerySet
 from django.urls import reverse
 
 from accounts import audit, notifications
-from accounts.models import ApiKey, NoticeKind, Notification, User
+from accounts.models import ApiKey, AuditEntry, NoticeKind, Notification, User
 from accounts.permissions import Permission, roles_with
 
 # How long before a key's end its people are warned; only of the nearest of these, and not where it was given no
 # longer life.
 WARNINGS = (timedelta(days=1), timedelta(days=7), timedelta(days=30))
+# What support does with a key, as its people are told, and what follows.
+_SUPPORT_DID = {
+    audit.Action.API_KEY_DISABLED: (
+        "The API key {name} is disabled",
+        "Requests with it are refused until it is enabled again.",
+    ),
+    audit.Action.API_KEY_ENABLED: ("The API key {name} is enabled again", "Requests with it are answered."),
+    audit.Action.API_KEY_REVOKED: (
+        "Our support revoked the API key {name}",
+        "Requests with it are refused, and it cannot be brought back. Create another for the programs that used it.",
+    ),
+    audit.Action.API_KEY_ROTATION_ASKED: (
+        "Please rotate the API key {name}",
+        "Give it a new secret by {until}, or it is disabled then. Its id, limits and usage go on, and the old secret "
+        "can work for a while beside the new one.",
+    ),
+}
 _BATCH = 500
 _DAY = timedelta(days=1)
 
@@ -39,6 +56,26 @@ def address(key: ApiKey) -> str:
     if key.organization is None:
         return reverse("admin:accounts_apikey_change", args=[key.pk])
     return reverse("accounts:api_key", args=[key.organization.uid, key.uid])
+
+
+def tell_what_support_did(key: ApiKey, entry: AuditEntry, *, reason: str) -> None:
+    """Tell the people of a key what support has done with it, or asks of them, and why."""
+    title, follows = _SUPPORT_DID[audit.Action(entry.action)]
+    url = address(key)
+    if key.rotate_by and key.organization:
+        moment = key.rotate_by.astimezone(key.organization.zone)
+        follows = follows.format(until=f"{moment:%-d %B %Y at %H:%M %Z}")
+        if entry.action == audit.Action.API_KEY_ROTATION_ASKED:
+            url = reverse("accounts:rotate_api_key", args=[key.organization.uid, key.uid])
+    notifications.notify(
+        people(key),
+        kind=NoticeKind.API_KEYS,
+        key=f"audit:{entry.pk}",
+        title=title.format(name=key.name),
+        body=f"{key.masked}: {reason}\n\n{follows}",
+        url=url,
+        organization=key.organization,
+    )
 
 
 def warn_of_expiry(*, now: datetime) -> int:

@@ -1,7 +1,8 @@
 """The life of API keys: made, shown once, limited, rotated, disabled, revoked.
 
 Every change is audited and bumps the organization's access version. Changes of one key wait for each other: the
-organization's row is locked first and then the key's.
+organization's row is locked first and then the key's. Changes with a `reason` are support's: the people of the key are
+told of them, with it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +16,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from accounts import audit, networks, permissions, secrets
+from accounts import audit, key_notices, networks, permissions, secrets
 from accounts.audit import Actor
 from accounts.ids import new_uid
 from accounts.models import ApiKey, Organization, User
@@ -28,6 +29,13 @@ GRACES: dict[str, timedelta] = {
     "1 hour": timedelta(hours=1),
     "24 hours": timedelta(hours=24),
     "7 days": timedelta(days=7),
+}
+# How long support may give a customer to rotate a key.
+ROTATION_TIMES: dict[str, timedelta] = {
+    "24 hours": timedelta(hours=24),
+    "3 days": timedelta(days=3),
+    "7 days": timedelta(days=7),
+    "30 days": timedelta(days=30),
 }
 LONGEST_NAME = 80
 LONGEST_LIFE = timedelta(days=3653)  # ten years
@@ -368,6 +376,7 @@ def _change(
     before: Mapping[str, Any],
     fields: Mapping[str, Any],
     after: Callable[[], Mapping[str, Any]],
+    reason: str = "",
 ) -> None:
     """Write these fields of a locked key, tell the caches, and record it; `after` is asked once they are written."""
     for name, value in fields.items():
@@ -375,17 +384,19 @@ def _change(
     key.save(update_fields=list(fields))
     if key.organization:
         key.organization.bump_access()
-    audit.record(
+    entry = audit.record(
         action,
         actor=actor,
         organization=key.organization,
         target=key,
         before=before,
-        after=after(),
+        after={**after(), **({"reason": reason} if reason else {})},
     )
+    if reason:
+        key_notices.tell_what_support_did(key, entry, reason=reason)
 
 
-def _move(key: ApiKey, action: audit.Action, actor: Actor | None, **fields: Any) -> bool:
+def _move(key: ApiKey, action: audit.Action, actor: Actor | None, reason: str, **fields: Any) -> bool:
     """Bring a locked key into another state."""
     _change(
         key,
@@ -394,6 +405,7 @@ def _move(key: ApiKey, action: audit.Action, actor: Actor | None, **fields: Any)
         before={"state": key.state},
         fields=fields,
         after=lambda: {"state": key.state},
+        reason=reason,
     )
     return True
 
@@ -423,30 +435,30 @@ def update(*, key: ApiKey, changes: Mapping[str, Any], actor: Actor | None) -> b
 
 
 @transaction.atomic
-def disable(*, key: ApiKey, actor: Actor | None) -> bool:
+def disable(*, key: ApiKey, actor: Actor | None, reason: str = "") -> bool:
     """Stop a key until it is enabled again. Says whether this call did it."""
     _lock(key)
     if key.revoked_at or key.disabled_at:
         return False
-    return _move(key, audit.Action.API_KEY_DISABLED, actor, disabled_at=timezone.now())
+    return _move(key, audit.Action.API_KEY_DISABLED, actor, reason, disabled_at=timezone.now())
 
 
 @transaction.atomic
-def enable(*, key: ApiKey, actor: Actor | None) -> bool:
+def enable(*, key: ApiKey, actor: Actor | None, reason: str = "") -> bool:
     """Let a disabled key work again. Says whether this call did it."""
     _lock(key)
     if key.revoked_at or not key.disabled_at:
         return False
-    return _move(key, audit.Action.API_KEY_ENABLED, actor, disabled_at=None)
+    return _move(key, audit.Action.API_KEY_ENABLED, actor, reason, disabled_at=None)
 
 
 @transaction.atomic
-def revoke(*, key: ApiKey, actor: Actor | None) -> bool:
+def revoke(*, key: ApiKey, actor: Actor | None, reason: str = "") -> bool:
     """End a key for good, at once. Says whether this call did it: a second one changes and records nothing."""
     _lock(key)
     if key.revoked_at:
         return False
-    return _move(key, audit.Action.API_KEY_REVOKED, actor, revoked_at=timezone.now())
+    return _move(key, audit.Action.API_KEY_REVOKED, actor, reason, revoked_at=timezone.now())
 
 
 @transaction.atomic
@@ -481,10 +493,47 @@ def rotate(*, key: ApiKey, grace: timedelta, actor: Actor | None) -> str:
             "previous_last_four": key.last_four,
             "previous_expires_at": now + grace,
             "rotated_at": now,
+            "rotate_by": None,
         },
         after=lambda: {"last_four": key.last_four, "old_works_until": now + grace},
     )
     return secret.plaintext
+
+
+@transaction.atomic
+def ask_to_rotate(*, key: ApiKey, within: timedelta, reason: str, actor: Actor) -> None:
+    """Have a customer rotate a key: without that it is disabled when the time has passed.
+
+    Support itself cannot give a key a new secret, for whoever rotates a key is shown it. The key's own end stays as it
+    is; asked again, the new time counts. Raises `Ended`.
+    """
+    _lock(key)
+    now = timezone.now()
+    if key.revoked_at or (key.expires_at and key.expires_at <= now):
+        raise Ended
+    _change(
+        key,
+        audit.Action.API_KEY_ROTATION_ASKED,
+        actor,
+        before={"rotate_by": key.rotate_by},
+        fields={"rotate_by": now + within},
+        after=lambda: {"rotate_by": key.rotate_by},
+        reason=reason,
+    )
+
+
+def disable_unrotated(*, now: datetime) -> int:
+    """Disable the keys that support asked to rotate and nobody did, enabled ones of earlier too. Returns how many."""
+    due = ApiKey.objects.not_ended().filter(rotate_by__lte=now, disabled_at=None).order_by("pk")
+    return sum(_disable_unrotated(key, now) for key in due)
+
+
+@transaction.atomic
+def _disable_unrotated(key: ApiKey, now: datetime) -> bool:
+    _lock(key)
+    if key.rotate_by is None or key.rotate_by > now:  # rotated meanwhile
+        return False
+    return disable(key=key, actor=None, reason="It was not rotated in the time that our support gave.")
 
 
 @transaction.atomic

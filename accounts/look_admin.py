@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
-from accounts import impersonation
+from accounts import impersonation, notes
 from accounts.access import actor_of
 from accounts.models import Membership, Organization
 
@@ -60,6 +60,7 @@ def look(request: HttpRequest, organization: Organization, site: AdminSite) -> H
     context = {
         "title": "Look as a member",
         "organization": organization,
+        "warnings": notes.warnings_of(organization),
         "form": None if problem else form,
         "problem": problem,
         "minutes": impersonation.LASTS // timedelta(minutes=1),

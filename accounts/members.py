@@ -80,7 +80,7 @@ def remove(*, membership: Membership, actor: Actor | None) -> bool:
         return False
     team.require_reach(actor, current.role, organization)
     what = f"{_name(actor)} removed {person.display_name} from {organization.name}"
-    entry = _end(current, audit.Action.MEMBER_REMOVED, actor, what=what)
+    entry = end(current, audit.Action.MEMBER_REMOVED, actor, what=what)
     # No organization: it is not theirs any more.
     notifications.notify(
         _others([person], actor),
@@ -103,11 +103,11 @@ def leave(*, membership: Membership, actor: Actor | None) -> bool:
     if Permission.ORGANIZATION_TRANSFER in current.permissions:
         raise OwnerStays("Hand the organization over first: it is never without an owner.")
     what = f"{current.user.display_name} left {organization.name}"
-    _end(current, audit.Action.MEMBER_LEFT, actor, what=what)
+    end(current, audit.Action.MEMBER_LEFT, actor, what=what)
     return True
 
 
-def _end(membership: Membership, action: audit.Action, actor: Actor | None, *, what: str) -> AuditEntry:
+def end(membership: Membership, action: audit.Action, actor: Actor | None, *, what: str) -> AuditEntry:
     """Delete a membership with what hangs on it, and tell those who manage the team."""
     organization, person = membership.organization, membership.user
     stopped = [key for key in keys_that_stop(membership) if keys.revoke(key=key, actor=actor)]

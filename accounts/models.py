@@ -352,6 +352,8 @@ class ApiKey(models.Model):
     previous_last_four = models.CharField(max_length=4, blank=True, editable=False)
     previous_expires_at = models.DateTimeField(null=True, editable=False)
     rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Support has asked for a rotation: without one the key is disabled then.
+    rotate_by = models.DateTimeField(null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
@@ -368,7 +370,10 @@ class ApiKey(models.Model):
             ("rotate_apikey", "Can rotate API keys"),
         ]
         indexes = [
-            models.Index(fields=["organization", "-created_at", "-id"], name="api_key_of_organization")
+            models.Index(fields=["organization", "-created_at", "-id"], name="api_key_of_organization"),
+            models.Index(
+                fields=["rotate_by"], condition=Q(rotate_by__isnull=False), name="api_key_to_be_rotated"
+            ),
         ]
         constraints = [
             models.CheckConstraint(

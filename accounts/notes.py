@@ -1,4 +1,6 @@
-"""What support keeps in mind about organizations and people. Customers never see it; warnings are shown to all staff.
+"""What support keeps in mind about organizations and people. Warnings are shown to all staff wherever these are.
+
+No page of customers shows notes; those on a person are in the data that they may download.
 
 A note's text is never changed, so that it says what was known then: it is taken back, and another one written.
 """
@@ -6,11 +8,33 @@ A note's text is never changed, so that it says what was known then: it is taken
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import Actor
-from accounts.models import Note, Organization, User
+from accounts.models import Membership, Note, Organization, User
+
+
+def warnings_of(shown: Model) -> QuerySet[Note]:
+    """The pinned notes to be shown with a row: on the organization and on the person that it is or belongs to.
+
+    With a person those on their organizations, too.
+    """
+    if isinstance(shown, Organization):
+        about = Q(organization=shown)
+    elif isinstance(shown, User):
+        theirs = Membership.objects.filter(user=shown).values("organization")
+        about = Q(user=shown) | Q(organization__in=theirs)
+    else:
+        owners = {name: getattr(shown, name, None) for name in ("organization_id", "user_id")}
+        about = Q(pk__in=[])
+        for name, pk in owners.items():
+            about |= Q(**{name: pk}) if pk else Q()
+    warnings = Note.objects.warnings().filter(about)
+    if isinstance(shown, Note):
+        warnings = warnings.exclude(pk=shown.pk)  # it is its own page
+    return warnings.select_related("organization", "user", "created_by").newest_first()
 
 
 @transaction.atomic

@@ -158,7 +158,9 @@ def delete(*, organization: Organization, actor: Actor | None, now: datetime | N
 
 
 @transaction.atomic
-def restore(*, organization: Organization, actor: Actor | None, now: datetime | None = None) -> bool:
+def restore(
+    *, organization: Organization, actor: Actor | None, reason: str = "", now: datetime | None = None
+) -> bool:
     """Bring a deleted organization back, its keys with it. Says whether this call did it: erasing may have begun.
 
     Raises `NoOwner`.
@@ -177,7 +179,7 @@ def restore(*, organization: Organization, actor: Actor | None, now: datetime | 
         organization=organization,
         target=organization,
         before={"state": "deleted"},
-        after={"state": "active"},
+        after={"state": "active", **({"reason": reason} if reason else {})},
     )
     _tell_members(
         organization,

@@ -22,6 +22,7 @@ from accounts.models import (
     EmailChange,
     Invitation,
     Membership,
+    Note,
     Notification,
     NotificationPreference,
     Organization,
@@ -156,6 +157,13 @@ def _parts(user: User) -> dict[str, Iterator[dict[str, Any]]]:
             read_at="read_at",
             emailed_at="emailed_at",
         ),
+        "notes_of_our_support": _rows(
+            Note.objects.filter(user=user),
+            kind="kind",
+            text="text",
+            created_at="created_at",
+            taken_back_at="removed_at",
+        ),
         "what_you_did": _trail(user),
     }
 
@@ -246,6 +254,7 @@ def _erase(user: User) -> None:
     EmailAddress.objects.filter(user=user).delete()
     SocialAccount.objects.filter(user=user).delete()
     EmailChange.objects.filter(user=user).delete()
+    Note.objects.filter(user=user).delete()
     Notification.objects.filter(user=user).delete()
     NotificationPreference.objects.filter(user=user).delete()
     OwnershipOffer.objects.filter(Q(to=user) | Q(offered_by=user)).delete()

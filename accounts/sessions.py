@@ -60,11 +60,15 @@ def device_in_words(user_agent: str) -> str:
     return browser or system or first_word or "Unknown device"
 
 
-def of(user: User) -> QuerySet[UserSession]:
-    """The sessions in which this person is signed in now, the last used first."""
-    live = Session.objects.filter(session_key=OuterRef("session_key"), expire_date__gt=timezone.now())
-    sessions: QuerySet[UserSession] = UserSession.objects.filter(Exists(live), user=user)
+def live() -> QuerySet[UserSession]:
+    """The sessions in which somebody is signed in now, the last used first."""
+    unexpired = Session.objects.filter(session_key=OuterRef("session_key"), expire_date__gt=timezone.now())
+    sessions: QuerySet[UserSession] = UserSession.objects.filter(Exists(unexpired))
     return sessions.order_by("-last_seen_at", "-id")
+
+
+def of(user: User) -> QuerySet[UserSession]:
+    return live().filter(user=user)
 
 
 def note_use(
@@ -132,6 +136,20 @@ def end_others(*, user: User, keep: str, actor: Actor) -> int:
     ended = end_all(user, keep=keep)
     if ended:
         audit.record(audit.Action.SESSION_ENDED, actor=actor, target=user, before={"sessions": ended})
+    return ended
+
+
+@transaction.atomic
+def sign_out(*, user: User, reason: str, actor: Actor) -> int:
+    """What support does for somebody who fears that: end all their sessions. Returns how many there were."""
+    ended = end_all(user)
+    audit.record(
+        audit.Action.SESSION_ENDED,
+        actor=actor,
+        target=user,
+        before={"sessions": ended},
+        after={"reason": reason},
+    )
     return ended
 
 

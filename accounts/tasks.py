@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from accounts import key_notices, last_used, notifications, organizations, sessions, two_factor
+from accounts import key_notices, keys, last_used, notifications, organizations, sessions, two_factor
 
 
 @shared_task
@@ -39,3 +39,8 @@ def save_last_used() -> int:
 @shared_task
 def warn_of_expiring_keys() -> int:
     return key_notices.warn_of_expiry(now=timezone.now())
+
+
+@shared_task
+def disable_unrotated_keys() -> int:
+    return keys.disable_unrotated(now=timezone.now())

@@ -9,22 +9,26 @@ from base64 import b32encode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import models, transaction
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.timesince import timeuntil
+from django_otp import devices_for_user
 from django_otp.models import Device
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from django_otp.util import random_hex
 
-from accounts import audit, sessions
+from accounts import audit, mail, notes, sessions
 from accounts.audit import Actor
 from accounts.devices import has_device as has_device
 from accounts.devices import without_device
-from accounts.models import AuditEntry, Membership, NoticeKind, Organization, RecoveryCodes, User
+from accounts.models import AuditEntry, Membership, Note, NoticeKind, Organization, RecoveryCodes, User
 from accounts.notifications import notify
+from accounts.permissions import Permission, roles_with
 from accounts.recovery_codes import code_hash, new_code
 
 APP_NAME = "Authenticator app"
@@ -58,8 +62,21 @@ class AlreadySetUp(Exception):
     """There is a device already."""
 
 
+class NotSetUp(Exception):
+    """There is neither a device nor a recovery code."""
+
+
 class ActorLacksDevice(Exception):
     """Nobody may require of others what they have not set up themselves."""
+
+
+class IdentityCheck(models.TextChoices):
+    """How support made sure who somebody is."""
+
+    VIDEO_CALL = "video_call"
+    SIGNED_DOCUMENT = "signed_document"
+    CALL_BACK = "call_back", "Call back to a known number"
+    OWNER = "owner", "Confirmed by their organization's owner"
 
 
 @dataclass(frozen=True)
@@ -215,6 +232,62 @@ def disable(*, user: User, code: str, actor: Actor, keep_session: str | None = N
             body="Your password alone signs you in again. If it was not you, set a new password at once.",
         )
         sessions.end_all(user, keep=keep_session)
+
+
+@transaction.atomic
+def reset(*, user: User, check: IdentityCheck, seen: str, actor: Actor) -> None:
+    """Take a person's devices and recovery codes away after support has made sure who asks for it.
+
+    What was seen becomes a note on the person. All their sessions end; a letter tells them, whatever they want mailed,
+    and the owners of their organizations are told. Raises `NotSetUp`.
+    """
+    User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    devices = list(devices_for_user(user, confirmed=None))
+    if not devices:
+        raise NotSetUp
+    before = {
+        "device": ", ".join(device.name for device in devices if isinstance(device, TOTPDevice)),
+        "recovery_codes": codes_left(user),
+    }
+    for device in devices:
+        device.delete()
+    _bump_access(user)
+    ended = sessions.end_all(user)
+    note = notes.add(about=user, kind=Note.Kind.IDENTITY_CHECK, text=f"{check.label}: {seen}", actor=actor)
+    entry = audit.record(
+        audit.Action.TWO_FACTOR_RESET,
+        actor=actor,
+        target=user,
+        before=before,
+        after={"identity_check": check, "note": note.uid, "sessions_ended": ended},
+    )
+    letter = partial(
+        mail.try_to_send,
+        "two_factor_reset",
+        to=user.email,
+        context={"set_up_url": settings.BASE_URL + reverse("accounts:two_factor")},
+        reason="this is the address of an account whose second factor was reset",
+    )
+    transaction.on_commit(letter)
+    for membership in Membership.objects.of(user):
+        _tell_owner(membership, entry)
+
+
+def _tell_owner(membership: Membership, entry: AuditEntry) -> None:
+    organization, user = membership.organization, membership.user
+    notify(
+        User.objects.filter(
+            memberships__organization=organization,
+            memberships__role__in=roles_with(Permission.ORGANIZATION_TRANSFER),
+        ).exclude(pk=user.pk),
+        kind=NoticeKind.SECURITY,
+        key=f"audit:{entry.pk}:{organization.uid}",
+        title=f"Our support reset the second factor of {user.display_name}",
+        body=f"They had lost it and have shown who they are. Until {user.display_name} sets it up again, the password "
+        "alone signs them in. If they know nothing of this, remove them from the organization and write to us.",
+        url=reverse("accounts:team", args=[organization.uid]),
+        organization=organization,
+    )
 
 
 @transaction.atomic

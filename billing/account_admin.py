@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from accounts import form_once
+from accounts import form_once, notes
 from accounts.access import actor_of
 from accounts.admin_base import ReadOnlyAdmin, colleague, plain_number
 from billing import access, by_hand, credits, plans
@@ -322,6 +322,7 @@ class BillingAccountAdmin(ReadOnlyAdmin[BillingAccount]):
                 "lead": lead,
                 "form": form,
                 "organization": account.organization,
+                "warnings": notes.warnings_of(account),
                 "signed_uid": signed_uid,
                 "submit_label": title,
                 "back_url": reverse("admin:billing_billingaccount_change", args=[account.pk]),

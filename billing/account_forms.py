@@ -5,34 +5,20 @@ from typing import Any
 
 from django import forms
 from django.utils import timezone
-from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from accounts.names import validate_name
+from accounts.admin_forms import KEPT, reason_field
 from billing.models import CreditGrant, Plan
 
 MOST_CREDITS = 1_000_000_000
 
 
-def _reason(help_text: str) -> forms.CharField:
-    return forms.CharField(
-        max_length=200,
-        validators=[validate_name],
-        widget=UnfoldAdminTextInputWidget(),
-        help_text=help_text,
-    )
-
-
 class ReasonForm(forms.Form):
-    reason = _reason("It stays in the audit trail.")
-
-
-class ReasonDialog(BaseDialogForm):  # type: ignore[misc]
-    reason = _reason("It stays in the audit trail.")
+    reason = reason_field(KEPT)
 
 
 class _ToldReasonForm(forms.Form):
-    reason = _reason("The customer reads it in the ledger. It stays in the audit trail.")
+    reason = reason_field("The customer reads it in the ledger. It stays in the audit trail.")
 
 
 def _amount() -> forms.DecimalField:

@@ -20,12 +20,12 @@ from accounts.admin_base import (
     is_there,
     plain_number,
 )
+from accounts.admin_forms import ReasonDialog
 from accounts.models import Organization
 from billing import access, tasks
 from billing import account_admin as account_admin  # it registers accounts
 from billing import ledger_admin as ledger_admin  # it registers grants, entries and top-ups
 from billing import stripe_admin as stripe_admin  # it registers meter reports, drifts and invoices
-from billing.account_forms import ReasonDialog
 from billing.models import BillingAccount, CreditPack, EntitlementOverride, Plan
 
 AGREED = ("requests_per_minute", "retention_days", "credit_price", "included_credits")

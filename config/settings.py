@@ -432,6 +432,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "accounts.tasks.warn_of_expiring_keys",
         "schedule": crontab(minute="15"),
     },
+    "disable-unrotated-keys": {
+        "task": "accounts.tasks.disable_unrotated_keys",
+        "schedule": 300,
+        "options": {"expires": 300},
+    },
     "settle-budgets": {
         "task": "usage.tasks.settle_budgets",
         "schedule": 60,

@@ -19,6 +19,7 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from accounts import notes
 from accounts.access import actor_of
 from accounts.admin_base import BigTableAdmin, colleague, json_block, plain_number
 from accounts.models import Organization
@@ -276,6 +277,7 @@ class UsageRecordAdmin(BigTableAdmin[UsageRecord]):
                 "opts": self.opts,
                 "title": "Amend a usage record" if form_class is AmendForm else "Void a usage record",
                 "record": record,
+                "warnings": notes.warnings_of(record),
                 "form": form,
                 "is_amendment": form_class is AmendForm,
                 "asks_for_numbers": form_class is AmendForm and not rows,

@@ -2,13 +2,15 @@ from datetime import timedelta
 from hashlib import sha256
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts import audit, keys, secrets
 from accounts.audit import Actor
 from accounts.authentication import usable_key
-from accounts.models import ApiKey, AuditEntry, Organization, User
+from accounts.models import ApiKey, AuditEntry, Notification, Organization, User
 
 LIST = "/admin/accounts/apikey/"
 
@@ -94,14 +96,27 @@ def test_a_keys_page_shows_its_limits_and_a_rotation(back_office: Client, key: A
     assert f"…{old} works until" in page
 
 
+def act(client: Client, key: ApiKey, name: str, reason: str = "Seen in a log", **said: str) -> int:
+    url = reverse(f"admin:accounts_apikey_{name}", args=[key.pk])
+    return client.post(url, {"_form_submitted": "True", "reason": reason, **said}).status_code
+
+
 def test_staff_disable_and_enable_a_key(back_office: Client, organization_key: tuple[ApiKey, str]) -> None:
     key, secret = organization_key
 
-    back_office.post(reverse("admin:accounts_apikey_disable", args=[key.pk]), {"_form_submitted": "True"})
+    act(back_office, key, "disable")
     assert usable_key(secret) is None
 
-    back_office.post(reverse("admin:accounts_apikey_enable", args=[key.pk]), {"_form_submitted": "True"})
+    act(back_office, key, "enable")
     assert usable_key(secret) == key
+
+
+@pytest.mark.parametrize("name", ["revoke", "disable", "ask_to_rotate"])
+def test_without_a_reason_nothing_is_done(back_office: Client, key: ApiKey, name: str) -> None:
+    act(back_office, key, name, reason="", within="7 days")
+
+    key.refresh_from_db()
+    assert (key.state, key.rotate_by) == ("active", None)
 
 
 def test_asking_to_revoke_changes_nothing_yet(back_office: Client, key: ApiKey) -> None:
@@ -115,27 +130,99 @@ def test_asking_to_revoke_changes_nothing_yet(back_office: Client, key: ApiKey) 
 def test_staff_revoke_a_key_and_leave_a_trace(back_office: Client, key: ApiKey, staff: User) -> None:
     before = Organization.objects.get().access_version
 
-    back_office.post(revoke_url(key), {"_form_submitted": "True"})
+    act(back_office, key, "revoke")
 
     key.refresh_from_db()
     entry = AuditEntry.objects.get(action=audit.Action.API_KEY_REVOKED)
     assert key.state == "revoked"
     assert (entry.actor, entry.target_uid, entry.ip) == (staff, key.uid, "127.0.0.1")
+    assert entry.after == {"state": "revoked", "reason": "Seen in a log"}
     assert Organization.objects.get().access_version == before + 1
+
+
+@pytest.mark.parametrize("name", ["revoke", "disable", "ask_to_rotate"])
+def test_the_people_of_a_key_read_why(back_office: Client, key: ApiKey, owner: User, name: str) -> None:
+    act(back_office, key, name, within="7 days")
+
+    told = Notification.objects.get(user=owner)
+    assert "Seen in a log" in told.body
+    assert told.organization == key.organization
+
+
+def test_what_customers_do_themselves_is_not_told_to_them(key: ApiKey, owner: User) -> None:
+    keys.disable(key=key, actor=Actor(owner))
+
+    assert not Notification.objects.exists()
 
 
 def test_a_revoked_key_is_not_revoked_again(back_office: Client, key: ApiKey, owner: User) -> None:
     keys.revoke(key=key, actor=Actor(owner))
 
-    assert back_office.post(revoke_url(key), {"_form_submitted": "True"}).status_code == 403
+    assert act(back_office, key, "revoke") == 403
 
 
-def test_revoking_needs_the_right_to_change_keys(back_office: Client, key: ApiKey, staff: User) -> None:
+def test_a_customer_who_rotates_in_time_keeps_the_key(
+    back_office: Client, key: ApiKey, owner: User, client: Client
+) -> None:
+    act(back_office, key, "ask_to_rotate", within="24 hours")
+    told = Notification.objects.get(user=owner)
+    key.refresh_from_db()
+    client.force_login(owner)
+
+    page = client.get(told.url).content.decode()
+    secret = keys.rotate(key=key, grace=timedelta(0), actor=Actor(owner))
+
+    assert "rotate" in page.lower()
+    assert key.rotate_by is None
+    assert keys.disable_unrotated(now=timezone.now() + timedelta(days=2)) == 0
+    assert usable_key(secret) == key
+
+
+def test_a_key_that_nobody_rotates_is_disabled_and_its_people_are_told(
+    back_office: Client, organization_key: tuple[ApiKey, str], owner: User
+) -> None:
+    key, secret = organization_key
+    act(back_office, key, "ask_to_rotate", within="24 hours")
+
+    assert keys.disable_unrotated(now=timezone.now() + timedelta(hours=23)) == 0
+    assert keys.disable_unrotated(now=timezone.now() + timedelta(hours=25)) == 1
+
+    assert usable_key(secret) is None
+    assert Notification.objects.filter(user=owner, title__contains="is disabled").exists()
+
+
+def test_enabled_without_a_new_secret_it_is_disabled_again(key: ApiKey, owner: User) -> None:
+    keys.ask_to_rotate(key=key, within=timedelta(hours=1), reason="Leaked", actor=Actor(owner))
+    late = timezone.now() + timedelta(hours=2)
+    keys.disable_unrotated(now=late)
+    keys.enable(key=key, actor=Actor(owner))
+
+    assert keys.disable_unrotated(now=late) == 1
+
+
+def test_the_keys_own_page_says_until_when_it_is_to_be_rotated(
+    key: ApiKey, owner: User, client: Client
+) -> None:
+    keys.ask_to_rotate(key=key, within=timedelta(days=3), reason="Leaked", actor=Actor(owner))
+    client.force_login(owner)
+
+    page = client.get(reverse("accounts:api_key", args=[key.organization.uid, key.uid])).content.decode()  # type: ignore[union-attr]
+
+    assert "asks you to rotate this key" in page
+
+
+def test_a_service_key_cannot_be_asked_to_be_rotated(
+    back_office: Client, service_key: tuple[ApiKey, str]
+) -> None:
+    assert act(back_office, service_key[0], "ask_to_rotate", within="7 days") == 403
+
+
+@pytest.mark.parametrize("name", ["revoke", "disable", "ask_to_rotate"])
+def test_each_act_needs_its_permission(back_office: Client, key: ApiKey, staff: User, name: str) -> None:
     staff.is_superuser = False
     staff.save()
+    staff.user_permissions.set(Permission.objects.filter(codename__in=["view_apikey", "change_apikey"]))
 
-    response = back_office.post(revoke_url(key), {"_form_submitted": "True"})
-
+    assert act(back_office, key, name, within="7 days") == 403
     key.refresh_from_db()
-    assert response.status_code == 403
-    assert key.state == "active"
+    assert (key.state, key.rotate_by) == ("active", None)

@@ -24,6 +24,7 @@ from accounts.audit import Actor
 from accounts.authentication import usable_key
 from accounts.models import (
     AuditEntry,
+    Note,
     NoticeKind,
     Notification,
     NotificationPreference,
@@ -139,13 +140,14 @@ def test_all_that_is_personal_is_gone(member: User, organization: Organization) 
     RecoveryCodes.objects.create(user=member, name="Recovery codes", hashes=["x"])
     SocialAccount.objects.create(user=member, provider="github", uid="1")
     notify([member], kind=NoticeKind.TEAM, key="fact", title="A fact")
+    Note.objects.create(user=member, text="Called on Monday")
     wanted = {Place(organization, NoticeKind.TEAM): False}
     notification_preferences.change(user=member, wanted=wanted, actor=None)
 
     delete(member)
 
     models: list[Any] = [EmailAddress, SocialAccount, TOTPDevice, RecoveryCodes]
-    models += [Notification, NotificationPreference]
+    models += [Note, Notification, NotificationPreference]
     for model in models:
         assert not model.objects.filter(user=member).exists()
     assert not member.memberships.exists()

@@ -262,7 +262,7 @@ def test_staff_find_and_restore_it_in_the_admin(back_office: Client, deleted: Or
     active = back_office.get("/admin/accounts/organization/", {"state": "active"}).content.decode()
     shown = back_office.get(page).content.decode()
     asked = back_office.get(restore).content.decode()
-    response = back_office.post(restore, {"_form_submitted": "True"})
+    response = back_office.post(restore, {"_form_submitted": "True", "reason": "Deleted by mistake"})
 
     assert deleted.uid in found
     assert deleted.uid not in active
@@ -271,6 +271,17 @@ def test_staff_find_and_restore_it_in_the_admin(back_office: Client, deleted: Or
     assert response["HX-Redirect"] == page
     assert Organization.objects.open().exists()
     assert restore not in back_office.get(page).content.decode()
+
+
+def test_staff_say_why_they_restore_it(back_office: Client, deleted: Organization) -> None:
+    restore = reverse("admin:accounts_organization_restore", args=[deleted.pk])
+
+    back_office.post(restore, {"_form_submitted": "True", "reason": ""})
+    assert not Organization.objects.open().exists()
+
+    back_office.post(restore, {"_form_submitted": "True", "reason": "Deleted by mistake"})
+    entry = AuditEntry.objects.get(action="organization.restored")
+    assert entry.after["reason"] == "Deleted by mistake"
 
 
 def test_staff_change_no_deleted_one(back_office: Client, deleted: Organization) -> None:
@@ -287,7 +298,7 @@ def test_staff_do_not_restore_it_too_late(back_office: Client, deleted: Organiza
 
     restore = reverse("admin:accounts_organization_restore", args=[deleted.pk])
 
-    response = back_office.post(restore, {"_form_submitted": "True"})
+    response = back_office.post(restore, {"_form_submitted": "True", "reason": "Deleted by mistake"})
 
     assert response.status_code == 403
     assert Organization.objects.get().deleted_at
@@ -299,7 +310,7 @@ def test_what_staff_type_is_checked_as_anybodys(
     page = reverse("admin:accounts_organization_change", args=[organization.pk])
     inlines = {
         f"{name}-{field}": "0"
-        for name in ("memberships", "api_keys")
+        for name in ("notes", "memberships", "api_keys")
         for field in ("TOTAL_FORMS", "INITIAL_FORMS")
     }
 

@@ -9,9 +9,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from accounts import keys, notification_preferences, personal_data, team, two_factor
+from accounts import keys, notes, notification_preferences, personal_data, team, two_factor
 from accounts.audit import Actor
-from accounts.models import AuditEntry, EmailChange, NoticeKind, Organization, RecoveryCodes, User
+from accounts.models import AuditEntry, EmailChange, Note, NoticeKind, Organization, RecoveryCodes, User
 from accounts.notification_preferences import Place
 from accounts.notifications import notify
 from accounts.permissions import Role
@@ -56,6 +56,20 @@ def test_it_holds_what_there_is(owner: User, organization: Organization) -> None
     assert data["notifications"][0]["body"] == "Zoë joined\n\u2028 us"
     assert data["notification_preferences"][0]["by_mail"] is False
     assert "organization.created" in [each["action"] for each in data["what_you_did"]]
+
+
+def test_it_holds_what_support_has_noted_about_them(
+    owner: User, organization: Organization, staff: User
+) -> None:
+    for about, text in ((owner, "Called on Monday"), (organization, "Pays by hand")):
+        notes.add(about=about, kind=Note.Kind.CONVERSATION, text=text, actor=Actor(staff))
+
+    text, data = downloaded(owner)
+
+    (note,) = data["notes_of_our_support"]
+    assert (note["kind"], note["text"]) == ("conversation", "Called on Monday")
+    assert "created_at" in note
+    assert staff.email not in text
 
 
 def test_no_secret_is_in_it(owner: User, organization: Organization) -> None:

@@ -118,3 +118,29 @@ def test_another_device_is_enrolled_when_asked_for(db: None) -> None:
 
     assert TOTPDevice.objects.count() == 2
     assert not User.objects.get().is_superuser
+
+
+def test_with_a_group_somebody_new_is_in_it_and_no_superuser(db: None) -> None:
+    create_staff("sam@example.com", "--password", PASSWORD, "--group", "Support", "--group", "Engineer")
+
+    user = User.objects.get()
+    assert (user.is_staff, user.is_superuser) == (True, False)
+    assert set(user.groups.values_list("name", flat=True)) == {"Support", "Engineer"}
+    assert AuditEntry.objects.get(action=audit.Action.USER_CREATED).after["groups"] == ["Engineer", "Support"]
+
+
+def test_somebody_on_the_staff_is_put_in_a_further_group_and_keeps_the_device(db: None) -> None:
+    create_staff("sam@example.com", "--password", PASSWORD, "--group", "Support")
+
+    printed = create_staff("sam@example.com", "--group", "Engineer")
+
+    assert "Secret" not in printed
+    assert set(User.objects.get().groups.values_list("name", flat=True)) == {"Support", "Engineer"}
+    assert TOTPDevice.objects.count() == 1
+
+
+def test_a_group_that_there_is_not_is_refused_with_those_there_are(db: None) -> None:
+    with pytest.raises(CommandError, match="There are: Administrator, Billing desk, Engineer, Support"):
+        create_staff("sam@example.com", "--password", PASSWORD, "--group", "Kings")
+
+    assert not User.objects.exists()

@@ -10,13 +10,14 @@ import pytest
 from django.apps import apps
 from django.utils import timezone
 
-from accounts import invitations, keys, members, notifications, organizations
+from accounts import audit, invitations, keys, members, notes, notifications, organizations
 from accounts.audit import Actor
 from accounts.erasure import delete_in_batches
 from accounts.models import (
     ApiKey,
     AuditEntry,
     Membership,
+    Note,
     NoticeKind,
     Notification,
     NotificationPreference,
@@ -67,6 +68,7 @@ def filled(
     organizations.update(organization=organization, changes={"default_region": "eu"}, actor=actor)
     invitations.invite(organization=organization, email="new@example.com", role=Role.VIEWER, actor=actor)
     NotificationPreference.objects.create(user=member, organization=organization, kind=NoticeKind.USAGE)
+    notes.add(about=organization, kind=Note.Kind.REMARK, text="Ask for Olivia", actor=actor)
     notifications.notify(
         [member], kind=NoticeKind.TEAM, key="k", title="Northwind grows", organization=organization
     )
@@ -143,6 +145,10 @@ def test_names_and_contents_are_gone(filled: Organization) -> None:
     assert filled.erased_at
     assert (filled.name, filled.billing_email) == (filled.uid, "")
     assert not Membership.objects.exists()
+    assert not Note.objects.exists()
+    assert not AuditEntry.objects.filter(
+        action=audit.Action.NOTE_ADDED, target_name__contains="Northwind"
+    ).exists()
     assert not Notification.objects.filter(title__contains="Northwind").exists()
     for model in (Application, Endpoint, Message, Delivery, OutboxMessage, PipelineConfig, PipelineDraft):
         assert not model._default_manager.exists()

@@ -27,7 +27,13 @@ class Command(BaseCommand):
         parser.add_argument(
             "--superuser",
             action=BooleanOptionalAction,
-            help="May do everything; so for new staff unless --no-superuser.",
+            help="May do everything; so for new staff unless --no-superuser, or a group is given.",
+        )
+        parser.add_argument(
+            "--group",
+            action="append",
+            default=[],
+            help="A group to be in, such as Support; can be repeated. For somebody on the staff, a further one.",
         )
         parser.add_argument(
             "--new-device",
@@ -42,12 +48,13 @@ class Command(BaseCommand):
         name: str,
         password: str | None,
         superuser: bool | None,
+        group: list[str],
         new_device: bool,
         **options: Any,
     ) -> None:
         known = User.objects.filter(email__iexact=email).first()
         needs_device = new_device or not (known and two_factor.has_device(known))
-        if known and known.is_staff and not needs_device:
+        if known and known.is_staff and not needs_device and not group:
             self.stdout.write(
                 f"{known.email} is on the staff already, with a device: nothing was changed. "
                 "--new-device enrols another one."
@@ -59,7 +66,9 @@ class Command(BaseCommand):
         try:
             validate_email(email)
             with transaction.atomic():
-                user = staff.make_staff(email=email, name=name, password=password, is_superuser=superuser)
+                user = staff.make_staff(
+                    email=email, name=name, password=password, is_superuser=superuser, groups=group
+                )
                 enrolment = two_factor.enrol_totp(user=user, actor=None) if needs_device else None
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from error

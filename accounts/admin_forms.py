@@ -1,0 +1,27 @@
+"""What support says for what it does by hand."""
+
+from django import forms
+from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from accounts.names import validate_name
+
+KEPT = "It stays in the audit trail."
+READ = "The customer reads it. It stays in the audit trail."
+
+
+def reason_field(help_text: str) -> forms.CharField:
+    return forms.CharField(
+        max_length=200,
+        validators=[validate_name],
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+        help_text=help_text,
+    )
+
+
+class ReasonDialog(BaseDialogForm):  # type: ignore[misc]
+    reason = reason_field(KEPT)
+
+
+class ToldReasonDialog(BaseDialogForm):  # type: ignore[misc]
+    reason = reason_field(READ)
