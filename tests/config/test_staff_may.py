@@ -72,7 +72,7 @@ ACTS: dict[str, dict[str, str]] = {
     "billing.topup": {},
     "otp_totp.totpdevice": {"delete": ""},
     "usage.billingexportfile": {"new_link": "SBE"},
-    "usage.creditrate": {"add": "E"},
+    "usage.creditrate": {"add": "E", "withdraw": "E"},
     "usage.entitlement": {},
     "usage.job": {},
     "usage.spendcap": {"add": "B", "change": "B", "delete": "B"},
@@ -80,9 +80,23 @@ ACTS: dict[str, dict[str, str]] = {
     "usage.usagealert": {},
     "usage.usagerecord": {"void": "B", "amend": "B"},
     "webhooks.attempt": {},
-    "webhooks.endpoint": {"add": "E", "change": "E", "delete": "E"},
-    "webhooks.message": {"resend": "E"},
-    "webhooks.outboxmessage": {"resend": "E"},
+    "webhooks.endpoint": {
+        "add": "E",
+        "change": "E",
+        "disable": "E",
+        "enable": "E",
+        "remove": "E",
+        "send_missed": "E",
+        "send_test": "E",
+    },
+    "webhooks.message": {"resend": "SE", "resend_selected": "SE"},
+    "webhooks.outboxmessage": {
+        "resend": "SE",
+        "resend_selected": "SE",
+        "retry": "E",
+        "retry_selected": "E",
+        "retry_refused": "E",
+    },
     "webhooks.replay": {},
 }
 
@@ -120,7 +134,7 @@ def names() -> set[str]:
 
 
 def acts_of(label: str) -> set[str]:
-    """What can be asked for with a table: its addresses beside those to look, what is done to chosen rows, or on saving."""
+    """What can be asked of a table: its addresses beside those to look, what is done to chosen rows or on saving."""
     prefix = f"{label.replace('.', '_')}_"
     addresses = {name.removeprefix(prefix) for name in names() if name.startswith(prefix)}
     shown = _admin(label)
