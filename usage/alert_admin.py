@@ -3,8 +3,10 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from unfold.decorators import display
 
 from accounts.access import actor_of
@@ -12,10 +14,13 @@ from accounts.admin_base import (
     BigTableAdmin,
     ModelAdmin,
     ReadOnlyAdmin,
+    asked_once,
     colleague,
     json_block,
     plain_number,
 )
+from accounts.admin_forms import READ, ToldReasonDialog, reason_field
+from accounts.models import Organization
 from usage import alert_history, alert_words, spending
 from usage.models import SpendCap, TriggeredAlert, UsageAlert
 
@@ -90,6 +95,8 @@ class TriggeredAlertAdmin(BigTableAdmin[TriggeredAlert]):
 
 
 class SpendCapForm(forms.ModelForm[SpendCap]):
+    reason = reason_field(READ)
+
     class Meta:
         model = SpendCap
         fields = ("organization", "amount")
@@ -110,8 +117,9 @@ class SpendCapAdmin(ModelAdmin[SpendCap]):
     search_help_text = "An organization's name or id (org_…)"
     ordering = ("organization__name", "organization_id")
     autocomplete_fields = ("organization",)
-    fields = ("organization", "amount", "spent", "reached_for", "updated_at")
+    fields = ("organization", "amount", "reason", "spent", "reached_for", "updated_at")
     readonly_fields = ("spent", "reached_for", "updated_at")
+    actions_detail = ("remove",)
 
     @admin.display(description="dollars a month", ordering="amount")
     def cap(self, cap: SpendCap) -> str:
@@ -127,14 +135,30 @@ class SpendCapAdmin(ModelAdmin[SpendCap]):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return colleague(request).has_perm("usage.add_spendcap")
 
-    def has_delete_permission(self, request: HttpRequest, obj: SpendCap | None = None) -> bool:
-        return colleague(request).has_perm("usage.delete_spendcap")
-
     def save_model(self, request: HttpRequest, obj: SpendCap, form: Any, change: bool) -> None:
         saved = spending.set_cap(
-            organization=obj.organization, amount=form.cleaned_data["amount"], actor=actor_of(request)
+            organization=obj.organization,
+            amount=form.cleaned_data["amount"],
+            reason=form.cleaned_data["reason"],
+            actor=actor_of(request),
         )
         obj.reached_for, obj.updated_at = saved.reached_for, saved.updated_at
 
-    def delete_model(self, request: HttpRequest, obj: SpendCap) -> None:
-        spending.remove_cap(organization=obj.organization, actor=actor_of(request))
+    def has_remove_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return colleague(request).has_perm("usage.delete_spendcap")
+
+    @asked_once(
+        "Remove",
+        permission="remove",
+        question="Remove this cap?",
+        follows="The organization spends without a limit of its own again, at once.",
+        is_danger=True,
+        form_class=ToldReasonDialog,
+    )
+    def remove(self, request: HttpRequest, form: ToldReasonDialog, object_id: str) -> HttpResponse:
+        organization = get_object_or_404(Organization, spend_cap=object_id)
+        spending.remove_cap(
+            organization=organization, reason=form.cleaned_data["reason"], actor=actor_of(request)
+        )
+        messages.success(request, f"{organization} has no cap any more.")
+        return HttpResponse(headers={"HX-Redirect": reverse("admin:usage_spendcap_changelist")})

@@ -116,11 +116,16 @@ def marked_until(organization_pk: int) -> datetime | None:
 
 @transaction.atomic
 def set_cap(
-    *, organization: Organization, amount: Decimal, actor: Actor | None, now: datetime | None = None
+    *,
+    organization: Organization,
+    amount: Decimal,
+    actor: Actor | None,
+    reason: str = "",
+    now: datetime | None = None,
 ) -> SpendCap:
     """Let an organization spend at most this many dollars a month. It counts at once, raised or lowered.
 
-    Raises ValidationError naming `amount`.
+    Support says why in `reason`. Raises ValidationError naming `amount`.
     """
     amount = clean_amount(amount)
     _lock(organization)
@@ -137,7 +142,7 @@ def set_cap(
         organization=organization,
         target=organization,
         before={} if before is None else {"amount": float(before)},
-        after={"amount": float(amount)},
+        after={"amount": float(amount)} | ({"reason": reason} if reason else {}),
     )
     settle(organization, now=now)
     cap.refresh_from_db()
@@ -145,8 +150,8 @@ def set_cap(
 
 
 @transaction.atomic
-def remove_cap(*, organization: Organization, actor: Actor | None) -> bool:
-    """Let an organization spend without a cap again, at once. Says whether it had one."""
+def remove_cap(*, organization: Organization, actor: Actor | None, reason: str = "") -> bool:
+    """Let an organization spend without a cap again, at once. Says whether it had one. Support says why."""
     _lock(organization)
     cap = SpendCap.objects.filter(organization=organization).first()
     if cap is None:
@@ -158,6 +163,7 @@ def remove_cap(*, organization: Organization, actor: Actor | None) -> bool:
         organization=organization,
         target=organization,
         before={"amount": float(cap.amount)},
+        after={"reason": reason} if reason else {},
     )
     settle(organization)
     return True

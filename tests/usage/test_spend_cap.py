@@ -280,15 +280,29 @@ def test_a_member_sees_it_without_a_form(page: Callable[..., Any], member: User)
 def test_staff_set_raise_and_remove_it_in_the_back_office(
     back_office: Client, organization: Organization, organization_key: Key, spent: None, staff: User
 ) -> None:
-    back_office.post(
-        "/admin/usage/spendcap/add/", {"organization": organization.pk, "amount": "10"}, follow=True
-    )
+    cap = {"organization": organization.pk, "amount": "10", "reason": "They asked for it"}
+    back_office.post("/admin/usage/spendcap/add/", cap, follow=True)
     assert code(organization_key) == "SPEND_CAP_REACHED"
 
-    back_office.post(f"/admin/usage/spendcap/{organization.pk}/change/", {"amount": "20"}, follow=True)
+    more = {"amount": "20", "reason": "They asked for more"}
+    back_office.post(f"/admin/usage/spendcap/{organization.pk}/change/", more, follow=True)
     assert code(organization_key) == "VALID"
 
-    back_office.post(f"/admin/usage/spendcap/{organization.pk}/delete/", {"post": "yes"}, follow=True)
+    back_office.post(
+        f"/admin/usage/spendcap/{organization.pk}/remove/",
+        {"reason": "Not needed", "_form_submitted": "True"},
+    )
     assert not SpendCap.objects.exists()
-    entries = AuditEntry.objects.filter(action__startswith="spend_cap.", actor=staff)
-    assert entries.count() == 3
+    entries = AuditEntry.objects.filter(action__startswith="spend_cap.", actor=staff).order_by("pk")
+    assert [entry.after["reason"] for entry in entries] == [
+        "They asked for it",
+        "They asked for more",
+        "Not needed",
+    ]
+
+
+def test_staff_set_no_cap_without_a_reason(back_office: Client, organization: Organization) -> None:
+    cap = {"organization": organization.pk, "amount": "10", "reason": ""}
+    back_office.post("/admin/usage/spendcap/add/", cap)
+
+    assert not SpendCap.objects.exists()
