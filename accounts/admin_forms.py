@@ -19,6 +19,14 @@ def reason_field(help_text: str) -> forms.CharField:
     )
 
 
+class ReasonForm(forms.Form):
+    reason = reason_field(KEPT)
+
+
+class ToldReasonForm(forms.Form):
+    reason = reason_field(READ)
+
+
 class ReasonDialog(BaseDialogForm):  # type: ignore[misc]
     reason = reason_field(KEPT)
 

@@ -21,8 +21,9 @@ from unfold.enums import ActionVariant
 from accounts import form_once, notes
 from accounts.access import actor_of
 from accounts.admin_base import ReadOnlyAdmin, colleague, plain_number
+from accounts.admin_forms import ReasonForm
 from billing import access, by_hand, credits, plans
-from billing.account_forms import DeductCreditsForm, GiveCreditsForm, GraceForm, PlanForm, ReasonForm
+from billing.account_forms import DeductCreditsForm, GiveCreditsForm, GraceForm, PlanForm
 from billing.models import BillingAccount, CreditGrant
 
 STATUS_COLORS = {"Active": "success", "Trialing": "success", "Past due": "warning", "Unpaid": "danger"}

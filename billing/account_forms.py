@@ -7,18 +7,10 @@ from django import forms
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from accounts.admin_forms import KEPT, reason_field
+from accounts.admin_forms import ReasonForm, ToldReasonForm
 from billing.models import CreditGrant, Plan
 
 MOST_CREDITS = 1_000_000_000
-
-
-class ReasonForm(forms.Form):
-    reason = reason_field(KEPT)
-
-
-class _ToldReasonForm(forms.Form):
-    reason = reason_field("The customer reads it in the ledger. It stays in the audit trail.")
 
 
 def _amount() -> forms.DecimalField:
@@ -53,7 +45,7 @@ class _ClosingDay(forms.DateField):
         return datetime.combine(day, time.max.replace(microsecond=0), tzinfo=UTC)
 
 
-class GiveCreditsForm(_ToldReasonForm, _Above0):
+class GiveCreditsForm(ToldReasonForm, _Above0):
     kind = forms.ChoiceField(
         choices=[
             (kind.value, kind.label) for kind in (CreditGrant.Kind.GOODWILL, CreditGrant.Kind.PROMOTIONAL)
@@ -68,7 +60,7 @@ class GiveCreditsForm(_ToldReasonForm, _Above0):
     field_order = ("kind", "amount", "expires_at", "reason")
 
 
-class DeductCreditsForm(_ToldReasonForm, _Above0):
+class DeductCreditsForm(ToldReasonForm, _Above0):
     amount = _amount()
     field_order = ("amount", "reason")
 

@@ -16,25 +16,15 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
+from accounts.admin_forms import READ, reason_field
 from accounts.models import Organization
-from accounts.names import validate_name
 from webhooks import replays, retries
 from webhooks.deliveries import RECOVERY
 from webhooks.embedded import egress
 from webhooks.events import EVENT_TYPES
 from webhooks.models import Endpoint
 
-LONGEST_REASON = 200
 _TYPES = [(name, name) for name in EVENT_TYPES]
-
-
-def _reason() -> forms.CharField:
-    return forms.CharField(
-        max_length=LONGEST_REASON,
-        validators=[validate_name],
-        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
-        help_text="It stays in the audit trail, where the customer can read it.",
-    )
 
 
 def _moment(label: str) -> forms.DateTimeField:
@@ -45,17 +35,9 @@ def _moment(label: str) -> forms.DateTimeField:
     )
 
 
-class ReasonForm(forms.Form):
-    reason = _reason()
-
-
-class ReasonDialog(BaseDialogForm):  # type: ignore[misc]
-    reason = _reason()
-
-
 class TestDialog(BaseDialogForm):  # type: ignore[misc]
     event_type = forms.ChoiceField(choices=_TYPES, initial="job.completed", widget=UnfoldAdminSelectWidget)
-    reason = _reason()
+    reason = reason_field(READ)
     field_order = ("event_type", "reason")
 
 
@@ -63,7 +45,7 @@ class EnableDialog(BaseDialogForm):  # type: ignore[misc]
     """Whether what was missed is sent too can be chosen by who may do that, if it is known since when it was off."""
 
     with_missed = forms.BooleanField(required=False, widget=UnfoldBooleanWidget)
-    reason = _reason()
+    reason = reason_field(READ)
     field_order = ("with_missed", "reason")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -195,7 +177,7 @@ class EndpointForm(forms.ModelForm[Endpoint]):
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="None means all, also those to come.",
     )
-    reason = _reason()
+    reason = reason_field(READ)
 
     class Meta:
         model = Endpoint

@@ -24,13 +24,12 @@ from unfold.decorators import action, display
 
 from accounts.access import actor_of
 from accounts.admin_base import ModelAdmin, asked_once, back_to, colleague, is_there
+from accounts.admin_forms import ToldReasonDialog, ToldReasonForm
 from accounts.models import Organization
 from webhooks import deliveries, endpoint_health, endpoints, replays
 from webhooks.admin_forms import (
     EnableDialog,
     EndpointForm,
-    ReasonDialog,
-    ReasonForm,
     SendMissedForm,
     TestDialog,
     count_in_words,
@@ -255,7 +254,7 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
         permission="disable",
         question="Disable this endpoint?",
         follows="Nothing is sent to it until it is enabled again. What it misses can be sent then.",
-        form_class=ReasonDialog,
+        form_class=ToldReasonDialog,
         is_danger=True,
     )
     def disable(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
@@ -296,7 +295,7 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
         permission="remove",
         question="Delete this endpoint?",
         follows="What was still to be sent to it is not sent any more. It cannot be brought back, nor its secret.",
-        form_class=ReasonDialog,
+        form_class=ToldReasonDialog,
         is_danger=True,
     )
     def remove(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
@@ -337,7 +336,7 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
             )
         what, since, until = (form.cleaned_data[name] for name in ("what", "since", "until"))
         is_replay = what == SendMissedForm.MISSED
-        reason = ReasonForm(request.POST if request.method == "POST" else None)
+        reason = ToldReasonForm(request.POST if request.method == "POST" else None)
         about = {"organization": organization, "endpoint_id": endpoint.uid, "since": since, "until": until}
         if reason.is_valid():
             with _answers(request):

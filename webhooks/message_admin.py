@@ -21,9 +21,10 @@ from unfold.decorators import action, display
 
 from accounts.access import actor_of
 from accounts.admin_base import M, ReadOnlyInline, asked_once, back_to, colleague, is_there, json_block
+from accounts.admin_forms import ToldReasonDialog, ToldReasonForm
 from accounts.models import Organization
 from webhooks import deliveries, retries
-from webhooks.admin_forms import ReasonDialog, ReasonForm, RetryForm, count_in_words, window
+from webhooks.admin_forms import RetryForm, count_in_words, window
 from webhooks.admin_lists import STATUS_COLORS, FoundById, ask, once
 from webhooks.endpoints import sentence
 from webhooks.models import Application, Attempt, Delivery, Endpoint, Message, OutboxMessage, Status
@@ -56,7 +57,7 @@ class SendsAgain(FoundById[M]):
         question="Send this message again?",
         follows="Each endpoint that has not taken it gets it once more now. If all have, all get it again. "
         "What went to the URL of a job goes there again.",
-        form_class=ReasonDialog,
+        form_class=ToldReasonDialog,
     )
     def resend(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         message: Any = get_object_or_404(self.sendable().select_related("organization"), pk=object_id)
@@ -79,7 +80,7 @@ class SendsAgain(FoundById[M]):
     def resend_selected(self, request: HttpRequest, queryset: QuerySet[M]) -> HttpResponse | None:
         """Ask why, and send those chosen again. One that cannot be sent holds up no other."""
         chosen = _chosen(request)
-        form = ReasonForm(request.POST if "reason" in request.POST else None)
+        form = ToldReasonForm(request.POST if "reason" in request.POST else None)
         if not form.is_valid():
             return ask(
                 self,
@@ -228,7 +229,7 @@ class OutboxMessageAdmin(SendsAgain[OutboxMessage]):
         question="Hand this message over now?",
         follows="One that was refused is tried once more; one that waits need not wait any longer, nor what stands "
         "before it. The engine takes each message once.",
-        form_class=ReasonDialog,
+        form_class=ToldReasonDialog,
     )
     def retry(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         message = get_object_or_404(retries.retriable(), pk=object_id)
@@ -239,7 +240,7 @@ class OutboxMessageAdmin(SendsAgain[OutboxMessage]):
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[OutboxMessage]) -> HttpResponse | None:
         """Ask why, and have those chosen tried that wait or were refused."""
         chosen = _chosen(request)
-        form = ReasonForm(request.POST if "reason" in request.POST else None)
+        form = ToldReasonForm(request.POST if "reason" in request.POST else None)
         if not form.is_valid():
             return ask(
                 self,
@@ -273,7 +274,7 @@ class OutboxMessageAdmin(SendsAgain[OutboxMessage]):
                 submit_label="Show what is meant",
                 method="get",
             )
-        reason = ReasonForm(request.POST if request.method == "POST" else None)
+        reason = ToldReasonForm(request.POST if request.method == "POST" else None)
         refused = form.refused
         if reason.is_valid():
             done = retries.retry_refused(refused, actor=actor_of(request), **_why(reason))
