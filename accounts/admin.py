@@ -18,7 +18,12 @@ from django.utils.safestring import SafeString
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldBooleanWidget
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
+)
 
 from accounts import audit, impersonation, look_admin, organizations, ownership_recovery, staff, two_factor
 from accounts import invitation_admin as invitation_admin  # it registers invitations'
@@ -83,6 +88,23 @@ class OrganizationAdminForm(ModelForm[Organization]):
         return cleaned | organizations.clean(
             {name: cleaned[name] for name in self.changed_data if name in cleaned}
         )
+
+
+class CloseDialog(BaseDialogForm):  # type: ignore[misc]
+    """Why an organization is deleted, and its name once more, so that no wrong one is."""
+
+    name = forms.CharField(label="Its name", widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}))
+    reason = reason_field("How its owner asked, and how you made sure that it was them. " + READ)
+
+    def __init__(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(request, object_id, *args, **kwargs)
+        self.organization = get_object_or_404(Organization, pk=object_id)
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if not organizations.is_name_of(self.organization, name):
+            raise forms.ValidationError("That is not its name.")
+        return name
 
 
 class MemberChoice(forms.ModelChoiceField):  # type: ignore[type-arg]
@@ -174,7 +196,7 @@ class OrganizationAdmin(ModelAdmin[Organization]):
     )
     readonly_fields = fields[3:]
     inlines = (NotesOnOrganization, MembersOfOrganization, KeysOfOrganization)
-    actions_detail = ("look", "write_note", "recover", "restore")
+    actions_detail = ("look", "write_note", "recover", "restore", "close")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
         members = Membership.objects.filter(organization=OuterRef("pk")).values("organization")
@@ -270,6 +292,30 @@ class OrganizationAdmin(ModelAdmin[Organization]):
                 messages.success(request, f"{organization} is back.")
             else:
                 messages.warning(request, f"{organization} is not deleted, or was deleted too long ago.")
+        return back_to(organization)
+
+    def has_close_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return colleague(request).has_perm("accounts.delete_organization") and is_there(
+            Organization.objects.open(), object_id
+        )
+
+    @asked_once(
+        "Delete",
+        permission="close",
+        question="Delete this organization?",
+        follows=f"Its pages, keys and webhooks end at once and its members are told. For {organizations.GRACE.days} "
+        "days it can be restored; then what it holds is erased for good. A subscription at Stripe ends.",
+        is_danger=True,
+        form_class=CloseDialog,
+    )
+    def close(self, request: HttpRequest, form: CloseDialog, object_id: str) -> HttpResponse:
+        organization = form.organization
+        if organizations.delete(
+            organization=organization, reason=form.cleaned_data["reason"], actor=actor_of(request)
+        ):
+            messages.success(request, f"{organization} is deleted, and can be restored until it is erased.")
+        else:
+            messages.warning(request, f"{organization} was deleted before.")
         return back_to(organization)
 
     def has_write_note_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:

@@ -121,10 +121,12 @@ def settle_time_zones(*, now: datetime) -> int:
 
 
 @transaction.atomic
-def delete(*, organization: Organization, actor: Actor | None, now: datetime | None = None) -> bool:
+def delete(
+    *, organization: Organization, actor: Actor | None, reason: str = "", now: datetime | None = None
+) -> bool:
     """Close an organization: its pages, keys and webhooks end at once, and it is erased after `GRACE`.
 
-    Says whether this call did it.
+    Says whether this call did it. Support says why.
     """
     now = now or timezone.now()
     closed = Organization.objects.open().filter(pk=organization.pk)
@@ -141,7 +143,7 @@ def delete(*, organization: Organization, actor: Actor | None, now: datetime | N
         organization=organization,
         target=organization,
         before={"state": "active"},
-        after={"state": "deleted", "erase_after": organization.erase_after},
+        after={"state": "deleted", "erase_after": organization.erase_after, **audit.with_reason(reason)},
     )
     person = actor.answerable if actor else None
     _tell_members(
@@ -179,7 +181,7 @@ def restore(
         organization=organization,
         target=organization,
         before={"state": "deleted"},
-        after={"state": "active", **({"reason": reason} if reason else {})},
+        after={"state": "active", **audit.with_reason(reason)},
     )
     _tell_members(
         organization,

@@ -214,8 +214,8 @@ def keys_that_stop(user: User) -> QuerySet[ApiKey]:
 
 
 @transaction.atomic
-def delete_account(*, user: User, actor: Actor | None) -> bool:
-    """End an account for good, and free its address. Says whether this call did it.
+def delete_account(*, user: User, actor: Actor | None, reason: str = "") -> bool:
+    """End an account for good, and free its address. Says whether this call did it. Support says why.
 
     What remains is a row without name and address, for what others have that points at it; the audit trail keeps the
     names it was written with. Raises `SoleOwner` and `OfTheStaff`.
@@ -235,7 +235,7 @@ def delete_account(*, user: User, actor: Actor | None) -> bool:
         members.leave(membership=membership, actor=actor)
     for key in ApiKey.objects.filter(user=user, revoked_at=None).select_related("organization"):
         keys.revoke(key=key, actor=actor)
-    audit.record(audit.Action.USER_DELETED, actor=actor, target=user)
+    audit.record(audit.Action.USER_DELETED, actor=actor, target=user, after=audit.with_reason(reason))
     address = user.email
     _erase(user)
     letter = partial(

@@ -20,10 +20,11 @@ from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
     UnfoldBooleanSwitchWidget,
 )
 
-from accounts import audit, sessions, sign_in_letters, staff, two_factor
+from accounts import audit, personal_data, sessions, sign_in_letters, staff, two_factor
 from accounts.access import actor_of
 from accounts.admin_base import ReadOnlyInline, RecordedAdmin, asked_once, back_to, colleague
 from accounts.admin_forms import KEPT, ReasonDialog, reason_field
@@ -71,6 +72,25 @@ class IdentityDialog(BaseDialogForm):  # type: ignore[misc]
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
         help_text="It becomes a note on the person, who may read it in the data that they download.",
     )
+
+
+class DeleteDialog(BaseDialogForm):  # type: ignore[misc]
+    """Why an account ends for good, and its address once more, so that no wrong one does."""
+
+    address = forms.CharField(
+        label="Its e-mail address", widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"})
+    )
+    reason = reason_field("How they asked, and how you made sure that it was them. " + KEPT)
+
+    def __init__(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(request, object_id, *args, **kwargs)
+        self.person = _person(object_id)
+
+    def clean_address(self) -> str:
+        address: str = self.cleaned_data["address"]
+        if User.objects.normalize_email(address.strip()) != self.person.email:
+            raise forms.ValidationError("That is not the address of this account.")
+        return address
 
 
 class AppointDialog(BaseDialogForm):  # type: ignore[misc]
@@ -145,7 +165,11 @@ class UserAdmin(RecordedAdmin[User]):
             "icon": "login",
             "items": ["resend_verification", "send_password_letter", "sign_out", "reset_two_factor"],
         },
-        {"title": "Account", "icon": "manage_accounts", "items": ["switch_off", "switch_on", "appoint"]},
+        {
+            "title": "Account",
+            "icon": "manage_accounts",
+            "items": ["switch_off", "switch_on", "appoint", "delete_account"],
+        },
     )
 
     # ── What is shown ────────────────────────────────────────────────────────────────────────────────────────
@@ -237,6 +261,9 @@ class UserAdmin(RecordedAdmin[User]):
 
     def has_switch_on_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return self._reaches(request, "accounts.change_user", object_id, is_active=False)
+
+    def has_delete_account_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return self._reaches(request, "accounts.delete_user", object_id, is_staff=False, deleted_at=None)
 
     def has_appoint_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return self._reaches(request, staff.MANAGE, object_id, is_active=True)
@@ -333,6 +360,31 @@ class UserAdmin(RecordedAdmin[User]):
     )
     def switch_off(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
         return self._switch(request, form, object_id, is_active=False)
+
+    @asked_once(
+        "Delete account",
+        permission="delete_account",
+        question="Delete this account for good?",
+        follows="Name, address, devices, sessions, notices and notes are erased, their keys stop and their memberships "
+        "end. What organizations hold stays theirs. Nobody can bring it back; a letter tells the person.",
+        is_danger=True,
+        form_class=DeleteDialog,
+    )
+    def delete_account(self, request: HttpRequest, form: DeleteDialog, object_id: str) -> HttpResponse:
+        person = _person(object_id)
+        try:
+            personal_data.delete_account(
+                user=person, reason=form.cleaned_data["reason"], actor=actor_of(request)
+            )
+        except personal_data.SoleOwner as error:
+            messages.error(
+                request, f"They own {error}. Give it a new owner, or delete it, before the account can go."
+            )
+        except personal_data.OfTheStaff:
+            messages.error(request, "They are on the staff: take them off it first.")
+        else:
+            messages.success(request, "The account is deleted, and what we held about the person erased.")
+        return back_to(person)
 
     @asked_once(
         "Switch on",

@@ -142,7 +142,7 @@ def set_cap(
         organization=organization,
         target=organization,
         before={} if before is None else {"amount": float(before)},
-        after={"amount": float(amount)} | ({"reason": reason} if reason else {}),
+        after={"amount": float(amount)} | audit.with_reason(reason),
     )
     settle(organization, now=now)
     cap.refresh_from_db()
@@ -163,7 +163,7 @@ def remove_cap(*, organization: Organization, actor: Actor | None, reason: str =
         organization=organization,
         target=organization,
         before={"amount": float(cap.amount)},
-        after={"reason": reason} if reason else {},
+        after=audit.with_reason(reason),
     )
     settle(organization)
     return True

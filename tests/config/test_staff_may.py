@@ -40,7 +40,14 @@ ACTS: dict[str, dict[str, str]] = {
     "accounts.invitation": {"resend": "S", "revoke": "S"},
     "accounts.membership": {},
     "accounts.note": {"add": "SBE", "pin": "SBE", "unpin": "SBE", "take_back": "SBE"},
-    "accounts.organization": {"change": "", "look": "S", "write_note": "SBE", "recover": "", "restore": ""},
+    "accounts.organization": {
+        "change": "",
+        "look": "S",
+        "write_note": "SBE",
+        "recover": "",
+        "restore": "",
+        "close": "",
+    },
     "accounts.user": {
         "change": "",
         "write_note": "SBE",
@@ -51,6 +58,7 @@ ACTS: dict[str, dict[str, str]] = {
         "switch_off": "",
         "switch_on": "",
         "appoint": "",
+        "delete_account": "",
     },
     "billing.billingaccount": {
         "give_credits": "B",
@@ -75,7 +83,7 @@ ACTS: dict[str, dict[str, str]] = {
     "usage.creditrate": {"add": "E", "withdraw": "E"},
     "usage.entitlement": {},
     "usage.job": {},
-    "usage.spendcap": {"add": "B", "change": "B", "delete": "B"},
+    "usage.spendcap": {"add": "B", "change": "B", "remove": "B"},
     "usage.triggeredalert": {},
     "usage.usagealert": {},
     "usage.usagerecord": {"void": "B", "amend": "B"},
