@@ -121,6 +121,11 @@ def evaluate(*, now: datetime | None = None) -> int:
     return fired
 
 
+def looked_until() -> datetime | None:
+    """Up to when changes of usage have been looked at for alerts and caps; None before the first time."""
+    return AlertMark.objects.filter(pk=1).values_list("looked_until", flat=True).first()
+
+
 def evaluate_all(*, now: datetime | None = None) -> int:
     """Fire and settle whatever is due in the current periods, changed or not. Returns how many firings are new."""
     now = now or timezone.now()
