@@ -52,7 +52,7 @@ QUEUES = (
         "worker",
         "usage.view_triggeredalert",
         "admin:usage_triggeredalert_changelist",
-        firings.looked_until,
+        firings.behind_since,
     ),
     Queue(
         "settlement",

@@ -124,7 +124,7 @@ WITH RECURSIVE first (organization_id, created_at) AS (
         ORDER BY organization_id, id LIMIT 1
     ) AS next
 )
-SELECT MIN(created_at) FROM first
+SELECT MIN(created_at) FROM (SELECT * FROM first LIMIT 10000) AS looked_at
 """
 
 

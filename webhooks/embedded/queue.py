@@ -83,7 +83,7 @@ WITH RECURSIVE first (lane, due_at) AS (
         WHERE next_attempt_at IS NOT NULL AND lane > first.lane ORDER BY lane, next_attempt_at LIMIT 1
     ) AS next
 )
-SELECT MIN(due_at) FROM first WHERE due_at <= now()
+SELECT MIN(due_at) FILTER (WHERE due_at <= now()) FROM (SELECT * FROM first LIMIT 10000) AS looked_at
 """
 
 
