@@ -113,6 +113,7 @@ class Action(models.TextChoices):
     ALERT_DELETED = "alert.deleted"
     SPEND_CAP_SET = "spend_cap.set"
     SPEND_CAP_REMOVED = "spend_cap.removed"
+    SWEEP_RUN = "sweep.run"
     USAGE_RECORD_VOIDED = "usage_record.voided"
     USAGE_RECORD_AMENDED = "usage_record.amended"
     USAGE_EXPORT_CREATED = "usage_export.created"

@@ -102,6 +102,7 @@ SENTENCES = {
     Action.ALERT_DELETED: "deleted the usage alert {}",
     Action.SPEND_CAP_SET: "set the spend cap of {}",
     Action.SPEND_CAP_REMOVED: "removed the spend cap of {}",
+    Action.SWEEP_RUN: "had the periodic task {} run",
     Action.USAGE_RECORD_VOIDED: "took back the usage record {}",
     Action.USAGE_RECORD_AMENDED: "corrected the usage record {}",
     Action.USAGE_EXPORT_CREATED: "asked for the usage export {}",

@@ -632,3 +632,19 @@ class Note(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} on {self.organization or self.user}"
+
+
+class Run(models.Model):
+    """The last run of a piece of periodic work, by its task; or the last sign of life of a process. See `runs`."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    # What the last run that ended failed with; and since when none has succeeded.
+    problem = models.CharField(max_length=300, blank=True)
+    failing_since = models.DateTimeField(null=True)
+    asked_at = models.DateTimeField(null=True, help_text="When it was last asked for by hand.")
+    seen_at = models.DateTimeField(null=True, help_text="When the process last said that it lives.")
+
+    def __str__(self) -> str:
+        return self.name

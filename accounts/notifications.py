@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 from urllib.parse import urlsplit
 
@@ -91,6 +91,12 @@ def mail_waiting() -> int:
             Notification.objects.filter(pk=notification.pk).update(emailed_at=timezone.now())
             mailed += 1
     return mailed
+
+
+def oldest_due() -> datetime | None:
+    """Since when the letter is due that has been due longest."""
+    due = Notification.objects.due().order_by("next_mail_at")
+    return due.values_list("next_mail_at", flat=True).first()
 
 
 def prune() -> int:

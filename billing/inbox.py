@@ -106,6 +106,17 @@ def apply_due(*, now: datetime | None = None) -> int:
     return sum(apply(stripe_id) for stripe_id in list(due.values_list("stripe_id", flat=True)))
 
 
+def oldest_change() -> datetime | None:
+    """When an event told of what has waited longest to be applied."""
+    return StripeChange.objects.order_by("created_at").values_list("created_at", flat=True).first()
+
+
+def last_event_at() -> datetime | None:
+    """When Stripe last told of anything, by its own clock."""
+    last: datetime | None = Event.objects.order_by("-djstripe_id").values_list("created", flat=True).first()
+    return last
+
+
 def _claim(stripe_id: str) -> StripeChange | None:
     """Take an object for a while, unless another process has it: that one will see what is new."""
     now = timezone.now()

@@ -430,6 +430,12 @@ DRIFT_COLUMNS = (
 )
 
 
+def oldest_waiting() -> datetime | None:
+    """When the report was written that has waited longest to be sent."""
+    waiting = MeterReport.objects.filter(state=State.WAITING)
+    return waiting.order_by("created_at").values_list("created_at", flat=True).first()
+
+
 def drifts() -> QuerySet[MeterDrift]:
     """All drifts, the open ones first, then the newest."""
     found = MeterDrift.objects.select_related("organization")

@@ -636,7 +636,11 @@ class Invoice(models.Model):
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
-        indexes = [models.Index(fields=["organization", "-created_at", "-id"], name="invoice_list")]
+        indexes = [
+            models.Index(fields=["organization", "-created_at", "-id"], name="invoice_list"),
+            # For what came in of all organizations.
+            models.Index(fields=["paid_at"], name="invoice_paid", condition=Q(paid_at__isnull=False)),
+        ]
 
     def __str__(self) -> str:
         return self.number or self.stripe_id

@@ -11,11 +11,12 @@ import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import LiteralString
 
 import msgspec
+from django.core.cache import cache
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -28,6 +29,10 @@ from usage import statements
 logger = logging.getLogger(__name__)
 
 BATCH = 1_000
+# How far back `oldest_unsettled` looks, and for how many seconds it keeps what it found.
+LOOKED_THROUGH = timedelta(hours=2)
+_OLDEST_KEPT = 120
+_OLDEST_KEY = "billing.oldest_unsettled"
 
 # The plan is looked up once the row is locked: a join would lose the row to whoever has just changed its plan.
 _LOCK: LiteralString = """
@@ -47,6 +52,18 @@ JOIN billing_billingaccount a ON a.organization_id = u.organization_id
 LEFT JOIN billing_settledday s ON s.organization_id = u.organization_id AND s.day = u.day
 WHERE (%(since)s::timestamptz IS NULL OR u.changed_at >= %(since)s) AND u.credits <> COALESCE(s.credits, 0)
 ORDER BY u.organization_id, u.day
+"""
+
+# In the order of the changes, so that it ends with the first that is found.
+_OLDEST_CHANGED: LiteralString = """
+SELECT u.changed_at
+FROM usage_usageday u
+WHERE u.changed_at >= %s
+    AND EXISTS (SELECT FROM billing_billingaccount a WHERE a.organization_id = u.organization_id)
+    AND u.credits <> COALESCE((
+        SELECT s.credits FROM billing_settledday s
+        WHERE s.organization_id = u.organization_id AND s.day = u.day), 0)
+ORDER BY u.changed_at LIMIT 1
 """
 
 # With each day what was taken back of it, by a job that failed or by staff, and the ledger does not tell of yet. One
@@ -294,6 +311,20 @@ def settle_changed(*, since: datetime | None = None, now: datetime | None = None
         for organization, day in cursor.fetchall():
             changed[organization].append(day)
     return _settle_in_parts(changed, BATCH, now)
+
+
+def oldest_unsettled(*, now: datetime | None = None) -> datetime | None:
+    """When the day last changed, of those of the last hours, that has waited longest to be settled.
+
+    It looks through all that changed and is settled as well, so what it found is kept for a while.
+    """
+    found: list[datetime | None] | None = cache.get(_OLDEST_KEY)
+    if found is None:
+        with connection.cursor() as cursor:
+            cursor.execute(_OLDEST_CHANGED, [(now or timezone.now()) - LOOKED_THROUGH])
+            found = list(cursor.fetchone() or [None])
+        cache.set(_OLDEST_KEY, found, _OLDEST_KEPT)
+    return found[0]
 
 
 def _settle_in_parts(changed: dict[int, list[date]], size: int, now: datetime) -> int:

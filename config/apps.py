@@ -9,6 +9,7 @@ class ConfigConfig(AppConfig):
     def ready(self) -> None:
         from config import checks as checks  # it registers the system checks
         from config import staff_groups
+        from config import task_runs as task_runs  # it listens to the worker and to beat
 
         # Once: the signal comes for each app that has models, and this one is the last of them.
         last = [app for app in apps.get_app_configs() if app.models_module][-1]

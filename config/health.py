@@ -64,18 +64,23 @@ def _redis() -> str:
 _migrated = False
 
 
-def _migrations() -> str:
+def missing_migrations() -> int:
+    """How many migrations are not applied yet. Raises DatabaseError."""
     global _migrated
-    if not _migrated:
-        try:
-            executor = MigrationExecutor(connection)
-            missing = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
-        except DatabaseError:
-            return "unknown while the database does not answer"
-        if missing:
-            return f"{missing} not applied yet"
-        _migrated = True
-    return OK
+    if _migrated:
+        return 0
+    executor = MigrationExecutor(connection)
+    missing = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    _migrated = not missing
+    return missing
+
+
+def _migrations() -> str:
+    try:
+        missing = missing_migrations()
+    except DatabaseError:
+        return "unknown while the database does not answer"
+    return f"{missing} not applied yet" if missing else OK
 
 
 def _demo() -> str:

@@ -456,6 +456,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60,
         "options": {"expires": 60},
     },
+    "count-totals": {
+        "task": "usage.tasks.count_totals",
+        "schedule": 60,
+        "options": {"expires": 60},
+    },
+    "recount-totals": {
+        "task": "usage.tasks.recount_totals",
+        "schedule": crontab(minute="45"),
+        "options": {"expires": 3600},
+    },
     # At once when one is asked for; this takes up what the queue or a worker lost.
     "make-exports": {
         "task": "usage.tasks.make_exports",

@@ -5,7 +5,9 @@ Each reading goes through an index that what waits has to itself, or stops count
 """
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, LiteralString
 
 from django.db import Error, connection, transaction
@@ -13,6 +15,9 @@ from django.utils import timezone
 
 from accounts import volatile
 from config.celery import app
+from usage import firings, margins
+from webhooks import outbox
+from webhooks.embedded import queue
 
 logger = logging.getLogger(__name__)
 
@@ -36,20 +41,16 @@ MEANINGS = {
     "queue_length": "Tasks in the queue that no worker has taken.",
 }
 
+# What an app says of its own.
+_MOMENTS: dict[str, Callable[[], datetime | None]] = {
+    "rollup_lag_seconds": margins.oldest_unfolded,
+    "alert_lag_seconds": firings.behind_since,
+    "outbox_oldest_seconds": outbox.oldest_waiting,
+    "deliveries_oldest_due_seconds": queue.oldest_due,
+}
+
 # Each column is named as above, and a moment stands for the seconds since then.
 _QUERIES: tuple[LiteralString, ...] = (
-    """
-    SELECT MIN(changed_at) AS rollup_lag_seconds FROM usage_usageday
-    WHERE folded_at IS NULL OR folded_at < changed_at
-    """,
-    # Nothing is late while the newest change has been looked at.
-    """
-    SELECT CASE WHEN newest > looked_until THEN looked_until END AS alert_lag_seconds
-    FROM (SELECT MAX(changed_at) AS newest, MIN(changed_at) AS oldest FROM usage_usageday) AS change
-    CROSS JOIN LATERAL (
-        SELECT COALESCE((SELECT looked_until FROM usage_alertmark WHERE id = 1), change.oldest) AS looked_until
-    ) AS mark
-    """,
     """
     SELECT MIN(u.changed_at) AS settlement_lag_seconds,
            COALESCE(SUM(ABS(u.credits - COALESCE(s.credits, 0))), 0) AS unsettled_credits
@@ -62,38 +63,6 @@ _QUERIES: tuple[LiteralString, ...] = (
     SELECT COUNT(*) AS outbox_waiting FROM (
         SELECT FROM webhooks_outboxmessage WHERE handed_over_at IS NULL AND refused_at IS NULL LIMIT %(most)s
     ) AS waiting
-    """,
-    # An organization's messages go in their order, so its first one has waited longest.
-    """
-    WITH RECURSIVE first (organization_id, created_at) AS (
-        (
-            SELECT organization_id, created_at FROM webhooks_outboxmessage
-            WHERE handed_over_at IS NULL AND refused_at IS NULL
-            ORDER BY organization_id, id LIMIT 1
-        )
-        UNION ALL
-        SELECT next.* FROM first CROSS JOIN LATERAL (
-            SELECT organization_id, created_at FROM webhooks_outboxmessage
-            WHERE handed_over_at IS NULL AND refused_at IS NULL AND organization_id > first.organization_id
-            ORDER BY organization_id, id LIMIT 1
-        ) AS next
-    )
-    SELECT MIN(created_at) AS outbox_oldest_seconds FROM (SELECT * FROM first LIMIT %(most)s) AS looked_at
-    """,
-    """
-    WITH RECURSIVE first (lane, due_at) AS (
-        (
-            SELECT lane, next_attempt_at FROM webhooks_delivery
-            WHERE next_attempt_at IS NOT NULL ORDER BY lane, next_attempt_at LIMIT 1
-        )
-        UNION ALL
-        SELECT next.* FROM first CROSS JOIN LATERAL (
-            SELECT lane, next_attempt_at FROM webhooks_delivery
-            WHERE next_attempt_at IS NOT NULL AND lane > first.lane ORDER BY lane, next_attempt_at LIMIT 1
-        ) AS next
-    )
-    SELECT MIN(due_at) FILTER (WHERE due_at <= now()) AS deliveries_oldest_due_seconds
-    FROM (SELECT * FROM first LIMIT %(most)s) AS looked_at
     """,
     """
     SELECT COUNT(*) AS endpoints_failing FROM webhooks_endpoint
@@ -121,12 +90,23 @@ def in_database() -> dict[str, float] | None:
         logger.warning("What waits cannot be read: %s", error)
         return None
     found: dict[str, float] = {}
-    for query in _QUERIES:
+    questions = [
+        *(partial(_ask, name, oldest) for name, oldest in _MOMENTS.items()),
+        *(partial(_read, query) for query in _QUERIES),
+    ]
+    for question in questions:
         try:
-            found.update(_read(query))
+            found.update(question())
         except Error as error:
             logger.warning("Some of what waits cannot be read: %s", error)
     return found
+
+
+@transaction.atomic
+def _ask(name: str, oldest: Callable[[], datetime | None]) -> dict[str, float]:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = %s", [PATIENCE])
+    return {name: _number(oldest())}
 
 
 @transaction.atomic

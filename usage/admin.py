@@ -1,10 +1,12 @@
 import json
 from datetime import UTC
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from unfold.decorators import display
 
@@ -17,7 +19,7 @@ from accounts.admin_base import (
 from accounts.models import ApiKey
 from usage import alert_admin as alert_admin  # it registers alerts, firings and caps
 from usage import billing_export_admin as billing_export_admin  # it registers the files of the billing export
-from usage import ingest, reports
+from usage import entitlements, ingest, reports
 from usage import price_admin as price_admin  # it registers the price book
 from usage.models import Entitlement, Job, JobStatus, PipelineConfig
 from usage.record_admin import links_to, of_each_organization, organization_id  # it registers usage records
@@ -31,12 +33,30 @@ STATUS_COLORS = {
 }
 
 
+class CallsFilter(admin.SimpleListFilter):
+    """Who may not call now, by why: what the filters of single columns do not tell."""
+
+    title = "calls"
+    parameter_name = "calls"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("suspended", "Suspended"),
+            ("out_of_credits", "Out of credits"),
+            ("capped", "Spend cap reached"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Entitlement]) -> QuerySet[Entitlement]:
+        condition = entitlements.refused(now=timezone.now()).get(self.value() or "")
+        return queryset.filter(condition, organization__deleted_at=None) if condition else queryset
+
+
 @admin.register(Entitlement)
 class EntitlementAdmin(ReadOnlyAdmin[Entitlement]):
     """What is in force, as verify goes by. It follows from plan, payments and what is agreed beside the plan."""
 
     list_display = ("organization", "plan", "may_call", "requests_per_minute", "remaining", "used")
-    list_filter = ("plan", "may_call", "overage_allowed")
+    list_filter = (CallsFilter, "plan", "may_call", "overage_allowed")
     list_select_related = ("organization",)
     search_fields = ("organization__name", "=organization__uid")
     search_help_text = "An organization's name or id (org_…)"

@@ -1,8 +1,10 @@
 """Writing entitlements. Billing calls this; verify and ingest read and bump the row."""
 
+from datetime import datetime
 from decimal import Decimal
 
 from django.db import transaction
+from django.db.models import F, Q
 
 from accounts.models import Organization
 from usage.models import Entitlement
@@ -45,3 +47,15 @@ def write(
     if different or is_new:
         organization.bump_access()
     return bool(different or is_new)
+
+
+def refused(*, now: datetime) -> dict[str, Q]:
+    """Who may not call now, by why, as `Entitlement.refusal` says it of one."""
+    suspended = Q(may_call=False)
+    capped = Q(spend_cap_reached_until__gt=now)
+    spent = Q(credits_ceiling__isnull=False, credits_used__gte=F("credits_ceiling"), overage_allowed=False)
+    return {
+        "suspended": suspended,
+        "capped": ~suspended & capped,
+        "out_of_credits": ~suspended & spent & (Q(spend_cap_reached_until=None) | ~capped),
+    }

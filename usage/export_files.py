@@ -213,6 +213,12 @@ def make_waiting() -> int:
     return taken
 
 
+def oldest_waiting() -> datetime | None:
+    """When the export was asked for that has waited longest for a worker."""
+    waiting = UsageExportFile.objects.filter(state=State.WAITING)
+    return waiting.order_by("created_at").values_list("created_at", flat=True).first()
+
+
 _LAST_TURN = (
     UsageExportFile.objects.filter(organization=OuterRef("organization"), finished_at__isnull=False)
     .order_by("-finished_at")

@@ -93,6 +93,14 @@ SELECT LEAST(clock_timestamp(), MIN(xact_start)) FROM pg_stat_activity
 WHERE datname = current_database() AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()
 """
 
+_BEHIND: LiteralString = """
+SELECT CASE WHEN newest > looked_until THEN looked_until END
+FROM (SELECT MAX(changed_at) AS newest, MIN(changed_at) AS oldest FROM usage_usageday) AS change
+CROSS JOIN LATERAL (
+    SELECT COALESCE((SELECT looked_until FROM usage_alertmark WHERE id = 1), change.oldest) AS looked_until
+) AS mark
+"""
+
 
 # ── Firing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -119,6 +127,14 @@ def evaluate(*, now: datetime | None = None) -> int:
         spending.settle_changed(since=since, now=now)
     AlertMark.objects.filter(pk=1).update(looked_until=Greatest("looked_until", seen_until))
     return fired
+
+
+def behind_since() -> datetime | None:
+    """Since when changes of usage have not been looked at for alerts and caps; None while the newest has been."""
+    with connection.cursor() as cursor:
+        cursor.execute(_BEHIND)
+        [moment] = cursor.fetchone()
+    return moment  # type: ignore[no-any-return]
 
 
 def evaluate_all(*, now: datetime | None = None) -> int:

@@ -7,10 +7,12 @@ waits for it: a day that is not folded, or has changed since, is read from the c
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts import prepared
 from usage import statements
+from usage.models import UsageDay
 
 # A day at work changes again at once, and what is folded of it is wasted.
 QUIET = timedelta(seconds=60)
@@ -64,6 +66,12 @@ def fold(*, now: datetime | None = None) -> int:
     while folded := _fold_some(before):
         total += folded
     return total
+
+
+def oldest_unfolded() -> datetime | None:
+    """When the day last changed that has waited longest to be folded."""
+    dirty = UsageDay.objects.filter(Q(folded_at=None) | Q(folded_at__lt=F("changed_at")))
+    return dirty.order_by("changed_at").values_list("changed_at", flat=True).first()
 
 
 @transaction.atomic

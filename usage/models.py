@@ -447,6 +447,29 @@ class JobMargin(models.Model):
     jobs = models.BigIntegerField()
     durations = ArrayField(models.BigIntegerField())
 
+    class Meta:
+        # For the day's total of all organizations. It is never written again, for a bump changes no day.
+        indexes = [models.Index(fields=["day"], name="job_margin_of_day")]
+
+
+class UsageTotal(models.Model):
+    """What all organizations together used on a day of their own, as it was counted at some time: see `totals`.
+
+    Of a day that runs a reading is kept every few minutes, so that another day can be compared with it as it then was.
+    """
+
+    pk = models.CompositePrimaryKey("day", "slot")
+    day = models.DateField()
+    slot = models.DateTimeField(help_text="The few minutes whose last reading it is.")
+    counted_at = models.DateTimeField()
+    organizations = models.BigIntegerField(help_text="Of which there was a request.")
+    requests = models.BigIntegerField()
+    pages = models.BigIntegerField()
+    credits = models.DecimalField(max_digits=30, decimal_places=6)
+    cost = models.DecimalField(max_digits=30, decimal_places=6)
+    jobs = models.BigIntegerField(help_text="That have ended.")
+    failed = models.BigIntegerField()
+
 
 class PipelineDraft(models.Model):
     """A configuration taken from a job, or written anew, to be inspected, changed and kept under a name."""

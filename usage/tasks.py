@@ -7,7 +7,17 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from usage import alert_notices, budgets, export_files, firings, idempotency, margins, partitions, retention
+from usage import (
+    alert_notices,
+    budgets,
+    export_files,
+    firings,
+    idempotency,
+    margins,
+    partitions,
+    retention,
+    totals,
+)
 
 
 @shared_task
@@ -37,6 +47,18 @@ def settle_budgets() -> int:
 @shared_task
 def fold_margins() -> int:
     return margins.fold()
+
+
+@shared_task
+def count_totals() -> int:
+    """Add up what all organizations use today, for the overview of the back office."""
+    return totals.count()
+
+
+@shared_task
+def recount_totals() -> int:
+    """Add up the last weeks again, whose usage may have come late, and find who uses much more or less than usual."""
+    return totals.recount()
 
 
 @shared_task

@@ -109,6 +109,31 @@ def send(
     return send_many([draft]) == 1
 
 
+# The first that waits of each organization is its oldest; the index leads from one organization to the next.
+_OLDEST_WAITING = """
+WITH RECURSIVE first (organization_id, created_at) AS (
+    (
+        SELECT organization_id, created_at FROM webhooks_outboxmessage
+        WHERE handed_over_at IS NULL AND refused_at IS NULL
+        ORDER BY organization_id, id LIMIT 1
+    )
+    UNION ALL
+    SELECT next.* FROM first CROSS JOIN LATERAL (
+        SELECT organization_id, created_at FROM webhooks_outboxmessage
+        WHERE handed_over_at IS NULL AND refused_at IS NULL AND organization_id > first.organization_id
+        ORDER BY organization_id, id LIMIT 1
+    ) AS next
+)
+SELECT MIN(created_at) FROM (SELECT * FROM first LIMIT 10000) AS looked_at
+"""
+
+
+def oldest_waiting() -> datetime | None:
+    """When the message was written that has waited longest to be handed over."""
+    [(moment,)] = prepared.fetch(_OLDEST_WAITING, [])
+    return moment  # type: ignore[no-any-return]
+
+
 def fates(uids: Iterable[str]) -> dict[str, str]:
     """What became of messages, by their ids: `waiting`, `refused`, `handed over`; an id that is unknown is left out.
 

@@ -1,6 +1,6 @@
 """How times, numbers and states look on every page: `{% load display %}`."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from django import template
@@ -40,7 +40,7 @@ _FORMATS = {"full": "%-d %b %Y, %H:%M UTC", "seconds": "%-d %b %Y, %H:%M:%S UTC"
 @register.simple_tag
 def moment(time: datetime | None, style: str = "full") -> SafeString | str:
     """Show a moment in UTC, which the browser rewrites in the reader's zone. Styles: full, seconds, date."""
-    if time is None:
+    if not time:  # a template's word for what is not there is an empty text
         return NOTHING
     time = time.astimezone(UTC)
     return format_html(
@@ -74,3 +74,20 @@ def number(value: Decimal | float | None) -> str:
         return NOTHING
     text = f"{value:,.2f}"
     return text.rstrip("0").rstrip(".")
+
+
+@register.filter
+def lasting(time: timedelta | None) -> str:
+    """How long something took or has lasted: 40 ms · 12 s · 3 min · 2 h 5 min · 3 days."""
+    if time is None:
+        return NOTHING
+    seconds = time.total_seconds()
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} days"

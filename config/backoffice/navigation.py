@@ -7,6 +7,8 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse_lazy
 
+from accounts.admin_base import colleague
+
 # Each group's models in order, with their icons. A model named nowhere comes last in its app's group, or in System.
 GROUPS: dict[str, dict[str, str]] = {
     "Customers": {
@@ -78,6 +80,9 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "link": f"{settings.STRIPE_API_BASE}/",
         }
         found["Billing"].append(simulator | {"active": False})  # a page of another server
+    if colleague(request).has_perm("accounts.view_system"):
+        system = {"title": "System", "icon": "monitor_heart", "link": reverse_lazy("admin:system")}
+        found["System"].insert(0, system)
     return [{"items": [overview]}] + [
         {"title": title, "separator": True, "items": items} for title, items in found.items() if items
     ]

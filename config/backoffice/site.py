@@ -3,10 +3,14 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Model
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django_otp.admin import OTPAdminSite
 from unfold.admin import ModelAdmin
 from unfold.sites import UnfoldAdminSite
 
+from config.backoffice import home, system
 from config.backoffice.login import StaffLoginForm
 
 
@@ -16,6 +20,17 @@ class BackOffice(UnfoldAdminSite, OTPAdminSite):  # type: ignore[misc]
     index_title = "Overview"
     login_form = StaffLoginForm
     login_template = "admin/login.html"
+
+    def extra_urls(self) -> list[URLPattern]:
+        """The pages that are of no model."""
+        return [
+            path("system/", self.admin_view(system.system), name="system"),
+            path("system/run/<str:task>/", self.admin_view(system.run), name="system_run"),
+        ]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """The overview: what needs attention, and the numbers of today."""
+        return super().index(request, home.context(request) | (extra_context or {}))  # type: ignore[no-any-return]
 
     def register(
         self,

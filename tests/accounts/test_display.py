@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from accounts.templatetags.display import badge, moment, number
+from accounts.templatetags.display import badge, lasting, moment, number
 
 
 def test_a_moment_is_written_in_utc_for_the_browser_to_translate() -> None:
@@ -39,3 +39,17 @@ def test_a_state_is_coloured_by_its_meaning() -> None:
     assert badge("revoked") == '<span class="badge bad">Revoked</span>'
     assert badge("InProgress", "In progress") == '<span class="badge info">In progress</span>'
     assert badge("<b>") == '<span class="badge ">&lt;b&gt;</span>'
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "40 ms"),
+        (12, "12 s"),
+        (180, "3 min"),
+        (7_500, "2 h 5 min"),
+        (3 * 86_400, "3 days"),
+    ],
+)
+def test_a_time_is_told_in_the_unit_that_suits_it(seconds: float, text: str) -> None:
+    assert lasting(timedelta(seconds=seconds)) == text

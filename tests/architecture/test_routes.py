@@ -184,6 +184,7 @@ def test_the_admin_is_for_the_staff(caller: str, callers: Mapping[str, Client]) 
         "app_label": "accounts",
         "url": "nothing",
         "date": "2026-01-01",
+        "task": "usage.tasks.fold_margins",
     }
     inside = [route for route in OF_THE_ADMIN if route.path not in ("admin/login/", "admin/jsi18n/")]
 

@@ -109,7 +109,13 @@ ACTS: dict[str, dict[str, str]] = {
 }
 
 # The pages that belong to no table, by the names of their addresses, and who sees them.
-PAGES: dict[str, str] = {"index": "SBE", "search": "SBE", "app_list": "SBE"}
+PAGES: dict[str, str] = {
+    "index": "SBE",
+    "search": "SBE",
+    "app_list": "SBE",
+    "system": "SBE",
+    "system_run": "E",
+}
 # Signing in and out, and what pages need to work.
 FOR_ANYBODY = {
     "login",

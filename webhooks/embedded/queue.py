@@ -70,6 +70,29 @@ def take_in_many(messages: Sequence[Incoming]) -> dict[str, int]:
     return dict(prepared.fetch(_TAKE_IN, [_encode(messages).decode(), Status.PENDING]))
 
 
+# The index leads from one lane to the next.
+_OLDEST_DUE = """
+WITH RECURSIVE first (lane, due_at) AS (
+    (
+        SELECT lane, next_attempt_at FROM webhooks_delivery
+        WHERE next_attempt_at IS NOT NULL ORDER BY lane, next_attempt_at LIMIT 1
+    )
+    UNION ALL
+    SELECT next.* FROM first CROSS JOIN LATERAL (
+        SELECT lane, next_attempt_at FROM webhooks_delivery
+        WHERE next_attempt_at IS NOT NULL AND lane > first.lane ORDER BY lane, next_attempt_at LIMIT 1
+    ) AS next
+)
+SELECT MIN(due_at) FILTER (WHERE due_at <= now()) FROM (SELECT * FROM first LIMIT 10000) AS looked_at
+"""
+
+
+def oldest_due() -> datetime | None:
+    """Since when the delivery is due that has been due longest."""
+    [(moment,)] = prepared.fetch(_OLDEST_DUE, [])
+    return moment  # type: ignore[no-any-return]
+
+
 def take_in(
     *,
     organization_id: int,

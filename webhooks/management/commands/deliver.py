@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import InterfaceError, InternalError, OperationalError, connection
 
+from accounts import runs
 from webhooks import relay
 from webhooks.embedded import queue
 from webhooks.embedded.delivery import Sender
@@ -39,9 +40,11 @@ class Command(BaseCommand):
         failures = 0
         is_prepared = False
         publisher = Publisher()
+        pulse = runs.Pulse("deliver")
         while not self.is_stopping:
             if not once:
                 publisher.step()
+                pulse.beat()
             try:
                 if not is_prepared:
                     _prepare_connection()

@@ -1,0 +1,170 @@
+"""What all organizations together use: counted in the background, for adding up their days takes too long for a page.
+
+A day is each organization's own, so a day of all of them begins in the east and ends some 26 hours later in the west.
+Of days that run a reading is kept every few minutes: so today can be compared with the same weekday at the same time.
+Counting recomputes and never adds, so that late usage and corrections need no case of their own.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+
+from django.core.cache import cache
+from django.db import connection
+from django.utils import timezone
+
+from usage.models import JobStatus, UsageTotal
+
+SLOT = timedelta(minutes=5)
+# How far back days are counted again, as their usage may come late.
+RECOUNTED = timedelta(days=38)
+WEEK = timedelta(days=7)
+# Readings of the same weekday are needed for so long; of older days only the last is kept.
+COMPARED = timedelta(days=9)
+# A reading that is older than this is not what was known at a time.
+GAP = timedelta(minutes=15)
+# From the first place where a day begins to the last, with room for clocks and for records that lie ahead.
+_EAST, _WEST = timedelta(hours=14), timedelta(hours=12)
+_AHEAD = timedelta(hours=1)
+
+_MOVERS_KEPT = 3 * 3600  # seconds; they are found every hour
+_MOVERS_KEY = "usage.movers"
+MOVERS = 5
+
+# All of a day was written after it began somewhere, which is what the index knows.
+_COUNT = """
+INSERT INTO usage_usagetotal AS t (
+    day, slot, counted_at, organizations, requests, pages, credits, cost, jobs, failed)
+SELECT day, %(slot)s, %(now)s, COALESCE(organizations, 0), COALESCE(requests, 0), COALESCE(pages, 0),
+       COALESCE(credits, 0), COALESCE(cost, 0), COALESCE(jobs, 0), COALESCE(failed, 0)
+FROM (
+    SELECT day, COUNT(*) FILTER (WHERE requests > 0) AS organizations, SUM(requests)::bigint AS requests,
+           SUM(pages)::bigint AS pages, SUM(credits) AS credits, SUM(cost) AS cost
+    FROM usage_usageday
+    WHERE changed_at >= %(since)s AND day BETWEEN %(first)s AND %(last)s
+    GROUP BY day) u
+FULL JOIN (
+    SELECT day, SUM(jobs)::bigint AS jobs, (SUM(jobs) FILTER (WHERE status = %(failed)s))::bigint AS failed
+    FROM usage_jobmargin
+    WHERE day BETWEEN %(first)s AND %(last)s
+    GROUP BY day) j USING (day)
+ORDER BY day
+ON CONFLICT (day, slot) DO UPDATE SET
+    counted_at = excluded.counted_at, organizations = excluded.organizations, requests = excluded.requests,
+    pages = excluded.pages, credits = excluded.credits, cost = excluded.cost, jobs = excluded.jobs,
+    failed = excluded.failed
+WHERE t.counted_at <= excluded.counted_at
+"""
+
+_PRUNE = """
+DELETE FROM usage_usagetotal t WHERE day < %s AND EXISTS (
+    SELECT FROM usage_usagetotal later WHERE later.day = t.day AND later.slot > t.slot)
+"""
+
+# The most that went up, by the better of two days, as today is not over; and what went down, by the one that is over.
+_MOVED = """
+WITH moved AS MATERIALIZED (
+    SELECT organization_id,
+           COALESCE(SUM(credits) FILTER (WHERE day = %(today)s), 0) AS today,
+           COALESCE(SUM(credits) FILTER (WHERE day = %(today)s - 1), 0) AS yesterday,
+           COALESCE(SUM(credits) FILTER (WHERE day < %(today)s - 1), 0) / 7 AS usual
+    FROM usage_usageday
+    WHERE day BETWEEN %(today)s - 8 AND %(today)s AND changed_at >= %(since)s
+    GROUP BY organization_id)
+(SELECT true, moved.* FROM moved WHERE GREATEST(today, yesterday) > usual
+ ORDER BY GREATEST(today, yesterday) - usual DESC, organization_id LIMIT %(most)s)
+UNION ALL
+(SELECT false, moved.* FROM moved WHERE yesterday < usual
+ ORDER BY yesterday - usual, organization_id LIMIT %(most)s)
+"""
+
+
+# ── Counting ─────────────────────────────────────────────────────────────────────────────────────────────────
+def count(*, now: datetime | None = None) -> int:
+    """Count the days that are somebody's today. Returns how many there are."""
+    now = now or timezone.now()
+    if not UsageTotal.objects.exists():
+        return recount(now=now)
+    return _count((now - _WEST).date(), (now + _EAST).date(), now)
+
+
+def recount(*, now: datetime | None = None) -> int:
+    """Count all days again that a page shows, for what came late; and find who moved. Returns how many days."""
+    now = now or timezone.now()
+    counted = _count((now - RECOUNTED).date(), (now + _EAST).date(), now)
+    with connection.cursor() as cursor:
+        cursor.execute(_PRUNE, [(now - COMPARED).date()])
+    find_movers(now=now)
+    return counted
+
+
+def _count(first: date, last: date, now: datetime) -> int:
+    slot = datetime.fromtimestamp(now.timestamp() // SLOT.total_seconds() * SLOT.total_seconds(), UTC)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _COUNT,
+            {
+                "slot": slot,
+                "now": now,
+                "first": first,
+                "last": last,
+                "since": _begins(first),
+                "failed": JobStatus.FAILED,
+            },
+        )
+        return int(cursor.rowcount)
+
+
+def _begins(day: date) -> datetime:
+    """Before anything of a day can have been written."""
+    return datetime.combine(day, time(), UTC) - _EAST - _AHEAD
+
+
+# ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────
+def of_days(*, start: date, end: date) -> dict[date, UsageTotal]:
+    """The last reading of each of these days of which there is one."""
+    found = UsageTotal.objects.filter(day__range=(start, end)).order_by("day", "-slot").distinct("day")
+    return {total.day: total for total in found}
+
+
+def as_of(day: date, moment: datetime) -> UsageTotal | None:
+    """What was known of a day at a moment; None where nobody counted then."""
+    known = UsageTotal.objects.filter(day=day, counted_at__lte=moment, counted_at__gt=moment - GAP)
+    return known.order_by("-slot").first()
+
+
+# ── Movers ───────────────────────────────────────────────────────────────────────────────────────────────────
+@dataclass(frozen=True)
+class Mover:
+    """An organization whose credits differ from its usual day, which is the mean of the week before yesterday."""
+
+    organization_id: int
+    today: Decimal
+    yesterday: Decimal
+    usual: Decimal
+
+
+@dataclass(frozen=True)
+class Movers:
+    found_at: datetime
+    up: list[Mover]
+    down: list[Mover]
+
+
+def find_movers(*, now: datetime) -> Movers:
+    """Find whose credits changed most, and keep it for `movers`."""
+    today = now.date()
+    with connection.cursor() as cursor:
+        cursor.execute(_MOVED, {"today": today, "since": _begins(today - timedelta(days=8)), "most": MOVERS})
+        rows = cursor.fetchall()
+    movers = Movers(
+        now, [Mover(*row[1:]) for row in rows if row[0]], [Mover(*row[1:]) for row in rows if not row[0]]
+    )
+    cache.set(_MOVERS_KEY, movers, _MOVERS_KEPT)
+    return movers
+
+
+def movers() -> Movers | None:
+    """Those that were found last; None where nobody looked within the last hours."""
+    found: Movers | None = cache.get(_MOVERS_KEY)
+    return found
