@@ -35,7 +35,7 @@ _MOST_SERVICE_KEYS = 100
 # The left joins say whether a personal key's owner is still active, and whether the owner, or whoever made an
 # organization's key, is still a member. A key is found by its secret, or by the one before its rotation. The last
 # column: from when a personal key's owner lacks the second factor that the organization requires.
-_QUERY = """
+_SELECT = """
 SELECT k.id, k.uid, k.environment, k.scopes, k.allowed_ips, k.requests_per_minute, k.budget_reached_until,
        k.expires_at, k.disabled_at, k.revoked_at,
        CASE WHEN k.secret_hash <> %s THEN k.previous_expires_at END,
@@ -52,8 +52,10 @@ JOIN usage_entitlement e ON e.organization_id = o.id
 LEFT JOIN accounts_user u ON u.id = k.user_id
 LEFT JOIN accounts_membership m
     ON m.user_id = COALESCE(k.user_id, k.created_by_id) AND m.organization_id = k.organization_id
-WHERE k.secret_hash = %s OR k.previous_secret_hash = %s
 """
+_QUERY = _SELECT + "WHERE k.secret_hash = %s OR k.previous_secret_hash = %s"
+_BY_ID = _SELECT + "WHERE k.id = %s"
+_OF_ORGANIZATION = _SELECT + "WHERE k.organization_id = %s ORDER BY k.created_at DESC, k.id DESC LIMIT %s"
 # Credits are used up without a bump: ingest would change the organization's row with every batch.
 _LOOK = """
 SELECT o.id, o.access_version, e.credits_ceiling - e.credits_used
@@ -130,6 +132,22 @@ def find(plaintext: str) -> Found | None:
         _keys[digest] = _Kept(found, clock, clock, clock)
     counted.key_read.inc()
     return found
+
+
+def read(key_pk: int, *, by_old_secret: bool = False) -> Found | None:
+    """All about a key as a call with it would find it now, past what is kept. A service key is nobody's: None.
+
+    `by_old_secret` is for a call with the secret before the last rotation.
+    """
+    # Stands for the hash that the call came with: any other than the present one is the old one.
+    came_with = "" if by_old_secret else None
+    rows = prepared.fetch(_BY_ID, [came_with, key_pk])
+    return Found(*rows[0]) if rows else None
+
+
+def read_all(organization_pk: int, *, most: int) -> list[Found]:
+    """The same of an organization's keys, the newest first, up to so many."""
+    return [Found(*row) for row in prepared.fetch(_OF_ORGANIZATION, [None, organization_pk, most])]
 
 
 def recall(plaintext: str, *, clock: float) -> Found | None:

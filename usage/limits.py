@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -150,6 +150,11 @@ def take_all(limits: Sequence[tuple[str, int]], *, cost: int = 1) -> list[Taken]
         for (name, limit, wanted), state in zip(asked, states, strict=True):
             answers[name] = _settle(name, limit, wanted, state, now)
     return [answers[name] for name, _ in limits]
+
+
+def peek(limits: Sequence[tuple[str, int]]) -> list[Taken]:
+    """How each of these limits would answer now. Takes nothing of them."""
+    return [replace(one, allowed=one.remaining > 0) for one in take_all(limits, cost=0)]
 
 
 def _closed(limit: int, cost: int) -> Taken:

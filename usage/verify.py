@@ -45,12 +45,10 @@ def answer(
 def _told(found: Found, cost: Decimal, ip: str | None, now: datetime) -> dict[str, Any]:
     last_used.note(found.pk)
     credits = found.credits  # once: a look may change them meanwhile
-    code = _refusal(found, credits, cost, ip, now)
-    names = [(f"organization:{found.organization_pk}", found.requests_per_minute)]
-    if found.own_limit is not None:
-        names.append((f"key:{found.pk}", found.own_limit))
+    code = refusal(found, credits, cost, ip, now)
     taken = min(
-        limits.take_all(names, cost=0 if code else 1), key=lambda one: (one.allowed, one.remaining, one.limit)
+        limits.take_all(limits_of(found), cost=0 if code else 1),
+        key=lambda one: (one.allowed, one.remaining, one.limit),
     )
     if not code and not taken.allowed:
         code = "RATE_LIMITED"
@@ -67,8 +65,19 @@ def _told(found: Found, cost: Decimal, ip: str | None, now: datetime) -> dict[st
     }
 
 
-def _refusal(found: Found, credits: Decimal | None, cost: Decimal, ip: str | None, now: datetime) -> str:
-    """The code of the first thing that forbids the call, or ""; what cannot change back comes first."""
+def limits_of(found: Found) -> list[tuple[str, int]]:
+    """The limits that a call with this key takes of, with their requests a minute."""
+    names = [(f"organization:{found.organization_pk}", found.requests_per_minute)]
+    if found.own_limit is not None:
+        names.append((f"key:{found.pk}", found.own_limit))
+    return names
+
+
+def refusal(found: Found, credits: Decimal | None, cost: Decimal, ip: str | None, now: datetime) -> str:
+    """The code of the first thing that forbids the call, or ""; what cannot change back comes first.
+
+    `refusals.checks` tells of each of these, in this order.
+    """
     if found.revoked_at or found.organization_deleted_at:
         return "REVOKED"
     if found.disabled_at:
