@@ -10,7 +10,7 @@ from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -196,7 +196,7 @@ class OrganizationAdmin(ModelAdmin[Organization]):
     )
     readonly_fields = fields[3:]
     inlines = (NotesOnOrganization, MembersOfOrganization, KeysOfOrganization)
-    actions_detail = ("look", "write_note", "recover", "restore", "close")
+    actions_detail = ("look", "why_refused", "write_note", "recover", "restore", "close")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
         members = Membership.objects.filter(organization=OuterRef("pk")).values("organization")
@@ -261,6 +261,15 @@ class OrganizationAdmin(ModelAdmin[Organization]):
     def look(self, request: HttpRequest, object_id: str) -> HttpResponse:
         organization = get_object_or_404(Organization, pk=object_id)
         return look_admin.look(request, organization, self.admin_site)
+
+    def has_keys_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return colleague(request).has_perm("accounts.view_apikey")
+
+    @action(description="Why refused?", permissions=["keys"], icon="contact_support")  # type: ignore[untyped-decorator]
+    def why_refused(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Which of its keys are let through now, which another app shows."""
+        organization = get_object_or_404(Organization, pk=object_id)
+        return redirect(f"{reverse('admin:why_refused')}?organization={organization.uid}")
 
     def has_restore_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         restorable = Organization.objects.filter(deleted_at__isnull=False, erase_after__gt=timezone.now())

@@ -10,7 +10,7 @@ from django.core import signing
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_http_methods, require_POST
 from unfold.decorators import action, display
@@ -128,7 +128,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         "pepper_id",
     )
     actions_list = ("leaked", "import_keys")
-    actions_detail = ("disable", "enable", "ask_to_rotate", "revoke")
+    actions_detail = ("why_refused", "disable", "enable", "ask_to_rotate", "revoke")
 
     @display(description="state", label=STATE_COLORS)  # type: ignore[untyped-decorator]
     def colored_state(self, key: ApiKey) -> str:
@@ -229,6 +229,11 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
             organization__deleted_at=None, organization__isnull=False
         )
         return colleague(request).has_perm("accounts.rotate_apikey") and is_there(of_customers, object_id)
+
+    @action(description="Why refused?", icon="contact_support")  # type: ignore[untyped-decorator]
+    def why_refused(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Whether a call with it is let through now, and if not why, which another app shows."""
+        return redirect(f"{reverse('admin:why_refused')}?key={_key(object_id).uid}")
 
     @asked_once(
         "Revoke",

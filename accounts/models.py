@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Lower, Now
@@ -17,6 +18,7 @@ from django_otp.models import Device, ThrottlingMixin
 from accounts import permissions, recovery_codes, secrets, time_zones
 from accounts.ids import new_uid
 from accounts.permissions import Permission, Role
+from accounts.words import Words
 
 
 def uid_field(prefix: str) -> "models.CharField[str, str]":
@@ -62,6 +64,7 @@ class User(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-m
 
     class Meta:
         constraints = [models.UniqueConstraint(Lower("email"), name="user_email_unique")]
+        indexes = [GinIndex(Words("name", "email"), name="user_words")]
         # Of the staff; `config/staff_groups.py` says who has which.
         permissions: ClassVar[Any] = [
             ("sign_out_user", "Can sign a person out everywhere"),
@@ -132,6 +135,7 @@ class Organization(models.Model):
     objects = OrganizationQuerySet.as_manager()
 
     class Meta:
+        indexes = [GinIndex(Words("name", "billing_email"), name="organization_words")]
         permissions: ClassVar[Any] = [
             ("look_as_member", "Can look at an organization's pages as one of its members"),
             ("restore_organization", "Can restore a deleted organization"),
@@ -233,7 +237,10 @@ class Invitation(models.Model):
     objects = InvitationQuerySet.as_manager()
 
     class Meta:
-        indexes = [models.Index(fields=["organization", "-created_at", "-id"], name="invitation_of_org")]
+        indexes = [
+            models.Index(fields=["organization", "-created_at", "-id"], name="invitation_of_org"),
+            GinIndex(Words("email"), name="invitation_words"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 "organization",
@@ -374,6 +381,9 @@ class ApiKey(models.Model):
             models.Index(
                 fields=["rotate_by"], condition=Q(rotate_by__isnull=False), name="api_key_to_be_rotated"
             ),
+            # What staff find it by; the operator class serves the beginning of a prefix, in any collation.
+            models.Index(fields=["prefix"], name="api_key_prefix", opclasses=["varchar_pattern_ops"]),
+            models.Index(fields=["last_four"], name="api_key_last_four"),
         ]
         constraints = [
             models.CheckConstraint(

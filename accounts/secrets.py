@@ -78,6 +78,13 @@ def is_well_formed(plaintext: str) -> bool:
     )
 
 
+def is_like_ours(text: str) -> bool:
+    """Whether something in a text begins like a key of ours and goes on beyond what is shown of one."""
+    begins = rf"(?<![0-9A-Za-z]){re.escape(settings.KEY_BRAND)}_"
+    shown = rf"{re.escape(settings.KEY_BRAND)}_[a-z]*(_[0-9A-Za-z]{{0,4}}((…|\.\.\.)[0-9A-Za-z]{{4}})?)?"
+    return re.search(begins, text) is not None and re.fullmatch(shown, text) is None
+
+
 def hashes(plaintext: str) -> list[str]:
     """The hashes under which this key may be stored, one for each pepper in use; none for a malformed key.
 

@@ -640,6 +640,9 @@ class Invoice(models.Model):
             models.Index(fields=["organization", "-created_at", "-id"], name="invoice_list"),
             # For what came in of all organizations.
             models.Index(fields=["paid_at"], name="invoice_paid", condition=Q(paid_at__isnull=False)),
+            # What staff find it by.
+            models.Index(fields=["number"], name="invoice_number"),
+            models.Index(fields=["stripe_payment"], name="invoice_payment", condition=~Q(stripe_payment="")),
         ]
 
     def __str__(self) -> str:

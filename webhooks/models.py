@@ -14,12 +14,14 @@ from typing import Any, ClassVar, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 
 from accounts.ids import new_uid
 from accounts.models import Organization, User, uid_field
+from accounts.words import Words
 from webhooks import encryption
 
 SECRET_BYTES = 24
@@ -192,7 +194,10 @@ class Endpoint(Signing):
                 condition=Q(deleted_at=None),
             )
         ]
-        indexes = [models.Index(fields=["organization", "-id"], name="endpoint_of_organization")]
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="endpoint_of_organization"),
+            GinIndex(Words("url"), name="endpoint_words"),
+        ]
 
     def __str__(self) -> str:
         return self.url

@@ -68,7 +68,15 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     placed = {label for members in GROUPS.values() for label in members}
     for label in models.keys() - placed:
         groups[GROUP_OF_APP.get(label.partition(".")[0], "System")][label] = "table"
-    overview = {"title": "Overview", "icon": "home", "link": reverse_lazy("admin:index")}
+    first = [{"title": "Overview", "icon": "home", "link": reverse_lazy("admin:index")}]
+    if "accounts.apikey" in models:
+        first.append(
+            {
+                "title": "Why is it refused?",
+                "icon": "contact_support",
+                "link": reverse_lazy("admin:why_refused"),
+            }
+        )
     found: dict[str, list[dict[str, Any]]] = {
         title: [_item(models[label], icon) for label, icon in members.items() if label in models]
         for title, members in groups.items()
@@ -83,7 +91,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     if colleague(request).has_perm("accounts.view_system"):
         system = {"title": "System", "icon": "monitor_heart", "link": reverse_lazy("admin:system")}
         found["System"].insert(0, system)
-    return [{"items": [overview]}] + [
+    return [{"items": first}] + [
         {"title": title, "separator": True, "items": items} for title, items in found.items() if items
     ]
 
