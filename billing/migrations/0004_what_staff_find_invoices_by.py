@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("accounts", "0009_what_staff_find_by"),
+        ("accounts", "0011_what_staff_find_by"),
         ("billing", "0003_invoice_paid"),
     ]
 
