@@ -116,7 +116,7 @@ class Group:
 
 # ── The kinds ────────────────────────────────────────────────────────────────────────────────────────────────
 def _in(column: str, ids: QuerySet[Any]) -> Func:
-    """That a column is one of these ids: read first, so that an index can be combined with another's."""
+    """That a column is one of these ids, which are read first, whatever the list's order."""
     return Func(
         F(column),
         ArraySubquery(ids),
@@ -124,6 +124,12 @@ def _in(column: str, ids: QuerySet[Any]) -> Func:
         arg_joiner=" = ANY(",
         output_field=BooleanField(),
     )
+
+
+def _named(model: type[Model], term: Term, *columns: str) -> Q:
+    """That it has the words, by their index: else PostgreSQL would go through all rows, the newest first, for a few."""
+    rows: QuerySet[Any] = model._default_manager.alias(words=Words(*columns))
+    return Q(_in("pk", rows.filter(words=term.words).order_by().values("pk")))
 
 
 def _organizations(term: Term) -> QuerySet[Organization] | None:
@@ -137,11 +143,11 @@ def _organizations(term: Term) -> QuerySet[Organization] | None:
             return rows.filter(billing_account__stripe_subscription=term.text)
     if term.words is None:
         return None
-    named = Q(words=term.words)
+    named = _named(Organization, term, "name", "billing_email")
     if "@" in term.text:
         member = Membership.objects.filter(user__email=term.text.lower())
         named |= Q(_in("pk", member.values("organization")))
-    return rows.alias(words=Words("name", "billing_email")).filter(named)
+    return rows.filter(named)
 
 
 def _people(term: Term) -> QuerySet[User] | None:
@@ -149,7 +155,7 @@ def _people(term: Term) -> QuerySet[User] | None:
         return User.objects.filter(uid=term.text)
     if term.words is None:
         return None
-    return User.objects.alias(words=Words("name", "email")).filter(words=term.words)
+    return User.objects.filter(_named(User, term, "name", "email"))
 
 
 def _addresses(term: Term) -> QuerySet[EmailAddress] | None:
@@ -164,7 +170,7 @@ def _invitations(term: Term) -> QuerySet[Invitation] | None:
     rows = Invitation.objects.select_related("organization")
     if term.prefix == "inv":
         return rows.filter(uid=term.text)
-    return None if term.words is None else rows.alias(words=Words("email")).filter(words=term.words)
+    return None if term.words is None else rows.filter(_named(Invitation, term, "email"))
 
 
 def _keys(term: Term) -> QuerySet[ApiKey] | None:
@@ -228,7 +234,7 @@ def _endpoints(term: Term) -> QuerySet[Endpoint] | None:
         return rows.filter(uid=term.text)
     if term.words is None or "@" in term.text:
         return None
-    return rows.alias(words=Words("url")).filter(words=term.words)
+    return rows.filter(_named(Endpoint, term, "url"))
 
 
 def _about_organization(organization: Organization) -> str:
