@@ -145,7 +145,7 @@ def test_the_limits_are_looked_at_and_nothing_is_taken_of_them(
         refusals.explain(found, cost=ZERO, ip=None, now=now)
     before = refusals.explain(found, cost=ZERO, ip=None, now=now)
 
-    codes = [verify.answer(found, cost=ZERO, ip=None, now=now)["code"] for _ in range(3)]
+    codes = [verify.answer(found, cost=ZERO, ip=None, now=now, asked_at=0.0)["code"] for _ in range(3)]
 
     after = refusals.explain(found, cost=ZERO, ip=None, now=now)
     assert (before[-1].fact, refusals.first(before)) == ("2 of 2 are free at this moment.", None)
