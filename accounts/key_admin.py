@@ -230,7 +230,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         )
         return colleague(request).has_perm("accounts.rotate_apikey") and is_there(of_customers, object_id)
 
-    @action(description="Why refused?", icon="contact_support")  # type: ignore[untyped-decorator]
+    @action(description="Why refused?", permissions=["view"], icon="contact_support")  # type: ignore[untyped-decorator]
     def why_refused(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Whether a call with it is let through now, and if not why, which another app shows."""
         return redirect(f"{reverse('admin:why_refused')}?key={_key(object_id).uid}")

@@ -27,6 +27,7 @@ CHANGING = ("add", "change", "delete")
 ACTS: dict[str, dict[str, str]] = {
     "account.emailaddress": {"mark_verified": ""},
     "accounts.apikey": {
+        "why_refused": "SBE",
         "add": "E",
         "disable": "SE",
         "enable": "SE",
@@ -43,6 +44,7 @@ ACTS: dict[str, dict[str, str]] = {
     "accounts.organization": {
         "change": "",
         "look": "S",
+        "why_refused": "SBE",
         "write_note": "SBE",
         "recover": "",
         "restore": "",
@@ -112,6 +114,7 @@ ACTS: dict[str, dict[str, str]] = {
 PAGES: dict[str, str] = {
     "index": "SBE",
     "search": "SBE",
+    "why_refused": "SBE",
     "app_list": "SBE",
     "system": "SBE",
     "system_run": "E",
