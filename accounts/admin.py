@@ -43,6 +43,7 @@ from accounts.admin_base import (
     json_block,
 )
 from accounts.admin_forms import READ, ReasonDialog, reason_field
+from accounts.admin_lists import OF_ORGANIZATION, OF_USER, since
 from accounts.models import ApiKey, AuditEntry, Membership, Organization, User
 from accounts.note_admin import NotesOnOrganization, write_on
 
@@ -167,10 +168,19 @@ def _lists_of(organization: Organization, labels: dict[str, str]) -> SafeString:
 class OrganizationAdmin(ModelAdmin[Organization]):
     form = OrganizationAdminForm
     list_display = ("name", "uid", "colored_state", "billing_email", "member_count", "created_at")
-    list_filter = (OrganizationState,)
-    search_fields = ("name", "=uid", "memberships__user__email")
-    search_help_text = "Name, id (org_…), or a member's e-mail address"
-    ordering = ("-id",)
+    # By names, for these are of apps that build on this one.
+    list_filter = (
+        OrganizationState,
+        "billing_account__plan",
+        "entitlement__may_call",
+        since("created_at", "creation"),
+    )
+    search_fields = (
+        "~name,billing_email",
+        "=uid",
+        "~memberships__user__name,memberships__user__email",
+    )
+    search_help_text = "Name, id (org_…), or a member's name or e-mail address"
     fields = (
         "name",
         "billing_email",
@@ -366,9 +376,8 @@ class MembershipAdmin(ReadOnlyAdmin[Membership]):
     list_display = ("user", "organization", "role", "created_at")
     list_filter = ("role",)
     list_select_related = ("user", "organization")
-    search_fields = ("user__email", "organization__name", "=organization__uid")
+    search_fields = (*OF_USER, *OF_ORGANIZATION)
     search_help_text = "E-mail address, or an organization's name or id (org_…)"
-    ordering = ("-id",)
     fields = ("user", "organization", "role", "created_at")
 
 
@@ -385,10 +394,21 @@ class ActionFilter(admin.SimpleListFilter):
         return queryset.filter(action=self.value()) if self.value() else queryset
 
 
+class ByStaff(admin.SimpleListFilter):
+    title = "by"
+    parameter_name = "by"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("staff", "Staff, for a customer")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEntry]) -> QuerySet[AuditEntry]:
+        return queryset.filter(by_staff=True) if self.value() == "staff" else queryset
+
+
 @admin.register(AuditEntry)
 class AuditEntryAdmin(BigTableAdmin[AuditEntry]):
     list_display = ("created_at", "action", "actor_name", "target", "organization_page", "ip")
-    list_filter = (ActionFilter,)
+    list_filter = (ActionFilter, ByStaff, since("created_at"))
     list_select_related = ("organization",)
     search_fields = ("=target_uid",)
     search_help_text = (
@@ -420,7 +440,8 @@ class AuditEntryAdmin(BigTableAdmin[AuditEntry]):
         if not term:
             return queryset, False
         if term.startswith("org_"):
-            found = queryset.filter(organization__uid=term)
+            known = Organization.objects.filter(uid=term).values_list("pk", flat=True).first()
+            found = queryset.filter(organization_id=known or -1)
             return found.newest_first(), False  # type: ignore[attr-defined]
         if term in audit.Action.values:
             return queryset.filter(action=term), False
@@ -455,7 +476,11 @@ class EmailAddressAdmin(ReadOnlyAdmin[EmailAddress], AllauthEmailAddressAdmin): 
     """What people sign in with; somebody whose mail never arrived can be helped by marking theirs as verified."""
 
     list_select_related = ("user",)
+    search_help_text = "E-mail address, or a person's name or id (usr_…)"
     actions = ("mark_verified",)
+
+    def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
+        return ("^email", *OF_USER)
 
     def has_verify_permission(self, request: HttpRequest) -> bool:
         return colleague(request).has_perm("accounts.change_user")
@@ -481,8 +506,8 @@ class TOTPDeviceAdmin(ModelAdmin[TOTPDevice]):
     list_display = ("user", "name", "confirmed", "created_at", "last_used_at")
     list_filter = ("confirmed",)
     list_select_related = ("user",)
-    search_fields = ("user__email",)
-    ordering = ("-id",)
+    search_fields = OF_USER
+    search_help_text = "A person's name, e-mail address or id (usr_…)"
     fields = ("user", "name", "confirmed", "created_at", "last_used_at")
 
     def has_change_permission(self, request: HttpRequest, obj: TOTPDevice | None = None) -> bool:

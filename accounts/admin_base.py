@@ -7,18 +7,26 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from django.contrib.admin import ShowFacets
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from unfold.decorators import action
 from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 from unfold.paginator import InfinitePaginator
 
-from accounts import audit, notes
+from accounts import admin_csv, audit, notes, spreadsheets
 from accounts.access import actor_of
+from accounts.admin_lists import PagedByPlace, found_by
 from accounts.models import Organization, User
 
 # Unfold carries no types; its classes extend Django's, whose types serve for both.
@@ -116,12 +124,81 @@ def back_to(row: Model) -> HttpResponse:
 
 
 class ModelAdmin(UnfoldModelAdmin[M]):
-    """Shows and calls; what may change follows from the class. Nothing is counted in full for the sake of a list."""
+    """Shows and calls; what may change follows from the class.
+
+    Its list is newest first, costs the same however long it is (see `admin_lists`), and can be taken along as CSV.
+    """
 
     show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    paginator = InfinitePaginator  # of what is offered to be chosen from, in forms
     list_per_page = 50
+    ordering: ClassVar[Any] = ("-pk",)
+    sortable_by: ClassVar[
+        Any
+    ] = ()  # any other order needs an index, or a table that stays small, and no empty cells
     actions: Any = None
     change_form_outer_before_template = "admin/accounts/warnings.html"
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return PagedByPlace
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[M], search_term: str
+    ) -> tuple[QuerySet[M], bool]:
+        """What is found by the signs of `admin_lists.found_by`."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        return found_by(queryset, tuple(self.get_search_fields(request)), term), False
+
+    # ── CSV ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def get_urls(self) -> list[URLPattern]:
+        name = f"{self.opts.app_label}_{self.opts.model_name}_csv"
+        return [path("csv/", self.admin_site.admin_view(self.csv), name=name), *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        page = super().changelist_view(request, extra_context)
+        if isinstance(page, TemplateResponse) and page.context_data and not page.context_data["is_popup"]:
+            link = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_csv")
+            page.context_data["actions_list"].append(
+                {
+                    "title": "CSV",
+                    "icon": "download",
+                    "variant": ActionVariant.DEFAULT,
+                    "attrs": {"download": True, "title": "What is listed, all pages of it"},
+                    "path": link + page.context_data["cl"].get_query_string(),
+                }
+            )
+        return page
+
+    def csv(self, request: HttpRequest) -> HttpResponseBase:
+        """What is listed, all pages of it. It takes customers' data along, so the audit trail tells who did."""
+        if request.method != "GET":
+            return HttpResponseNotAllowed(["GET"])
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        page = self.changelist_view(request)
+        if page.status_code != 200:
+            return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+        listed = self.get_changelist_instance(request)
+        audit.record(
+            audit.Action.ADMIN_LIST_EXPORTED,
+            actor=actor_of(request),
+            target=ContentType.objects.get_for_model(self.model, for_concrete_model=False),
+            after={
+                "list": self.opts.label,
+                "search": listed.query,
+                "filters": {
+                    name: request.GET.getlist(name) for name in listed.filter_params if name != SEARCH_VAR
+                },
+            },
+        )
+        now = timezone.now()
+        return spreadsheets.download(f"{self.opts.model_name}-{now:%Y-%m-%d}.csv", admin_csv.lines(listed))
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return SECRET_FIELDS.isdisjoint(lookup.split("__")) and super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
@@ -149,12 +226,7 @@ class ReadOnlyAdmin(ModelAdmin[M]):
 
 
 class BigTableAdmin(ReadOnlyAdmin[M]):
-    """For tables of millions of rows: pages without a count, newest first by primary key."""
-
-    paginator = InfinitePaginator
-    ordering = ("-pk",)
-    sortable_by = ()  # nothing but this order has an index
-    show_facets = ShowFacets.NEVER
+    """For tables of millions of rows, whose lists are never sorted otherwise and searched by what has an index."""
 
 
 class RecordedAdmin(ModelAdmin[M]):

@@ -70,6 +70,7 @@ class Action(models.TextChoices):
     NOTE_REMOVED = "note.removed"
     STAFF_DEVICE_ADDED = "staff_device.added"
     STAFF_DEVICE_REMOVED = "staff_device.removed"
+    ADMIN_LIST_EXPORTED = "admin_list.exported"
     ENDPOINT_CREATED = "endpoint.created"
     ENDPOINT_UPDATED = "endpoint.updated"
     ENDPOINT_DELETED = "endpoint.deleted"

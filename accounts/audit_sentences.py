@@ -59,6 +59,7 @@ SENTENCES = {
     Action.NOTE_REMOVED: "took back a note: {}",
     Action.STAFF_DEVICE_ADDED: "added a device of {}",
     Action.STAFF_DEVICE_REMOVED: "removed a device of {}",
+    Action.ADMIN_LIST_EXPORTED: "took along the list of {} as CSV",
     Action.ENDPOINT_CREATED: "created the webhook endpoint {}",
     Action.ENDPOINT_UPDATED: "changed the webhook endpoint {}",
     Action.ENDPOINT_DELETED: "deleted the webhook endpoint {}",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from unfold.decorators import display
@@ -10,6 +11,7 @@ from unfold.decorators import display
 from accounts import invitations
 from accounts.access import actor_of
 from accounts.admin_base import ReadOnlyAdmin, asked_once, back_to, colleague, is_there
+from accounts.admin_lists import OF_ORGANIZATION, since
 from accounts.models import Invitation
 
 STATE_COLORS = {
@@ -21,16 +23,25 @@ STATE_COLORS = {
 }
 
 
+class InvitationState(admin.SimpleListFilter):
+    title = parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, state.capitalize()) for state in STATE_COLORS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Invitation]) -> QuerySet[Invitation]:
+        return queryset.in_state(self.value()) if self.value() in STATE_COLORS else queryset  # type: ignore[attr-defined]
+
+
 @admin.register(Invitation)
 class InvitationAdmin(ReadOnlyAdmin[Invitation]):
     """Where a letter never arrived, staff send it again, or take the invitation back. They see no link."""
 
     list_display = ("email", "organization", "role", "colored_state", "invited_by", "sent_at", "expires_at")
-    list_filter = ("role",)
+    list_filter = (InvitationState, since("created_at"))
     list_select_related = ("organization", "invited_by")
-    search_fields = ("email", "=uid", "organization__name", "=organization__uid")
+    search_fields = ("~email", "=uid", *OF_ORGANIZATION)
     search_help_text = "E-mail address, id (inv_…), or an organization's name or id (org_…)"
-    ordering = ("-id",)
     fields = (
         "email",
         "organization",

@@ -8,6 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.core import signing
 from django.core.exceptions import BadRequest, PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path, reverse
@@ -26,6 +27,7 @@ from accounts import form_once, key_import, keys, leaked_keys, secrets
 from accounts.access import actor_of
 from accounts.admin_base import ReadOnlyAdmin, asked_once, back_to, colleague, is_there, plain_number
 from accounts.admin_forms import ToldReasonDialog
+from accounts.admin_lists import OF_ORGANIZATION, OF_USER, since
 from accounts.key_forms import ForgetfulTextarea, LeakForm, validate_file_size
 from accounts.leaked_keys import Leak
 from accounts.models import ApiKey
@@ -84,6 +86,16 @@ class ImportForm(forms.Form):
     )
 
 
+class KeyState(admin.SimpleListFilter):
+    title = parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, state.capitalize()) for state in STATE_COLORS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
+        return queryset.in_state(self.value()) if self.value() in STATE_COLORS else queryset  # type: ignore[attr-defined]
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
     """Customers make their keys on their own pages; those of the data plane are made here. Each is shown once."""
@@ -98,11 +110,10 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         "last_used_at",
         "created_at",
     )
-    list_filter = ("kind", "environment")
+    list_filter = (KeyState, "kind", "environment", since("created_at", "creation"))
     list_select_related = ("organization", "user")
-    search_fields = ("name", "=uid", "^prefix", "=last_four", "organization__name", "user__email")
+    search_fields = ("~name", "=uid", "^prefix", "=last_four", *OF_ORGANIZATION, *OF_USER)
     search_help_text = "Name, id (key_…), first or last characters, owner, or a whole key (found by its hash)"
-    ordering = ("-id",)
     fields = (
         "name",
         "masked",

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.indexes import BrinIndex, GinIndex
 from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Lower, Now
@@ -64,7 +64,6 @@ class User(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-m
 
     class Meta:
         constraints = [models.UniqueConstraint(Lower("email"), name="user_email_unique")]
-        indexes = [GinIndex(Words("name", "email"), name="user_words")]
         # Of the staff; `config/staff_groups.py` says who has which.
         permissions: ClassVar[Any] = [
             ("sign_out_user", "Can sign a person out everywhere"),
@@ -73,6 +72,12 @@ class User(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-m
             ("manage_staff", "Can change who is on the staff and in which groups"),
             ("view_system", "Can see how the system's parts and periodic tasks are"),
             ("run_sweep", "Can run a periodic task now"),
+        ]
+        # What staff find and narrow people by.
+        indexes = [
+            GinIndex(Words("name", "email"), name="user_words"),
+            models.Index(fields=["-id"], name="user_staff", condition=Q(is_staff=True)),
+            models.Index(fields=["-id"], name="user_inactive", condition=Q(is_active=False)),
         ]
 
     def __str__(self) -> str:
@@ -135,12 +140,12 @@ class Organization(models.Model):
     objects = OrganizationQuerySet.as_manager()
 
     class Meta:
-        indexes = [GinIndex(Words("name", "billing_email"), name="organization_words")]
         permissions: ClassVar[Any] = [
             ("look_as_member", "Can look at an organization's pages as one of its members"),
             ("restore_organization", "Can restore a deleted organization"),
             ("recover_organization", "Can give an organization whose owner is gone a new one"),
         ]
+        indexes = [GinIndex(Words("name", "billing_email"), name="organization_words")]
 
     def __str__(self) -> str:
         return self.name
@@ -215,6 +220,19 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
         """Those that are neither answered nor revoked; they may have expired."""
         return self.filter(accepted_at=None, declined_at=None, revoked_at=None)
 
+    def in_state(self, state: str) -> Self:
+        """Those whose `state` this is."""
+        match state:
+            case "accepted":
+                return self.filter(accepted_at__isnull=False)
+            case "declined":
+                return self.filter(accepted_at=None, declined_at__isnull=False)
+            case "revoked":
+                return self.filter(accepted_at=None, declined_at=None, revoked_at__isnull=False)
+            case "expired":
+                return self.open().filter(expires_at__lte=timezone.now())
+        return self.open().filter(expires_at__gt=timezone.now())
+
 
 class Invitation(models.Model):
     """An address asked to join. Its link holds a random word of which only the hash is kept."""
@@ -240,6 +258,8 @@ class Invitation(models.Model):
         indexes = [
             models.Index(fields=["organization", "-created_at", "-id"], name="invitation_of_org"),
             GinIndex(Words("email"), name="invitation_words"),
+            models.Index(fields=["-id"], name="invitation_declined", condition=Q(declined_at__isnull=False)),
+            models.Index(fields=["-id"], name="invitation_revoked", condition=Q(revoked_at__isnull=False)),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -381,9 +401,16 @@ class ApiKey(models.Model):
             models.Index(
                 fields=["rotate_by"], condition=Q(rotate_by__isnull=False), name="api_key_to_be_rotated"
             ),
-            # What staff find it by; the operator class serves the beginning of a prefix, in any collation.
+            # What staff search and filter in all organizations by.
+            GinIndex(Words("name"), name="api_key_words"),
             models.Index(fields=["prefix"], name="api_key_prefix", opclasses=["varchar_pattern_ops"]),
             models.Index(fields=["last_four"], name="api_key_last_four"),
+            models.Index(fields=["kind", "-id"], name="api_key_of_kind", condition=~Q(kind="organization")),
+            models.Index(fields=["-id"], name="api_key_disabled", condition=Q(disabled_at__isnull=False)),
+            models.Index(fields=["-id"], name="api_key_revoked", condition=Q(revoked_at__isnull=False)),
+            models.Index(
+                fields=["expires_at"], name="api_key_expiring", condition=Q(expires_at__isnull=False)
+            ),
         ]
         constraints = [
             models.CheckConstraint(
@@ -463,6 +490,9 @@ class AuditEntry(models.Model):
             models.Index(fields=["action", "-id"], name="audit_of_action"),
             models.Index(fields=["actor_name", "-id"], name="audit_of_actor"),
             models.Index(fields=["target_uid", "-id"], name="audit_of_target"),
+            models.Index(fields=["-id"], name="audit_by_staff", condition=Q(by_staff=True)),
+            # Rows lie in the order of their time, so where which time lies is all that is to be known.
+            BrinIndex(fields=["created_at"], name="audit_by_time", autosummarize=True),
         ]
 
     def __str__(self) -> str:

@@ -25,6 +25,7 @@ from accounts.admin_base import (
     colleague,
     is_there,
 )
+from accounts.admin_lists import OF_ORGANIZATION, OF_USER
 from accounts.models import Note, Organization, User
 
 KIND_COLORS = {
@@ -78,7 +79,7 @@ class NoteAdmin(ModelAdmin[Note]):
     list_display = ("created_at", "about", "colored_kind", "beginning", "is_pinned", "created_by")
     list_filter = ("kind", "is_pinned", StandingFilter)
     list_select_related = ("organization", "user", "created_by")
-    search_fields = ("organization__name", "=organization__uid", "user__email", "=user__uid", "=uid")
+    search_fields = (*OF_ORGANIZATION, *OF_USER, "=uid")
     search_help_text = "An organization's name or id (org_…), or a person's e-mail address or id (usr_…)"
     ordering = ("-created_at", "-id")
     autocomplete_fields = ("organization", "user")

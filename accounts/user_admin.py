@@ -7,7 +7,7 @@ from allauth.account.models import EmailAddress
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.models import Group
-from django.db.models import Prefetch, QuerySet, prefetch_related_objects
+from django.db.models import Exists, OuterRef, Prefetch, QuerySet, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
@@ -28,6 +28,7 @@ from accounts import audit, personal_data, sessions, sign_in_letters, staff, two
 from accounts.access import actor_of
 from accounts.admin_base import ReadOnlyInline, RecordedAdmin, asked_once, back_to, colleague
 from accounts.admin_forms import KEPT, ReasonDialog, reason_field
+from accounts.admin_lists import since
 from accounts.models import ApiKey, Membership, User
 from accounts.note_admin import NotesOnUser, write_on
 
@@ -126,16 +127,46 @@ class AppointDialog(BaseDialogForm):  # type: ignore[misc]
         }
 
 
+class PersonKind(admin.SimpleListFilter):
+    title = parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("customer", "Customers"), ("staff", "Staff"), ("superuser", "Staff with all permissions")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
+        match self.value():
+            case "customer":
+                return queryset.filter(is_staff=False)
+            case "staff":
+                return queryset.filter(is_staff=True)
+            case "superuser":
+                return queryset.filter(is_staff=True, is_superuser=True)
+        return queryset
+
+
+class HasSecondFactor(admin.SimpleListFilter):
+    title = "two-factor"
+    parameter_name = "two_factor"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("on", "On"), ("off", "Off")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
+        has = Exists(TOTPDevice.objects.filter(user=OuterRef("pk"), confirmed=True))
+        if self.value() == "on":
+            return queryset.filter(has)
+        return queryset.filter(~has) if self.value() == "off" else queryset
+
+
 @admin.register(User)
 class UserAdmin(RecordedAdmin[User]):
     """People sign up, are invited, or are made by `create_staff`. Nobody else ever sets their password or address."""
 
     changed = audit.Action.USER_UPDATED
     list_display = ("email", "name", "is_active", "is_staff", "date_joined", "last_login")
-    list_filter = ("is_active", "is_staff", "is_superuser", "groups")
-    search_fields = ("email", "name", "=uid")
+    list_filter = (PersonKind, "is_active", HasSecondFactor, "groups", since("date_joined", "sign-up"))
+    search_fields = ("~name,email", "=uid")
     search_help_text = "E-mail address, name, or id (usr_…)"
-    ordering = ("-id",)
     fieldsets = (
         (None, {"fields": ("email", "name", "addresses", "is_active")}),
         ("Signing in", {"fields": ("second_factor", "recovery_codes", "signed_in", "last_login")}),

@@ -22,6 +22,7 @@ from accounts import form_once, notes
 from accounts.access import actor_of
 from accounts.admin_base import ReadOnlyAdmin, colleague, plain_number
 from accounts.admin_forms import ReasonForm
+from accounts.admin_lists import OF_ORGANIZATION
 from billing import access, by_hand, credits, plans
 from billing.account_forms import DeductCreditsForm, GiveCreditsForm, GraceForm, PlanForm
 from billing.models import BillingAccount, CreditGrant
@@ -70,14 +71,11 @@ class BillingAccountAdmin(ReadOnlyAdmin[BillingAccount]):
     list_filter = ("plan", "subscription_status", "is_invoiced")
     list_select_related = ("organization", "plan")
     search_fields = (
-        "organization__name",
-        "=organization__uid",
+        *OF_ORGANIZATION,
         "=stripe_customer",
         "=stripe_subscription",
     )
     search_help_text = "An organization's name or id (org_…), or a customer or subscription of Stripe's"
-    ordering = ("-organization_id",)
-    sortable_by = ()
     fieldsets = (
         (
             None,

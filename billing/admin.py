@@ -21,6 +21,7 @@ from accounts.admin_base import (
     plain_number,
 )
 from accounts.admin_forms import ReasonDialog
+from accounts.admin_lists import OF_ORGANIZATION
 from accounts.models import Organization
 from billing import access, tasks
 from billing import account_admin as account_admin  # it registers accounts
@@ -154,10 +155,8 @@ class EntitlementOverrideAdmin(ReadOnlyAdmin[EntitlementOverride]):
     list_display = ("organization", "terms", "state", "until", "reason", "created_by", "created_at")
     list_filter = ("is_suspended", ("ended_at", admin.EmptyFieldListFilter))
     list_select_related = ("organization", "created_by")
-    search_fields = ("organization__name", "=organization__uid", "=uid")
+    search_fields = (*OF_ORGANIZATION, "=uid")
     search_help_text = "An organization's name or id (org_…), or an override's (ovr_…)"
-    ordering = ("-id",)
-    sortable_by = ()
     autocomplete_fields = ("organization",)
     actions_detail = ("end",)
 

@@ -7,6 +7,7 @@ Stripe's ids are kept as text: what they name lives there, and in dj-stripe's mi
 from decimal import Decimal
 from typing import Any, Self
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
@@ -347,6 +348,8 @@ class CreditGrant(models.Model):
                 condition=Q(is_open=True, expires_at__isnull=False),
             ),
             models.Index(fields=["organization", "-created_at", "-id"], name="credit_grant_list"),
+            models.Index(fields=["kind", "-id"], name="credit_grant_of_kind"),
+            BrinIndex(fields=["created_at"], name="credit_grant_by_time", autosummarize=True),
         ]
 
     def __str__(self) -> str:
@@ -405,6 +408,13 @@ class CreditEntry(models.Model):
             models.Index(
                 fields=["meter_report"], name="credit_entry_reported", condition=Q(meter_report__isnull=False)
             ),
+            # Most lines tell of what was used.
+            models.Index(
+                fields=["kind", "-id"],
+                name="credit_entry_of_kind",
+                condition=~Q(kind="usage"),
+            ),
+            BrinIndex(fields=["created_at"], name="credit_entry_by_time", autosummarize=True),
         ]
 
     def __str__(self) -> str:
@@ -582,6 +592,7 @@ class MeterReport(models.Model):
                 condition=Q(billed_by=""),
             ),
             models.Index(fields=["id"], name="meter_report_refused", condition=Q(state="refused")),
+            BrinIndex(fields=["created_at"], name="meter_report_by_time", autosummarize=True),
         ]
 
     def __str__(self) -> str:
@@ -643,6 +654,8 @@ class Invoice(models.Model):
             # What staff find it by.
             models.Index(fields=["number"], name="invoice_number"),
             models.Index(fields=["stripe_payment"], name="invoice_payment", condition=~Q(stripe_payment="")),
+            models.Index(fields=["status", "-id"], name="invoice_of_status"),
+            BrinIndex(fields=["created_at"], name="invoice_by_time", autosummarize=True),
         ]
 
     def __str__(self) -> str:

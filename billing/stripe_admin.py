@@ -3,15 +3,16 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from django.utils import timezone
 from django.utils.html import format_html_join
-from unfold.decorators import action, display
+from unfold.decorators import display
 
-from accounts import audit, spreadsheets
+from accounts import audit
 from accounts.access import actor_of
 from accounts.admin_base import ReadOnlyAdmin, asked_once, back_to, colleague, is_there
+from accounts.admin_lists import OF_ORGANIZATION, since
 from billing import hosted, invoices, metering
 from billing.account_admin import at_stripe
 from billing.ledger_admin import OfOrganizationAdmin
@@ -32,11 +33,12 @@ class MeterReportAdmin(OfOrganizationAdmin[MeterReport]):
         "attempts",
         "identifier",
     )
-    list_filter = ("state",)
+    list_filter = ("state", since("created_at"))
     list_select_related = ("organization",)
     search_fields = ("=identifier",)
     search_help_text = "An organization's id (org_…) or a report's identifier (cr:…)"
     id_field = "identifier"
+    order_of_organization = ("-hour", "-sequence", "-pk")
     fields = (
         "organization",
         "identifier",
@@ -101,6 +103,7 @@ class MeterDriftAdmin(ReadOnlyAdmin[MeterDrift]):
         "found_at",
         "organization",
         "period_start",
+        "period_end",
         "reported",
         "counted_credits",
         "repair",
@@ -108,10 +111,8 @@ class MeterDriftAdmin(ReadOnlyAdmin[MeterDrift]):
     )
     list_filter = (("settled_at", admin.EmptyFieldListFilter),)
     list_select_related = ("organization",)
-    search_fields = ("organization__name", "=organization__uid")
+    search_fields = OF_ORGANIZATION
     search_help_text = "An organization's name or id (org_…)"
-    ordering = ("-id",)
-    sortable_by = ()
     fields = (
         "organization",
         "period_start",
@@ -122,20 +123,24 @@ class MeterDriftAdmin(ReadOnlyAdmin[MeterDrift]):
         "repair",
         "settled_at",
     )
-    actions_list = ("csv",)
 
     @admin.display(description="counted")
     def counted_credits(self, drift: MeterDrift) -> str:
         return f"{drift.counted.normalize():f}"
 
-    def has_csv_permission(self, request: HttpRequest) -> bool:
-        return colleague(request).has_perm("billing.view_meterdrift")
 
-    @action(description="CSV", permissions=["csv"], icon="download")  # type: ignore[untyped-decorator]
-    def csv(self, request: HttpRequest) -> StreamingHttpResponse:
-        """All drifts, the open ones first."""
-        rows = spreadsheets.lines(metering.DRIFT_COLUMNS, metering.drift_rows())
-        return spreadsheets.download(f"meter-drift-{timezone.now():%Y-%m-%d}.csv", rows)
+class InvoiceStatus(admin.SimpleListFilter):
+    """Stripe's own words, without reading the table for those there are."""
+
+    title = parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            (status, status.capitalize()) for status in ("draft", "open", "paid", "uncollectible", "void")
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> QuerySet[Invoice]:
+        return queryset.filter(status=self.value()) if self.value() else queryset
 
 
 @admin.register(Invoice)
@@ -150,6 +155,7 @@ class InvoiceAdmin(OfOrganizationAdmin[Invoice]):
         "attempts",
         "paid_at",
     )
+    list_filter = (InvoiceStatus, since("created_at"))
     list_select_related = ("organization",)
     search_fields = ("=uid",)
     search_help_text = "An organization's id (org_…), or an invoice's (ivc_… or Stripe's in_…)"

@@ -16,6 +16,7 @@ from accounts.admin_base import (
     json_block,
     plain_number,
 )
+from accounts.admin_lists import OF_ORGANIZATION, since
 from accounts.models import ApiKey
 from usage import alert_admin as alert_admin  # it registers alerts, firings and caps
 from usage import billing_export_admin as billing_export_admin  # it registers the files of the billing export
@@ -58,9 +59,8 @@ class EntitlementAdmin(ReadOnlyAdmin[Entitlement]):
     list_display = ("organization", "plan", "may_call", "requests_per_minute", "remaining", "used")
     list_filter = (CallsFilter, "plan", "may_call", "overage_allowed")
     list_select_related = ("organization",)
-    search_fields = ("organization__name", "=organization__uid")
+    search_fields = OF_ORGANIZATION
     search_help_text = "An organization's name or id (org_…)"
-    ordering = ("organization__name", "organization_id")
     fieldsets = (
         (
             None,
@@ -114,7 +114,7 @@ class JobAdmin(BigTableAdmin[Job]):
         "region",
         "created_at",
     )
-    list_filter = ("type", "status")
+    list_filter = ("status", "type", since("created_at"))
     # Not the key: a job whose key is gone would not be listed.
     list_select_related = ("organization",)
     search_fields = ("=job_id",)

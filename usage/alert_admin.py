@@ -20,6 +20,7 @@ from accounts.admin_base import (
     plain_number,
 )
 from accounts.admin_forms import READ, ToldReasonDialog, reason_field
+from accounts.admin_lists import OF_ORGANIZATION, since
 from accounts.models import Organization
 from usage import alert_history, alert_words, spending
 from usage.models import SpendCap, TriggeredAlert, UsageAlert
@@ -32,9 +33,8 @@ class UsageAlertAdmin(ReadOnlyAdmin[UsageAlert]):
     list_display = ("rule", "name", "organization", "state", "created_at")
     list_filter = ("metric", "period", "is_enabled")
     list_select_related = ("organization", "api_key")
-    search_fields = ("organization__name", "=organization__uid", "=uid")
+    search_fields = (*OF_ORGANIZATION, "=uid")
     search_help_text = _SEARCH_HELP
-    ordering = ("-id",)
     fields = (
         "rule",
         "name",
@@ -59,7 +59,7 @@ class UsageAlertAdmin(ReadOnlyAdmin[UsageAlert]):
 @admin.register(TriggeredAlert)
 class TriggeredAlertAdmin(BigTableAdmin[TriggeredAlert]):
     list_display = ("fired_at", "organization", "used", "rule", "told")
-    list_filter = ("metric", "period")
+    list_filter = ("metric", "period", since("fired_at"))
     list_select_related = ("organization", "alert")
     search_fields = ("=organization__uid", "=uid", "=alert__uid")
     search_help_text = "An organization's id (org_…), an alert's (alr_…) or a firing's (trg_…)"
@@ -113,9 +113,8 @@ class SpendCapAdmin(ModelAdmin[SpendCap]):
     list_display = ("organization", "cap", "reached_for", "updated_at")
     list_filter = (("reached_for", admin.EmptyFieldListFilter),)
     list_select_related = ("organization",)
-    search_fields = ("organization__name", "=organization__uid")
+    search_fields = OF_ORGANIZATION
     search_help_text = "An organization's name or id (org_…)"
-    ordering = ("organization__name", "organization_id")
     autocomplete_fields = ("organization",)
     fields = ("organization", "amount", "reason", "spent", "reached_for", "updated_at")
     readonly_fields = ("spent", "reached_for", "updated_at")

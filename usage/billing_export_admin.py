@@ -32,6 +32,7 @@ class BillingExportFileAdmin(ReadOnlyAdmin[BillingExportFile]):
     )
     list_filter = ("deleted_rows",)
     ordering = ("-number",)
+    sortable_by = ("number", "records", "usage_from", "usage_to", "size_in_words")
     search_fields = ("=number", "name", "=sha256")
     search_help_text = "A number, a part of the name, or a SHA-256"
     fieldsets = (

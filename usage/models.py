@@ -246,6 +246,13 @@ class Job(models.Model):
                 name="job_log_not_completed",
                 condition=~models.Q(status=JobStatus.COMPLETED),
             ),
+            # The same for staff, who look at all organizations; and by time, in whose order most rows lie.
+            models.Index(
+                fields=["status", "-id"],
+                name="job_not_completed",
+                condition=~models.Q(status=JobStatus.COMPLETED),
+            ),
+            BrinIndex(fields=["created_at"], name="job_by_time", autosummarize=True),
             # What is erased, or had nothing to erase, leaves it.
             models.Index(
                 fields=["organization", "created_at"],
@@ -304,6 +311,7 @@ class UsageRecord(models.Model):
             models.Index(fields=["organization", "-timestamp", "-id"], name="usage_record_log"),
             models.Index(fields=["organization", "job_id"], name="usage_record_of_job"),
             models.Index(fields=["id"], name="usage_record_unrated", condition=models.Q(unrated=True)),
+            BrinIndex(fields=["timestamp"], name="usage_record_by_time", autosummarize=True),
             # What takes something back, of which the ledger of credits tells by record.
             models.Index(
                 fields=["organization", "day"],

@@ -22,6 +22,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from accounts import notes
 from accounts.access import actor_of
 from accounts.admin_base import BigTableAdmin, colleague, json_block, plain_number
+from accounts.admin_lists import since
 from accounts.models import Organization
 from usage import charges, corrections
 from usage.corrections import LONGEST_REASON, AlreadyCorrected, Amendment
@@ -100,8 +101,7 @@ class UsageRecordAdmin(BigTableAdmin[UsageRecord]):
         "list_cost",
         "flagged",
     )
-    # Nothing else has an index.
-    list_filter = ("unrated",)
+    list_filter = ("unrated", since("timestamp"))
     # Not the key: a record whose key is gone would not be listed.
     list_select_related = ("organization",)
     search_fields = ("=job_id",)

@@ -72,7 +72,6 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
     list_select_related = ("organization",)
     search_fields = ("url", "=uid", "=organization__uid")
     search_help_text = "Part of a URL, or the id of an endpoint (ep_…) or organization (org_…)"
-    ordering = ("-pk",)
     autocomplete_fields = ("organization",)
     settings_asked: ClassVar[tuple[str, ...]] = ("url", "description", "event_types")
     facts: ClassVar[tuple[str, ...]] = (
@@ -472,6 +471,7 @@ class ReplayAdmin(FoundById[Replay]):
     """What was sent again of what endpoints missed, asked for by members or by support, and how far each is."""
 
     list_display = ("created_at", "organization", "endpoint_id", "outcome", "sent", "total", "created_by")
+    list_filter = ("state",)
     list_select_related: ClassVar[Any] = ("organization", "created_by")
     fieldsets = (
         (

@@ -22,6 +22,7 @@ from unfold.decorators import action, display
 from accounts.access import actor_of
 from accounts.admin_base import M, ReadOnlyInline, asked_once, back_to, colleague, is_there, json_block
 from accounts.admin_forms import ToldReasonDialog, ToldReasonForm
+from accounts.admin_lists import since
 from accounts.models import Organization
 from webhooks import deliveries, retries
 from webhooks.admin_forms import RetryForm, count_in_words, window
@@ -160,7 +161,7 @@ class OutboxMessageAdmin(SendsAgain[OutboxMessage]):
     actions_list = ("retry_refused",)
 
     list_display = ("uid", "organization", "event_type", "state", "attempts", "error", "created_at")
-    list_filter = (StateFilter,)
+    list_filter = (StateFilter, since("created_at"))
     fieldsets = (
         (None, {"fields": ("uid", "organization", "event_type", "state", "channels", "url")}),
         ("Handing over", {"fields": ("handed_over_at", "attempts", "next_try", "last_error")}),
@@ -349,6 +350,7 @@ class MessageAdmin(SendsAgain[Message]):
     """What the embedded engine took in. Of a Svix server's messages only those to URLs of jobs are here."""
 
     list_display = ("uid", "organization", "event_type", "outcome", "created_at")
+    list_filter = (since("created_at"),)
     order_of_organization = ("-created_at", "-pk")
     search_help_text = "An id (msg_… or evt_…), or an organization's (org_…) or endpoint's (ep_…)"
     fieldsets = (
@@ -396,11 +398,26 @@ class MessageAdmin(SendsAgain[Message]):
         return json_block(json.loads(message.payload))
 
 
+class OutcomeFilter(admin.SimpleListFilter):
+    """How an attempt ended: a message's other states are none of an attempt's."""
+
+    title = parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(status.value), str(status.label)) for status in (Status.FAIL, Status.SUCCESS)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:
+        chosen = {str(status.value): status for status in (Status.FAIL, Status.SUCCESS)}.get(
+            self.value() or ""
+        )
+        return queryset if chosen is None else queryset.filter(status=chosen)
+
+
 @admin.register(Attempt)
 class AttemptAdmin(FoundById[Attempt]):
     search_help_text = "An id (atmpt_…), or an organization's (org_…) or endpoint's (ep_…)"
     list_display = ("timestamp", "organization", "message", "url", "outcome", "status_code", "duration_ms")
-    list_filter = ("status", "trigger")
+    list_filter = (OutcomeFilter, "trigger", since("timestamp"))
     list_select_related: ClassVar[Any] = ("organization", "message")
     fieldsets = (
         (None, {"fields": ("uid", "organization", "message", "endpoint", "url", "timestamp", "trigger")}),

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
-from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.indexes import BrinIndex, GinIndex
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
@@ -101,6 +101,8 @@ class OutboxMessage(models.Model):
                 name="outbox_refused_with_content",
                 condition=Q(refused_at__isnull=False) & ~Q(payload=EXPIRED),
             ),
+            models.Index(fields=["-id"], name="outbox_refused", condition=Q(refused_at__isnull=False)),
+            BrinIndex(fields=["created_at"], name="outbox_by_time", autosummarize=True),
         ]
 
     def __str__(self) -> str:
@@ -272,6 +274,7 @@ class Message(models.Model):
                 name="message_with_content",
                 condition=Q(expunged_at=None),
             ),
+            BrinIndex(fields=["created_at"], name="message_by_time", autosummarize=True),
         ]
 
     def __str__(self) -> str:
@@ -418,6 +421,9 @@ class Attempt(models.Model):
                 name="attempt_unsuccessful",
                 condition=Q(status=Status.FAIL),
             ),
+            models.Index(fields=["-id"], name="attempt_failed", condition=Q(status=Status.FAIL)),
+            models.Index(fields=["-id"], name="attempt_manual", condition=Q(trigger=1)),
+            BrinIndex(fields=["timestamp"], name="attempt_by_time", autosummarize=True),
         ]
 
     def __str__(self) -> str:
