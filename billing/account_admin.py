@@ -5,7 +5,6 @@ from typing import Any
 
 import stripe
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
@@ -25,6 +24,7 @@ from accounts.admin_forms import ReasonForm
 from accounts.admin_lists import OF_ORGANIZATION
 from billing import access, by_hand, credits, plans
 from billing.account_forms import DeductCreditsForm, GiveCreditsForm, GraceForm, PlanForm
+from billing.hosted import at_stripe
 from billing.models import BillingAccount, CreditGrant
 
 STATUS_COLORS = {"Active": "success", "Trialing": "success", "Past due": "warning", "Unpaid": "danger"}
@@ -38,18 +38,6 @@ LISTS = {
     "topup": "Top-ups",
 }
 Work = Callable[[dict[str, Any], str], str]
-
-
-def at_stripe(kind: str, id: str) -> str:
-    """A link to an object in Stripe's dashboard, or to the simulator's page, which lists all it has."""
-    if not id:
-        return "–"
-    if settings.STRIPE_IS_SIMULATED:
-        url = f"{settings.STRIPE_API_BASE}/"
-    else:
-        mode = "" if settings.STRIPE_LIVE_MODE else "test/"
-        url = f"https://dashboard.stripe.com/{mode}{kind}/{id}"
-    return format_html('<a class="text-link" href="{}" target="_blank" rel="noopener">{}</a>', url, id)
 
 
 def asking(label: str, *, is_danger: bool = False) -> Callable[..., Any]:

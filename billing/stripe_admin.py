@@ -14,7 +14,7 @@ from accounts.access import actor_of
 from accounts.admin_base import ReadOnlyAdmin, asked_once, back_to, colleague, is_there
 from accounts.admin_lists import OF_ORGANIZATION, since
 from billing import hosted, invoices, metering
-from billing.account_admin import at_stripe
+from billing.hosted import at_stripe
 from billing.ledger_admin import OfOrganizationAdmin
 from billing.models import Invoice, MeterDrift, MeterReport
 
