@@ -1,64 +1,8 @@
-// What pages gain where scripts run; each of them works without.
+// What the customers' pages gain where scripts run, beside shared.js; each of them works without.
 "use strict";
 
-const all = (root, selector) => [
-  ...(root.matches?.(selector) ? [root] : []),
-  ...root.querySelectorAll(selector),
-];
-
-const styles = {
-  full: { dateStyle: "medium", timeStyle: "short" },
-  seconds: { dateStyle: "medium", timeStyle: "medium" },
-  date: { dateStyle: "medium" },
-};
-
-// Times arrive as UTC; the reader sees their own, and UTC on hovering.
-function localize(time) {
-  const moment = new Date(time.dateTime);
-  if (Number.isNaN(moment.getTime())) return;
-  time.textContent = new Intl.DateTimeFormat(undefined, styles[time.dataset.style] ?? styles.full).format(moment);
-}
-
-function toast(text) {
-  const list = document.querySelector(".toasts");
-  if (!list) return;
-  const item = document.createElement("div");
-  item.className = "toast";
-  item.textContent = text;
-  list.append(item);
-  setTimeout(() => item.remove(), 4000);
-}
-
-// The clipboard API is missing on pages served over plain HTTP; the old way still works there.
-async function toClipboard(text) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  const area = document.createElement("textarea");
-  area.value = text;
-  area.setAttribute("readonly", "");
-  area.className = "visually-hidden";
-  document.body.append(area);
-  area.select();
-  const copied = document.execCommand("copy");
-  area.remove();
-  if (!copied) throw new Error("The browser did not copy.");
-}
-
-async function copy(button) {
-  const source = document.getElementById(button.dataset.copyTarget);
-  try {
-    await toClipboard(button.dataset.copy || source.textContent.trim());
-  } catch {
-    toast("Your browser did not allow copying: select the text and copy it yourself.");
-    return;
-  }
-  toast(button.dataset.copied || "Copied");
-  button.classList.add("done");
-  setTimeout(() => button.classList.remove("done"), 2000);
-}
-
 function enhance(root) {
-  all(root, "time[datetime]").forEach(localize);
-  all(root, "button.copy, button.dismiss").forEach((button) => { button.hidden = false; });
+  all(root, "button.dismiss").forEach((button) => { button.hidden = false; });
   all(root, "form[data-autosubmit] [data-fallback]").forEach((button) => { button.hidden = true; });
   all(root, "[data-when]").forEach(showWhenChosen);
   all(root, "select[data-browser-zone]").forEach(chooseZone);
@@ -78,7 +22,6 @@ function showWhenChosen(part) {
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
-  if (button?.matches(".copy")) copy(button);
   if (button?.matches(".dismiss")) button.closest("li").remove();
   document.querySelectorAll("details.switcher[open]").forEach((menu) => {
     if (!menu.contains(event.target)) menu.open = false;

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from django import template
 from django.templatetags.static import static
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -34,15 +35,25 @@ TONES = {
     "revoked": "bad",
     "suspended": "bad",
 }
-_FORMATS = {"full": "%-d %b %Y, %H:%M UTC", "seconds": "%-d %b %Y, %H:%M:%S UTC", "date": "%-d %b %Y"}
+_FORMATS = {
+    "full": "%-d %b %Y, %H:%M UTC",
+    "short": "%-d %b, %H:%M UTC",
+    "seconds": "%-d %b %Y, %H:%M:%S UTC",
+    "date": "%-d %b %Y",
+}
 
 
 @register.simple_tag
 def moment(time: datetime | None, style: str = "full") -> SafeString | str:
-    """Show a moment in UTC, which the browser rewrites in the reader's zone. Styles: full, seconds, date."""
+    """Show a moment in UTC, which the browser rewrites in the reader's zone. Styles: full, short, seconds, date.
+
+    A short one has no year, as long as it is this one.
+    """
     if not time:  # a template's word for what is not there is an empty text
         return NOTHING
     time = time.astimezone(UTC)
+    if style == "short" and time.year != timezone.now().year:
+        style = "full"
     return format_html(
         '<time datetime="{}" title="{} UTC" data-style="{}">{}</time>',
         time.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),

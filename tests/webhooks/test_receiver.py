@@ -96,7 +96,7 @@ def test_an_unknown_organization_is_not_found(path: str, post: Post) -> None:
     assert post(path=path).status_code == 404
 
 
-@pytest.mark.parametrize("name", ["app.css", "app.js", "favicon.svg"])
+@pytest.mark.parametrize("name", ["app.css", "shared.js", "app.js", "favicon.svg"])
 def test_it_brings_its_own_style(name: str, server: str) -> None:
     assert httpx.get(f"{server}/static/{name}").status_code == 200
     assert httpx.get(f"{server}/static/../manage.py").status_code == 404

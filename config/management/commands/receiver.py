@@ -23,7 +23,12 @@ from webhooks.events import utc
 
 KEPT = 200
 LARGEST_BODY = 1 << 20
-STATIC_FILES = {"app.css": "text/css", "app.js": "text/javascript", "favicon.svg": "image/svg+xml"}
+STATIC_FILES = {
+    "app.css": "text/css",
+    "shared.js": "text/javascript",
+    "app.js": "text/javascript",
+    "favicon.svg": "image/svg+xml",
+}
 
 
 @dataclass(frozen=True)
