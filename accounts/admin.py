@@ -9,9 +9,9 @@ from django.contrib import admin, messages
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.forms import ModelForm
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -207,6 +207,18 @@ class OrganizationAdmin(ModelAdmin[Organization]):
     readonly_fields = fields[3:]
     inlines = (NotesOnOrganization, MembersOfOrganization, KeysOfOrganization)
     actions_detail = ("look", "why_refused", "write_note", "recover", "restore", "close")
+
+    def get_urls(self) -> list[URLPattern]:
+        """Its page shows it as a whole (`config.backoffice.organization`); the form is a page beside it."""
+        edit = path(
+            "<path:object_id>/edit/",
+            self.admin_site.admin_view(self.change_view),
+            name="accounts_organization_edit",
+        )
+        return [edit, *super().get_urls()]
+
+    def response_post_save_change(self, request: HttpRequest, obj: Organization) -> HttpResponseRedirect:
+        return redirect("admin:accounts_organization_change", obj.pk)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
         members = Membership.objects.filter(organization=OuterRef("pk")).values("organization")

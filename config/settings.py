@@ -20,6 +20,7 @@ import environ
 from celery.schedules import crontab
 from django.conf import global_settings
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 from config.embedded import require_own, way_out, write_private
 
@@ -354,6 +355,7 @@ UNFOLD = {
         },
     },
     "SIDEBAR": {"navigation": "config.backoffice.navigation.sidebar"},
+    "SCRIPTS": [lambda request: static("shared.js")],
 }
 
 # ── REST ─────────────────────────────────────────────────────────────────────────────────────────────────────

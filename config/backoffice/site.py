@@ -10,7 +10,7 @@ from django_otp.admin import OTPAdminSite
 from unfold.admin import ModelAdmin
 from unfold.sites import UnfoldAdminSite
 
-from config.backoffice import home, refusals, search, system
+from config.backoffice import home, organization, refusals, search, system
 from config.backoffice.login import StaffLoginForm
 
 
@@ -22,8 +22,13 @@ class BackOffice(UnfoldAdminSite, OTPAdminSite):  # type: ignore[misc]
     login_template = "admin/login.html"
 
     def extra_urls(self) -> list[URLPattern]:
-        """The pages that are of no model."""
+        """The pages that are of no model, and those that stand for one of a model's, under its name."""
         return [
+            path(
+                "accounts/organization/<int:object_id>/change/",
+                self.admin_view(organization.page),
+                name="accounts_organization_change",
+            ),
             path("system/", self.admin_view(system.system), name="system"),
             path("system/run/<str:task>/", self.admin_view(system.run), name="system_run"),
         ]

@@ -285,7 +285,7 @@ def test_staff_say_why_they_restore_it(back_office: Client, deleted: Organizatio
 
 
 def test_staff_change_no_deleted_one(back_office: Client, deleted: Organization) -> None:
-    page = reverse("admin:accounts_organization_change", args=[deleted.pk])
+    page = reverse("admin:accounts_organization_edit", args=[deleted.pk])
 
     response = back_office.post(page, {"name": "Other", "billing_email": "", "default_region": ""})
 
@@ -307,7 +307,7 @@ def test_staff_do_not_restore_it_too_late(back_office: Client, deleted: Organiza
 def test_what_staff_type_is_checked_as_anybodys(
     back_office: Client, organization: Organization, staff: User
 ) -> None:
-    page = reverse("admin:accounts_organization_change", args=[organization.pk])
+    page = reverse("admin:accounts_organization_edit", args=[organization.pk])
     inlines = {
         f"{name}-{field}": "0"
         for name in ("notes", "memberships", "api_keys")
