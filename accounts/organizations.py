@@ -145,7 +145,7 @@ def delete(
         before={"state": "active"},
         after={"state": "deleted", "erase_after": organization.erase_after, **audit.with_reason(reason)},
     )
-    person = actor.answerable if actor else None
+    person = actor.answerable if actor and not entry.by_staff else None
     _tell_members(
         organization,
         entry,

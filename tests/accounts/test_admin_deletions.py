@@ -2,7 +2,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts import audit
-from accounts.models import AuditEntry, Organization, User
+from accounts.models import AuditEntry, Notification, Organization, User
 
 ASKED = "Letter of 2 November, called back at the number we know"
 
@@ -78,3 +78,13 @@ def test_another_name_deletes_no_organization(back_office: Client, organization:
     close(back_office, organization, "Southwind")
 
     assert not organization.deleted_at
+
+
+def test_members_are_told_that_support_deleted_their_organization_and_not_who(
+    back_office: Client, staff: User, organization: Organization, owner: User
+) -> None:
+    close(back_office, organization, organization.name)
+
+    notice = Notification.objects.get(user=owner, title="Northwind has been deleted")
+    assert notice.body.startswith("The support staff deleted the organization.")
+    assert staff.name not in notice.body

@@ -218,6 +218,19 @@ def test_what_was_missed_is_sent_in_the_background_and_its_progress_shown(
     assert (_newest().action, _newest().after["reason"]) == (Action.ENDPOINT_REPLAYED, WHY)
 
 
+def test_members_do_not_read_who_of_support_had_what_was_missed_sent(
+    back_office: Client, missed: Endpoint, owner: User, organization: Organization, staff: User
+) -> None:
+    back_office.post(_act("send_missed", missed) + _window(what="missed"), {"reason": WHY})
+    own = Client()
+    own.force_login(owner)
+
+    page = own.get(f"/o/{organization.uid}/webhooks/endpoints/{missed.uid}/replay/").content.decode()
+
+    assert "Counting" in page
+    assert staff.name not in page
+
+
 def test_it_is_not_begun_twice(back_office: Client, missed: Endpoint) -> None:
     url = _act("send_missed", missed) + _window(what="missed")
     back_office.post(url, {"reason": WHY})

@@ -455,6 +455,7 @@ def test_what_was_missed_while_disabled_is_replayed_and_the_page_tells_how_far_i
     assert begun.status_code == 200
     assert "Counting" in begun.text
     assert 'hx-trigger="every 2s"' in begun.text
+    assert "by Adam" in begun.text
     assert twice.status_code == 400
     assert "being sent already" in twice.text
     assert "What it missed is being sent" in of_endpoint.text

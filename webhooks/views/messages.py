@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.core.exceptions import BadRequest
+from django.db.models import Exists, OuterRef
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -295,7 +296,12 @@ def replay(request: MemberRequest, endpoint_id: str) -> HttpResponse:
                 begin_replays()
                 messages.success(request, "What was missed is being sent. You need not wait for it here.")
                 return redirect("webhooks:replay_endpoint", organization.uid, endpoint.id)
-        found = list(replays.of(organization, endpoint.id).select_related("created_by")[:REPLAYS_SHOWN])
+        # Only members are named: whoever is none may be support.
+        by_member = Exists(organization.memberships.filter(user=OuterRef("created_by")))
+        begun = (
+            replays.of(organization, endpoint.id).select_related("created_by").annotate(by_member=by_member)
+        )
+        found = list(begun[:REPLAYS_SHOWN])
         return render(
             request,
             "webhooks/message_replay.html",
