@@ -46,17 +46,6 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   if (document.hidden && event.detail.elt.matches("[data-while-visible]")) event.preventDefault();
 });
 
-// A form is sent once, however often its button is pressed.
-document.addEventListener("submit", (event) => {
-  if (event.target.method !== "post" || event.defaultPrevented) return;
-  const button = event.submitter;
-  setTimeout(() => { if (button) button.disabled = true; });
-});
-// The page may come back from the browser's cache, with its buttons as they were left.
-window.addEventListener("pageshow", (event) => {
-  if (event.persisted) document.querySelectorAll("form button:disabled").forEach((button) => { button.disabled = false; });
-});
-
 // What is shown once is not kept for the Back button either.
 window.addEventListener("pagehide", () => {
   document.querySelectorAll("[data-secret]").forEach((secret) => {

@@ -1,4 +1,5 @@
-// What the pages of customers and the back office have alike: times in the reader's own zone, and buttons that copy.
+// What the pages of customers and the back office have alike: times in the reader's own zone, buttons that copy,
+// and forms that are sent once.
 "use strict";
 
 const all = (root, selector) => [
@@ -67,7 +68,22 @@ document.addEventListener("click", (event) => {
   if (button) copy(button);
 });
 
+// A form is sent once, however often its button is pressed.
+document.addEventListener("submit", (event) => {
+  if (event.target.method !== "post" || event.defaultPrevented) return;
+  const button = event.submitter;
+  setTimeout(() => { if (button) button.disabled = true; });
+});
+// The page may come back from the browser's cache, with its buttons as they were left.
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) document.querySelectorAll("form button:disabled").forEach((button) => { button.disabled = false; });
+});
+
 // The back office loads this before there is a page.
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", () => share(document));
 else share(document);
-document.addEventListener("htmx:load", (event) => share(event.detail.elt));
+document.addEventListener("htmx:load", (event) => {
+  share(event.detail.elt);
+  // The same for the dialogs of the back office, which htmx would send again.
+  all(event.detail.elt, "#dialog form").forEach((form) => form.setAttribute("hx-sync", "this:drop"));
+});

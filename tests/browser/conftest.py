@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
@@ -61,3 +62,10 @@ def sign_in(page: Page) -> Callable[[User], None]:
         page.get_by_role("button", name="Sign out").wait_for()
 
     return as_person
+
+
+@pytest.fixture
+def in_back_office(context: BrowserContext, back_office: Client, live_server: LiveServer) -> None:
+    """The browser's session is one of the staff's that a device has verified."""
+    [session] = [cookie for name, cookie in back_office.cookies.items() if name == "sessionid"]
+    context.add_cookies([{"name": "sessionid", "value": session.value, "url": live_server.url}])

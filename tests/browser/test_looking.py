@@ -1,23 +1,13 @@
 """Support looks at an organization as one of its members, sees what they see, and stops."""
 
-import pytest
-from django.test import Client
-from playwright.sync_api import BrowserContext, Page, expect
-from pytest_django.live_server_helper import LiveServer
+from playwright.sync_api import Page, expect
 
 from accounts.models import Organization, User
 from tests.accounts.looking import REASON, look_page
 
 
-@pytest.fixture
-def signed_in(context: BrowserContext, back_office: Client, live_server: LiveServer) -> None:
-    """The browser's session is one that a device has verified."""
-    [session] = [cookie for name, cookie in back_office.cookies.items() if name == "sessionid"]
-    context.add_cookies([{"name": "sessionid", "value": session.value, "url": live_server.url}])
-
-
 def test_support_looks_and_stops(
-    page: Page, signed_in: None, organization: Organization, owner: User, member: User
+    page: Page, in_back_office: None, organization: Organization, owner: User, member: User
 ) -> None:
     page.goto(look_page(organization).replace("look/", "change/"))
     page.get_by_role("link", name="Look as a member").click()
