@@ -10,7 +10,7 @@ from django.db import transaction
 
 from accounts import audit, sessions, team
 from accounts.audit import Actor
-from accounts.models import Organization, User
+from accounts.models import User
 
 MANAGE = "accounts.manage_staff"
 
@@ -147,12 +147,13 @@ def switch(*, user: User, is_active: bool, reason: str, actor: Actor) -> bool:
 
     Says whether this call did it.
     """
+    organizations = team.lock_organizations_of(user)
     user = team.lock_person(user)
     if user.is_active == is_active:
         return False
     user.is_active = is_active
     user.save(update_fields=["is_active"])
-    for organization in Organization.objects.of(user).order_by("pk"):
+    for organization in organizations:
         organization.bump_access()
     if not is_active:
         sessions.end_all(user)

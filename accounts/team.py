@@ -31,6 +31,12 @@ def lock_person(user: User) -> User:
     return person
 
 
+def lock_organizations_of(user: User) -> list[Organization]:
+    """The organizations of this person, which nobody else changes until the transaction ends."""
+    theirs = Organization.objects.filter(pk__in=Organization.objects.of(user).values("pk"))
+    return list(theirs.order_by("pk").select_for_update(no_key=True))
+
+
 def reaches(person: User | None, role: str, organization: Organization) -> bool:
     """Whether this person may, as things are now, give a role here, and change or remove who has it."""
     membership = organization.memberships.filter(user=person).select_related("organization").first()

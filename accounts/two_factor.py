@@ -22,7 +22,7 @@ from django_otp.models import Device
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from django_otp.util import random_hex
 
-from accounts import audit, mail, notes, sessions
+from accounts import audit, mail, notes, sessions, team
 from accounts.audit import Actor
 from accounts.devices import has_device as has_device
 from accounts.devices import without_device
@@ -161,6 +161,7 @@ def set_up(
     Answers it with the recovery codes, which are shown once. Ends the person's other sessions. Raises WrongCode, and
     AlreadySetUp.
     """
+    team.lock_organizations_of(user)
     User.objects.select_for_update(no_key=True).get(pk=user.pk)  # others may go on telling them things
     if has_device(user):
         raise AlreadySetUp
@@ -241,6 +242,7 @@ def reset(*, user: User, check: IdentityCheck, seen: str, actor: Actor) -> None:
     What was seen becomes a note on the person. All their sessions end; a letter tells them, whatever they want mailed,
     and the owners of their organizations are told. Raises `NotSetUp`.
     """
+    team.lock_organizations_of(user)
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     devices = list(devices_for_user(user, confirmed=None))
     if not devices:
