@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.http import HttpRequest
@@ -168,13 +169,14 @@ def start(*, session: SessionBase, membership: Membership, reason: str, actor: A
     session.cycle_key()
 
 
+@transaction.atomic
 def end(*, session: SessionBase, actor: Actor) -> Organization | None:
     """Stop looking. Returns what was looked at, if anything was."""
     kept = session.get(LOOK)
     if kept is None:
         return None
     organization = Organization.objects.get(uid=kept["organization"])
-    if "ended" not in kept:
+    if _goes_on(session):
         _record_end(kept, organization, actor, "It was stopped.")
     del session[LOOK]
     session.cycle_key()
@@ -194,8 +196,7 @@ def find(request: HttpRequest, organization_uid: str) -> Look | None:
             return _go_on(request, kept)
         except CannotLook as why:
             kept = kept | {"ended": str(why)}
-            _record_end(kept, Organization.objects.get(uid=organization_uid), None, kept["ended"])
-            request.session[LOOK] = kept
+            _write_down(request.session, kept)
     raise Ended(
         User.objects.filter(pk=kept["member"]).first(),
         Organization.objects.get(uid=organization_uid),
@@ -217,6 +218,21 @@ def _go_on(request: HttpRequest, kept: dict[str, Any]) -> Look:
         raise NotAMember
     check(staff=staff, membership=membership)
     return Look(staff, membership, until)
+
+
+@transaction.atomic
+def _write_down(session: SessionBase, kept: dict[str, Any]) -> None:
+    """That it has ended by itself: once, of the requests of a page that all find so."""
+    if _goes_on(session):
+        _record_end(kept, Organization.objects.get(uid=kept["organization"]), None, kept["ended"])
+        session[LOOK] = kept
+        session.save()
+
+
+def _goes_on(session: SessionBase) -> bool:
+    """Whether no other request has ended the look of this session; until the transaction ends none does."""
+    row = Session.objects.select_for_update().filter(session_key=session.session_key).first()
+    return row is not None and "ended" not in row.get_decoded().get(LOOK, {"ended": ""})
 
 
 def _record_end(kept: dict[str, Any], organization: Organization, actor: Actor | None, why: str) -> None:

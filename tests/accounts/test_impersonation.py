@@ -393,6 +393,35 @@ def test_what_has_ended_does_not_begin_again(looking: Client, pages: str) -> Non
     assert len(entries(ENDED)) == 1
 
 
+def test_requests_that_find_its_end_at_once_write_it_down_once(
+    staff: User, organization: Organization, member: User, rf: Any
+) -> None:
+    """Parts of a page ask side by side, each with the session as it was."""
+    browser = begin(staff, organization, member)
+    sides = [browser.session, browser.session]
+    Organization.objects.update(support_may_look=False)
+
+    for session in sides:
+        request = rf.get("/")
+        request.user, request.session = staff, session
+        staff.is_verified = lambda: True  # type: ignore[attr-defined]
+        with pytest.raises(impersonation.Ended):
+            impersonation.find(request, organization.uid)
+    for session in [browser.session, browser.session]:
+        impersonation.end(session=session, actor=Actor(staff))
+
+    assert len(entries(ENDED)) == 1
+
+
+def test_two_clicks_on_stop_are_one(looking: Client, staff: User) -> None:
+    sides = [looking.session, looking.session]
+
+    for session in sides:
+        impersonation.end(session=session, actor=Actor(staff))
+
+    assert len(entries(ENDED)) == 1
+
+
 def test_signing_out_ends_it(looking: Client, pages: str) -> None:
     looking.post("/accounts/logout/")
 
