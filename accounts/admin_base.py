@@ -12,9 +12,9 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -28,6 +28,7 @@ from accounts import admin_csv, audit, notes, spreadsheets
 from accounts.access import actor_of
 from accounts.admin_lists import PagedByPlace, found_by
 from accounts.models import Organization, User
+from accounts.redaction import without_keys
 
 # Unfold carries no types; its classes extend Django's, whose types serve for both.
 if TYPE_CHECKING:
@@ -69,6 +70,13 @@ def is_there(rows: QuerySet[Any], object_id: str | None) -> bool:
     with suppress(ValueError):
         return rows.filter(pk=object_id).exists()
     return False
+
+
+def row_or_404(rows: QuerySet[M], object_id: str) -> M:
+    """The row that an address names."""
+    with suppress(ValueError):
+        return get_object_or_404(rows, pk=object_id)
+    raise Http404
 
 
 def json_block(value: object) -> str:
@@ -116,11 +124,14 @@ def asked_once(
     return decorate
 
 
+def page_of(row: Model) -> str:
+    meta = row._meta
+    return reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[row.pk])
+
+
 def back_to(row: Model) -> HttpResponse:
     """Open the page of a row afresh, once its dialog has done something."""
-    meta = row._meta
-    url = reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[row.pk])
-    return HttpResponse(headers={"HX-Redirect": url})
+    return HttpResponse(headers={"HX-Redirect": page_of(row)})
 
 
 class ModelAdmin(UnfoldModelAdmin[M]):
@@ -191,9 +202,11 @@ class ModelAdmin(UnfoldModelAdmin[M]):
             target=ContentType.objects.get_for_model(self.model, for_concrete_model=False),
             after={
                 "list": self.opts.label,
-                "search": listed.query,
+                "search": without_keys(listed.query),
                 "filters": {
-                    name: request.GET.getlist(name) for name in listed.filter_params if name != SEARCH_VAR
+                    name: [without_keys(value) for value in request.GET.getlist(name)]
+                    for name in listed.filter_params
+                    if name != SEARCH_VAR
                 },
             },
         )

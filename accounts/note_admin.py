@@ -24,6 +24,7 @@ from accounts.admin_base import (
     back_to,
     colleague,
     is_there,
+    page_of,
 )
 from accounts.admin_lists import OF_ORGANIZATION, OF_USER
 from accounts.models import Note, Organization, User
@@ -213,11 +214,6 @@ class NotesOnOrganization(_NotesInline[Organization]):
 
 class NotesOnUser(_NotesInline[User]):
     fk_name = "user"
-
-
-def page_of(subject: Model) -> str:
-    meta = subject._meta
-    return reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[subject.pk])
 
 
 def write_on(subject: Model) -> HttpResponse:

@@ -11,16 +11,22 @@ from accounts import links, secrets
 _WORD = re.compile(rf"(?<![0-9A-Za-z])[0-9A-Za-z]{{{links.LENGTH}}}(?![0-9A-Za-z])")
 # How all ends that Django signs, such as links to unsubscribe; without it the rest is worth nothing.
 _SIGNATURE = re.compile(r"(?<=[.:])[0-9A-Za-z_-]{43}(?![0-9A-Za-z_-])")
-_WEBHOOK_SECRET = re.compile(r"whsec_[0-9A-Za-z+/=]+")
+# Of webhook endpoints and of Stripe.
+FOREIGN_SECRET = re.compile(r"\b(sk|rk|whsec)_[0-9A-Za-z_+/=]{16,}")
 _format_exception = logging.Formatter().formatException
 
 
 def redacted(text: str) -> str:
     """The text without words of mailed links, signatures and secrets. Of an API key its beginning stays."""
-    text = _key(settings.KEY_BRAND).sub(r"\1…", text)
-    for secret in (_WORD, _SIGNATURE, _WEBHOOK_SECRET):
+    text = without_keys(text)
+    for secret in (_WORD, _SIGNATURE):
         text = secret.sub("…", text)
     return text
+
+
+def without_keys(text: str) -> str:
+    """The text without keys and other secrets that say of themselves what they are."""
+    return FOREIGN_SECRET.sub("…", _key(settings.KEY_BRAND).sub(r"\1…", text))
 
 
 @cache

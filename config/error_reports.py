@@ -16,8 +16,8 @@ from config import logs
 _KEPT_OF_REQUEST = ("method", "url")
 # Arguments of tasks, `sys.argv`, what was logged before and which addresses were called: nothing of these goes.
 _LEFT_OUT = ("extra", "breadcrumbs", "user")
-# By which Sentry knows events; they look like words of links.
-_IDS = ("event_id", "trace_id", "span_id", "parent_span_id")
+# By which Sentry knows events, and we requests; they look like words of links.
+_IDS = ("event_id", "trace_id", "span_id", "parent_span_id", "request_id")
 
 
 def start(dsn: str) -> None:

@@ -26,6 +26,7 @@ from django.views.decorators.http import require_http_methods
 from accounts import secrets, words
 from accounts.admin_base import colleague
 from accounts.models import ApiKey, Invitation, Membership, Note, Organization, User
+from accounts.redaction import FOREIGN_SECRET
 from accounts.words import Words
 from billing.models import Invoice
 from usage.models import Job
@@ -33,8 +34,6 @@ from webhooks.models import Application, Endpoint, Message, OutboxMessage
 
 SHOWN = 10
 LONGEST = 500
-# Of other services and of endpoints: nobody looks for these, but a mail may hold one.
-_FOREIGN_SECRET = re.compile(r"\b(sk|rk|whsec)_[0-9A-Za-z_+/=]{16,}")
 _LAST_FOUR = re.compile(r"(?P<prefix>[0-9A-Za-z_]*)(?:…|\.\.\.|•+)?(?P<last_four>[0-9A-Za-z]{4})")
 STATE_COLORS = {
     "active": "success",
@@ -396,7 +395,7 @@ def _answer_secret(request: HttpRequest, text: str) -> HttpResponse | None:
     """Lead away from a key, whole or damaged, without a word of it in the answer. None for what is no secret."""
     pasted = (secrets.find(text) or [text.removeprefix("Bearer ")])[0]
     key = ApiKey.objects.with_secret(pasted).first()
-    if key is None and not secrets.is_like_ours(text) and not _FOREIGN_SECRET.search(text):
+    if key is None and not secrets.is_like_ours(text) and not FOREIGN_SECRET.search(text):
         return None
     if not admin.site.get_model_admin(ApiKey).has_view_permission(request):
         messages.error(request, "This is a key, and keys are not open to you.")

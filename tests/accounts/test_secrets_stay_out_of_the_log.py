@@ -51,17 +51,20 @@ def test_a_key_that_was_cut_off_or_mistyped_goes_too(settings: Settings) -> None
         assert key[-20:-12] not in redaction.redacted(damaged)
 
 
-def test_signatures_and_webhook_secrets_go(owner: User) -> None:
+def test_signatures_and_secrets_of_others_go(owner: User) -> None:
     unsubscribe = notification_preferences.unsubscribe_url(
         user=owner, organization=None, kind=NoticeKind(NoticeKind.values[0])
     )
     signed, secret = signing.dumps({"pk": 1}, salt="x"), new_secret()
 
-    text = redaction.redacted(f"{unsubscribe} {signed} {secret}")
+    stripe = f"sk_live_{'51Nx' * 6}"
+
+    text = redaction.redacted(f"{unsubscribe} {signed} {secret} {stripe}")
 
     assert unsubscribe[-44:-1] not in text
     assert signed[-43:] not in text
     assert secret[6:] not in text
+    assert stripe[8:] not in text
 
 
 def test_the_words_of_an_error_are_cleared_too() -> None:

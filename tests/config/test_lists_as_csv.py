@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -151,6 +152,17 @@ def test_a_pasted_key_is_not_kept_by_the_trail(
 
     assert answer.status_code == 302
     assert not AuditEntry.objects.filter(action="admin_list.exported").exists()
+
+
+def test_a_key_that_was_pasted_into_another_list_is_not_kept_either(
+    back_office: Client, organization_key: tuple[ApiKey, str]
+) -> None:
+    secret = organization_key[1]
+
+    read(back_office.get(f"{JOBS}csv/", {"q": secret, "region": secret}))
+
+    entry = AuditEntry.objects.get(action="admin_list.exported")
+    assert secret[-10:] not in json.dumps(entry.after)
 
 
 def test_a_filter_that_makes_no_sense_gives_no_file(back_office: Client) -> None:
