@@ -10,7 +10,7 @@ from django.core import signing
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_http_methods, require_POST
@@ -25,7 +25,15 @@ from unfold.widgets import (
 
 from accounts import form_once, key_import, keys, leaked_keys, secrets
 from accounts.access import actor_of
-from accounts.admin_base import ReadOnlyAdmin, asked_once, back_to, colleague, is_there, plain_number
+from accounts.admin_base import (
+    ReadOnlyAdmin,
+    asked_once,
+    back_to,
+    colleague,
+    is_there,
+    plain_number,
+    row_or_404,
+)
 from accounts.admin_forms import ToldReasonDialog
 from accounts.admin_lists import OF_ORGANIZATION, OF_USER, since
 from accounts.key_forms import ForgetfulTextarea, LeakForm, validate_file_size
@@ -223,16 +231,23 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
 
     # ── One key ──────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _stoppable(self, request: HttpRequest) -> QuerySet[ApiKey]:
+        """Those that somebody may switch: without those of the data plane nobody's calls are let through."""
+        keys_left = ApiKey.objects.filter(revoked_at=None)
+        if colleague(request).has_perm("accounts.add_apikey"):
+            return keys_left
+        return keys_left.exclude(kind=ApiKey.Kind.SERVICE)
+
     def has_revoke_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         keys_left = ApiKey.objects.filter(revoked_at=None)
         return colleague(request).has_perm("accounts.revoke_apikey") and is_there(keys_left, object_id)
 
     def has_disable_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        enabled = ApiKey.objects.filter(revoked_at=None, disabled_at=None)
+        enabled = self._stoppable(request).filter(disabled_at=None)
         return colleague(request).has_perm("accounts.disable_apikey") and is_there(enabled, object_id)
 
     def has_enable_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        disabled = ApiKey.objects.filter(revoked_at=None, disabled_at__isnull=False)
+        disabled = self._stoppable(request).filter(disabled_at__isnull=False)
         return colleague(request).has_perm("accounts.disable_apikey") and is_there(disabled, object_id)
 
     def has_rotate_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
@@ -396,7 +411,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
 
 
 def _key(object_id: str) -> ApiKey:
-    return get_object_or_404(ApiKey.objects.select_related("organization"), pk=object_id)
+    return row_or_404(ApiKey.objects.select_related("organization"), object_id)
 
 
 def _leaks_salt(request: HttpRequest) -> str:

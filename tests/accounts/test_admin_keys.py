@@ -11,6 +11,7 @@ from accounts import audit, keys, secrets
 from accounts.audit import Actor
 from accounts.authentication import usable_key
 from accounts.models import ApiKey, AuditEntry, Notification, Organization, User
+from tests.conftest import colleague, sign_in_verified
 
 LIST = "/admin/accounts/apikey/"
 
@@ -226,3 +227,21 @@ def test_each_act_needs_its_permission(back_office: Client, key: ApiKey, staff: 
     assert act(back_office, key, name, within="7 days") == 403
     key.refresh_from_db()
     assert (key.state, key.rotate_by) == ("active", None)
+
+
+def test_only_whoever_makes_keys_of_the_data_plane_stops_or_starts_them(
+    service_key: tuple[ApiKey, str], client: Client, organization_key: tuple[ApiKey, str]
+) -> None:
+    """Without it no call of any customer is let through."""
+    support, engineer = Client(), Client()
+    sign_in_verified(support, colleague("Sam", "Support"))
+    sign_in_verified(engineer, colleague("Eve", "Engineer"))
+
+    refused = act(support, service_key[0], "disable")
+    assert usable_key(service_key[1]) == service_key[0]
+    act(engineer, service_key[0], "disable")
+    refused_too = act(support, service_key[0], "enable")
+
+    assert (refused, refused_too) == (403, 403)
+    assert usable_key(service_key[1]) is None
+    assert act(support, organization_key[0], "disable") == 200

@@ -52,7 +52,8 @@ STAFF = """
 The staff of the operator see everything in the admin but secrets, which no page shows. Groups say what they may do
 besides; `create_staff --group` or an administrator puts people in them. Colleagues are changed only by those who may
 say who is on the staff, and superusers only by each other; nobody changes their own account there, or gives what they
-do not have. Migrating writes these groups afresh; groups of your own stay as they are.
+do not have. Service keys are stopped and started only by those who may make them. Migrating writes these groups afresh;
+groups of your own stay as they are.
 
 """
 
