@@ -10,7 +10,7 @@ from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -41,8 +41,9 @@ from accounts.admin_base import (
     colleague,
     is_there,
     json_block,
+    row_or_404,
 )
-from accounts.admin_forms import READ, ReasonDialog, reason_field
+from accounts.admin_forms import READ, ToldReasonDialog, reason_field
 from accounts.admin_lists import OF_ORGANIZATION, OF_USER, since
 from accounts.models import ApiKey, AuditEntry, Membership, Organization, User
 from accounts.note_admin import NotesOnOrganization, write_on
@@ -99,7 +100,7 @@ class CloseDialog(BaseDialogForm):  # type: ignore[misc]
 
     def __init__(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, object_id, *args, **kwargs)
-        self.organization = get_object_or_404(Organization, pk=object_id)
+        self.organization = _organization(object_id)
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
@@ -114,8 +115,9 @@ class MemberChoice(forms.ModelChoiceField):  # type: ignore[type-arg]
 
 
 class RecoverDialog(BaseDialogForm):  # type: ignore[misc]
-    """Who becomes the owner of an organization, and how that was proven."""
+    """Who becomes the owner of an organization, and how that was proven: of the owner whom it was opened with."""
 
+    owner = forms.CharField(widget=forms.HiddenInput)
     member = MemberChoice(
         Membership.objects.none(), label="New owner", empty_label="Choose…", widget=UnfoldAdminSelectWidget
     )
@@ -140,19 +142,26 @@ class RecoverDialog(BaseDialogForm):  # type: ignore[misc]
 
     def __init__(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, object_id, *args, **kwargs)
-        self.organization = get_object_or_404(Organization, pk=object_id)
+        self.organization = _organization(object_id)
+        self.owned_by = ownership_recovery.owner(self.organization)
+        self.fields["owner"].initial = self.owned_by.user.uid if self.owned_by else ""
         member = self.fields["member"]
         assert isinstance(member, forms.ModelChoiceField)
-        member.queryset = ownership_recovery.candidates(self.organization)
+        candidates = ownership_recovery.candidates(self.organization)
+        member.queryset = candidates.exclude(user=colleague(request))
 
     def clean_owner_is_out(self) -> bool:
         is_out: bool = self.cleaned_data["owner_is_out"]
-        owner = ownership_recovery.owner(self.organization)
+        owner = self.owned_by
         if owner and not is_out and ownership_recovery.was_there_lately(owner, now=timezone.now()):
             raise forms.ValidationError(
                 f"{owner.user} was here in the last {ownership_recovery.AROUND.days} days, and can hand it over."
             )
         return is_out
+
+    def clean(self) -> None:
+        if self.owned_by is None or self.cleaned_data.get("owner") != self.owned_by.user.uid:
+            self.add_error("member", "Its owner has changed meanwhile. Look at the organization again.")
 
 
 def _lists_of(organization: Organization, labels: dict[str, str]) -> SafeString:
@@ -281,7 +290,7 @@ class OrganizationAdmin(ModelAdmin[Organization]):
 
     @action(description="Look as a member", permissions=["look"])  # type: ignore[untyped-decorator]
     def look(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        organization = get_object_or_404(Organization, pk=object_id)
+        organization = _organization(object_id)
         return look_admin.look(request, organization, self.admin_site)
 
     def has_keys_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
@@ -290,7 +299,7 @@ class OrganizationAdmin(ModelAdmin[Organization]):
     @action(description="Why refused?", permissions=["keys"], icon="contact_support")  # type: ignore[untyped-decorator]
     def why_refused(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Which of its keys are let through now, which another app shows."""
-        organization = get_object_or_404(Organization, pk=object_id)
+        organization = _organization(object_id)
         return redirect(f"{reverse('admin:why_refused')}?organization={organization.uid}")
 
     def has_restore_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
@@ -305,10 +314,10 @@ class OrganizationAdmin(ModelAdmin[Organization]):
         question="Restore this organization?",
         follows="Its members come back in and are told so, and its API keys work again. Invitations that "
         "were open and webhooks that were due when it was deleted do not come back.",
-        form_class=ReasonDialog,
+        form_class=ToldReasonDialog,
     )
-    def restore(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
-        organization = get_object_or_404(Organization, pk=object_id)
+    def restore(self, request: HttpRequest, form: ToldReasonDialog, object_id: str) -> HttpResponse:
+        organization = _organization(object_id)
         try:
             restored = organizations.restore(
                 organization=organization, actor=actor_of(request), reason=form.cleaned_data["reason"]
@@ -354,7 +363,7 @@ class OrganizationAdmin(ModelAdmin[Organization]):
 
     @action(description="Write a note", permissions=["write_note"], icon="sticky_note_2")  # type: ignore[untyped-decorator]
     def write_note(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return write_on(get_object_or_404(Organization, pk=object_id))
+        return write_on(_organization(object_id))
 
     def has_recover_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         left = Organization.objects.filter(erased_at=None)
@@ -369,18 +378,30 @@ class OrganizationAdmin(ModelAdmin[Organization]):
         form_class=RecoverDialog,
     )
     def recover(self, request: HttpRequest, form: RecoverDialog, object_id: str) -> HttpResponse:
-        organization, said = get_object_or_404(Organization, pk=object_id), form.cleaned_data
-        ownership_recovery.recover(
-            organization=organization,
-            to=said["member"].user,
-            proof=said["proof"],
-            reason=said["reason"],
-            owner_is_out=said["owner_is_out"],
-            remove_former=said["former"] == "remove",
-            actor=actor_of(request),
-        )
-        messages.success(request, f"{said['member'].user} owns {organization}.")
+        organization, said = form.organization, form.cleaned_data
+        assert form.owned_by
+        try:
+            ownership_recovery.recover(
+                organization=organization,
+                former_owner=form.owned_by.user,
+                to=said["member"].user,
+                proof=said["proof"],
+                reason=said["reason"],
+                owner_is_out=said["owner_is_out"],
+                remove_former=said["former"] == "remove",
+                actor=actor_of(request),
+            )
+        except (ownership_recovery.NotRecoverable, ownership_recovery.OwnerIsAround):
+            messages.error(
+                request, f"Who owns {organization}, or is a member, has changed meanwhile. Look again."
+            )
+        else:
+            messages.success(request, f"{said['member'].user} owns {organization}.")
         return back_to(organization)
+
+
+def _organization(object_id: str) -> Organization:
+    return row_or_404(Organization.objects.all(), object_id)
 
 
 @admin.register(Membership)
@@ -500,8 +521,14 @@ class EmailAddressAdmin(ReadOnlyAdmin[EmailAddress], AllauthEmailAddressAdmin): 
     @admin.action(description="Mark as verified", permissions=["verify"])
     def mark_verified(self, request: HttpRequest, queryset: QuerySet[EmailAddress]) -> None:
         unverified = list(queryset.filter(verified=False).select_related("user"))
-        self.make_verified(request, queryset)
-        for address in unverified:
+        reached = [each.pk for each in unverified if staff.reaches(colleague(request), each.user)]
+        if len(reached) < len(unverified):
+            messages.error(
+                request, "Your own address, and those of people out of your reach, stay as they are."
+            )
+        chosen = EmailAddress.objects.filter(pk__in=reached)
+        self.make_verified(request, chosen)
+        for address in chosen.filter(verified=True).select_related("user"):
             audit.record(
                 audit.Action.USER_UPDATED,
                 actor=actor_of(request),

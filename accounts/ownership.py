@@ -78,9 +78,7 @@ def accept(*, organization: Organization, user: User, actor: Actor) -> None:
     member = candidates(organization).filter(user=user).first()
     if made is None or member is None or made.offered_by != former.user:
         raise NotOffered
-    # In this order: the database never lets two be owners.
-    organization.memberships.filter(pk=former.pk).update(role=Role.ADMIN)
-    organization.memberships.filter(pk=member.pk).update(role=Role.OWNER)
+    change_hands(former, member)
     _record(
         audit.Action.OWNERSHIP_TRANSFERRED,
         made,
@@ -138,6 +136,13 @@ def withdraw(*, organization: Organization, actor: Actor | None, to: User | None
     for made in offers if to is None else offers.filter(to=to):
         _record(audit.Action.OWNERSHIP_OFFER_ENDED, made, actor, before={"to": made.to.email})
         made.delete()
+
+
+def change_hands(former: Membership, member: Membership) -> None:
+    """Make a member the owner, and the owner an admin."""
+    # In this order: the database never lets two be owners.
+    Membership.objects.filter(pk=former.pk).update(role=Role.ADMIN)
+    Membership.objects.filter(pk=member.pk).update(role=Role.OWNER)
 
 
 def _unexpired(organization: Organization) -> QuerySet[OwnershipOffer]:

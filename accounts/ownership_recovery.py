@@ -21,7 +21,10 @@ class OwnerIsAround(Exception):
 
 
 class NotRecoverable(Exception):
-    """Only another of its members, whose account is open, becomes the owner of an organization."""
+    """Only another of its members, whose account is open, becomes the owner, in place of whoever it was said to be.
+
+    Nobody makes themselves one.
+    """
 
 
 def candidates(organization: Organization) -> QuerySet[Membership]:
@@ -46,6 +49,7 @@ def was_there_lately(owner: Membership, *, now: datetime) -> bool:
 def recover(
     *,
     organization: Organization,
+    former_owner: User,
     to: User,
     proof: str,
     reason: str,
@@ -56,9 +60,9 @@ def recover(
 ) -> None:
     """Make a member the owner, and the former owner an admin, or no member any more.
 
-    The proof becomes a note on the organization. `owner_is_out` says that it shows that the owner agrees or has left.
-    A deleted organization can be given an owner, too, so that it can be restored. Raises `OwnerIsAround` and
-    `NotRecoverable`.
+    The proof is about `former_owner`, and becomes a note on the organization. `owner_is_out` says that it shows that
+    they agree or have left. A deleted organization can be given an owner, too, so that it can be restored. Raises
+    `OwnerIsAround` and `NotRecoverable`.
     """
     now = now or timezone.now()
     # Not `team.lock`, which passes over deleted ones.
@@ -66,15 +70,13 @@ def recover(
         raise PermissionDenied("This organization has been erased.")
     former = owner(organization)
     member = candidates(organization).filter(user=to).first()
-    if former is None or member is None:
+    if former is None or former.user != former_owner or member is None or to == actor.user:
         raise NotRecoverable
     if was_there_lately(former, now=now) and not owner_is_out:
         raise OwnerIsAround
     team.lock_person(to)
     ownership.withdraw(organization=organization, actor=actor)
-    # In this order: the database never lets two be owners.
-    organization.memberships.filter(pk=former.pk).update(role=Role.ADMIN)
-    organization.memberships.filter(pk=member.pk).update(role=Role.OWNER)
+    ownership.change_hands(former, member)
     note = notes.add(about=organization, kind=Note.Kind.IDENTITY_CHECK, text=proof, actor=actor)
     entry = audit.record(
         audit.Action.OWNERSHIP_RECOVERED,

@@ -9,7 +9,6 @@ from django.contrib import admin, messages
 from django.contrib.auth.models import Group
 from django.db.models import Exists, OuterRef, Prefetch, QuerySet, prefetch_related_objects
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -26,7 +25,7 @@ from unfold.widgets import (
 
 from accounts import audit, personal_data, sessions, sign_in_letters, staff, two_factor
 from accounts.access import actor_of
-from accounts.admin_base import ReadOnlyInline, RecordedAdmin, asked_once, back_to, colleague
+from accounts.admin_base import ReadOnlyInline, RecordedAdmin, asked_once, back_to, colleague, row_or_404
 from accounts.admin_forms import KEPT, ReasonDialog, reason_field
 from accounts.admin_lists import since
 from accounts.models import ApiKey, Membership, User
@@ -459,4 +458,4 @@ class UserAdmin(RecordedAdmin[User]):
 
 
 def _person(object_id: str) -> User:
-    return get_object_or_404(User, pk=object_id)
+    return row_or_404(User.objects.all(), object_id)

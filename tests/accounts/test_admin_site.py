@@ -17,6 +17,7 @@ from accounts import audit, keys
 from accounts.audit import Actor
 from accounts.models import ApiKey, AuditEntry, Organization, User
 from config.backoffice.site import BackOffice
+from tests.conftest import colleague, person, sign_in_verified
 
 SECRET_FIELDS = (
     "password",
@@ -270,3 +271,15 @@ def test_an_organizations_members_are_counted_whatever_was_searched(
     [found] = back_office.get(list_url(Organization), {"q": "@example.com"}).context["cl"].result_list
 
     assert found.member_count == 3
+
+
+def test_no_address_is_marked_as_verified_of_oneself_or_a_superuser(owner: User) -> None:
+    client, ada, superuser = Client(), colleague("Ada", "Administrator"), person("Sue", is_superuser=True)
+    sign_in_verified(client, ada)
+    EmailAddress.objects.update(verified=False)
+    chosen = EmailAddress.objects.filter(user__in=[ada, superuser, owner]).values_list("pk", flat=True)
+
+    client.post(list_url(EmailAddress), {"action": "mark_verified", "_selected_action": list(chosen)})
+
+    assert [each.user for each in EmailAddress.objects.filter(verified=True)] == [owner]
+    assert [each.target_uid for each in AuditEntry.objects.filter(after__verified=True)] == [owner.uid]

@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import audit, keys, organizations, ownership, personal_data
+from accounts import audit, keys, organizations, ownership, ownership_recovery, personal_data, team
 from accounts.audit import Actor
 from accounts.authentication import usable_key
 from accounts.models import AuditEntry, Membership, Note, Notification, Organization, User
@@ -31,9 +31,12 @@ def give(
     *,
     owner_is_out: bool = False,
     remove_former: bool = False,
+    former_owner: User | None = None,
 ) -> None:
+    former = organization.memberships.select_related("user").get(role=Role.OWNER)
     recover(
         organization=organization,
+        former_owner=former_owner or former.user,
         to=to,
         proof=PROOF,
         reason="The owner has died",
@@ -49,7 +52,8 @@ def roles(organization: Organization) -> dict[str, str]:
 
 def act(client: Client, organization: Organization, **said: object) -> str:
     url = reverse("admin:accounts_organization_recover", args=[organization.pk])
-    return client.post(url, {"_form_submitted": "True", **said}).content.decode()
+    owner = organization.memberships.select_related("user").get(role=Role.OWNER).user
+    return client.post(url, {"_form_submitted": "True", "owner": owner.uid, **said}).content.decode()
 
 
 @pytest.mark.usefixtures("owner_is_gone")
@@ -247,3 +251,53 @@ def test_it_takes_the_permission(organization: Organization, member: User, clien
     act(client, organization, member=Membership.objects.get(user=member).pk, former="admin", proof=PROOF)
 
     assert roles(organization)["Olivia"] == Role.OWNER
+
+
+@pytest.mark.usefixtures("owner_is_gone")
+def test_nobody_makes_themselves_the_owner(organization: Organization, client: Client) -> None:
+    ada = colleague("Ada", "Administrator")
+    own = team.add_member(organization=organization, user=ada, role=Role.ADMIN, actor=None)
+    sign_in_verified(client, ada)
+
+    act(client, organization, member=own.pk, former="admin", proof=PROOF, reason="I run it")
+    with pytest.raises(NotRecoverable):
+        give(organization, ada, ada)
+
+    assert roles(organization)["Olivia"] == Role.OWNER
+
+
+def test_proof_about_one_owner_does_not_count_against_the_next(
+    back_office: Client, organization: Organization, owner: User, admin: User, member: User, staff: User
+) -> None:
+    """Two of the staff answer two letters: the second page was opened before the first was done."""
+    said = {"former": "admin", "proof": PROOF, "reason": "The owner has left", "owner_is_out": "on"}
+    give(organization, admin, staff, owner_is_out=True)
+
+    page = act(
+        back_office, organization, owner=owner.uid, member=Membership.objects.get(user=member).pk, **said
+    )
+    with pytest.raises(NotRecoverable):
+        give(organization, member, staff, former_owner=owner, owner_is_out=True)
+
+    assert "Its owner has changed meanwhile" in page
+    assert roles(organization) == {"Olivia": Role.ADMIN, "Adam": Role.OWNER, "Mia": Role.MEMBER}
+
+
+@pytest.mark.parametrize("why", [NotRecoverable, OwnerIsAround])
+def test_what_changes_while_it_is_given_is_told(
+    back_office: Client,
+    organization: Organization,
+    member: User,
+    why: type[Exception],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def changed(**_: object) -> None:
+        raise why
+
+    monkeypatch.setattr(ownership_recovery, "recover", changed)
+    membership = Membership.objects.get(user=member)
+
+    act(back_office, organization, member=membership.pk, former="admin", proof=PROOF, reason="Asked by Mia")
+
+    page = back_office.get(reverse("admin:accounts_organization_change", args=[organization.pk]))
+    assert "has changed meanwhile. Look again." in page.content.decode()

@@ -8,7 +8,7 @@ import pytest
 from django.core.exceptions import PermissionDenied
 from django.db import connection
 
-from accounts import invitations, keys, links, members, organizations, ownership
+from accounts import invitations, keys, links, members, organizations, ownership, ownership_recovery
 from accounts.audit import Actor
 from accounts.models import ApiKey, AuditEntry, Invitation, Membership, Organization, OwnershipOffer, User
 from accounts.permissions import Role
@@ -23,6 +23,7 @@ REFUSALS = (
     ownership.NotOffered,
     ownership.AlreadyOffered,
     ownership.NotTransferable,
+    ownership_recovery.NotRecoverable,
     PermissionDenied,
 )
 
@@ -218,3 +219,24 @@ def test_two_removals_and_a_revocation_wait_for_each_other(
     assert not ApiKey.objects.filter(revoked_at=None).exists()
     assert AuditEntry.objects.filter(action="api_key.revoked").count() == 3
     assert owners(organization) == [owner]
+
+
+def test_two_of_the_staff_who_answer_two_letters_make_one_owner(
+    organization: Organization, owner: User, admin: User, member: User, staff: User
+) -> None:
+    def give(to: User) -> Callable[[], object]:
+        return lambda: ownership_recovery.recover(
+            organization=organization,
+            former_owner=owner,
+            to=to,
+            proof="A letter signed by the director",
+            reason="The owner has left",
+            owner_is_out=True,
+            actor=Actor(staff),
+        )
+
+    outcomes = at_once(give(admin), give(member))
+
+    assert refused(outcomes) == 1
+    assert len(owners(organization)) == 1
+    assert AuditEntry.objects.filter(action="ownership.recovered").count() == 1
