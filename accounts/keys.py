@@ -390,7 +390,7 @@ def _change(
         organization=key.organization,
         target=key,
         before=before,
-        after={**after(), **({"reason": reason} if reason else {})},
+        after={**after(), **audit.with_reason(reason)},
     )
     if reason:
         key_notices.tell_what_support_did(key, entry, reason=reason)

@@ -20,7 +20,7 @@ from unfold.enums import ActionVariant
 from accounts import form_once, notes
 from accounts.access import actor_of
 from accounts.admin_base import ReadOnlyAdmin, colleague, plain_number
-from accounts.admin_forms import ReasonForm
+from accounts.admin_forms import ToldReasonForm
 from accounts.admin_lists import OF_ORGANIZATION
 from billing import access, by_hand, credits, plans
 from billing.account_forms import DeductCreditsForm, GiveCreditsForm, GraceForm, PlanForm
@@ -261,7 +261,7 @@ class BillingAccountAdmin(ReadOnlyAdmin[BillingAccount]):
             return "It is as Stripe says."
 
         lead = "The subscription and the card are read at Stripe, as after an event, and applied."
-        return self._ask(request, account, ReasonForm, "Read Stripe again", lead, work)
+        return self._ask(request, account, ToldReasonForm, "Read Stripe again", lead, work)
 
     @asking("Settle now…")
     def settle(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -272,7 +272,7 @@ class BillingAccountAdmin(ReadOnlyAdmin[BillingAccount]):
             return "All usage is in the ledger."
 
         lead = "What was used is taken out of the credits now, which otherwise happens every five minutes."
-        return self._ask(request, account, ReasonForm, "Settle now", lead, work)
+        return self._ask(request, account, ToldReasonForm, "Settle now", lead, work)
 
     def _account(self, request: HttpRequest, object_id: str) -> BillingAccount:
         account = self.get_object(request, object_id)

@@ -7,7 +7,7 @@ from django import forms
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from accounts.admin_forms import ReasonForm, ToldReasonForm
+from accounts.admin_forms import ToldReasonForm
 from billing.models import CreditGrant, Plan
 
 MOST_CREDITS = 1_000_000_000
@@ -65,11 +65,11 @@ class DeductCreditsForm(ToldReasonForm, _Above0):
     field_order = ("amount", "reason")
 
 
-class PlanForm(ReasonForm):
+class PlanForm(ToldReasonForm):
     plan = forms.ModelChoiceField(queryset=Plan.objects.all(), widget=UnfoldAdminSelectWidget)
     field_order = ("plan", "reason")
 
 
-class GraceForm(ReasonForm):
+class GraceForm(ToldReasonForm):
     until = _ClosingDay(label="Until the end of", help_text="In UTC.")
     field_order = ("until", "reason")

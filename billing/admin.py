@@ -20,7 +20,7 @@ from accounts.admin_base import (
     is_there,
     plain_number,
 )
-from accounts.admin_forms import ReasonDialog
+from accounts.admin_forms import ToldReasonDialog
 from accounts.admin_lists import OF_ORGANIZATION
 from accounts.models import Organization
 from billing import access, tasks
@@ -204,7 +204,7 @@ class EntitlementOverrideAdmin(ReadOnlyAdmin[EntitlementOverride]):
         permission="end",
         question="End what was agreed?",
         follows="The organization's plan, and what else is agreed with it, count from now on. A suspension ends.",
-        form_class=ReasonDialog,
+        form_class=ToldReasonDialog,
     )
     def end(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         override = get_object_or_404(EntitlementOverride.objects.select_related("organization"), pk=object_id)

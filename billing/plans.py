@@ -86,7 +86,7 @@ def put_on(
         organization=organization,
         target=organization,
         before=before,
-        after=after | ({"reason": reason} if reason else {}),
+        after=after | audit.with_reason(reason),
     )
     return account
 

@@ -1,30 +1,19 @@
 """The system page: how each part does, the queues, and each periodic task with its last run and a button to run it."""
 
-from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
-from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts import runs
 from accounts.access import actor_of
 from accounts.admin_base import colleague
-from accounts.names import validate_name
+from accounts.admin_forms import ReasonForm
 from config import ages, parts, sweeps, task_runs
 
 SEE, RUN = "accounts.view_system", "accounts.run_sweep"
-
-
-class RunForm(forms.Form):
-    reason = forms.CharField(
-        max_length=200,
-        validators=[validate_name],
-        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
-        help_text="It stays in the audit trail.",
-    )
 
 
 def trouble_first(task: task_runs.Periodic) -> tuple[bool, str]:
@@ -56,14 +45,14 @@ def run(request: HttpRequest, task: str) -> HttpResponse:
     known = {each.task: each for each in task_runs.read().tasks}
     if task not in known:
         raise Http404
-    form = RunForm(request.POST if request.method == "POST" else None)
+    form = ReasonForm(request.POST if request.method == "POST" else None)
     if form.is_valid() and _is_queued(request, task, form):
         return redirect("admin:system")
     context = admin.site.each_context(request) | {"title": "Run now", "task": known[task], "form": form}
     return render(request, "admin/run_now.html", context, status=400 if form.errors else 200)
 
 
-def _is_queued(request: HttpRequest, task: str, form: RunForm) -> bool:
+def _is_queued(request: HttpRequest, task: str, form: ReasonForm) -> bool:
     """Give it to the queue; False where the form has to say that the queue is away."""
     try:
         sweeps.run(task=task, reason=form.cleaned_data["reason"], actor=actor_of(request))

@@ -14,7 +14,10 @@ from django.http import HttpRequest
 from django.test import Client
 from django.urls import NoReverseMatch, URLPattern, reverse
 
-from accounts.models import User
+from accounts import organizations
+from accounts.admin_forms import READ
+from accounts.models import ApiKey, User
+from billing import access
 from config import staff_groups
 from tests.conftest import colleague, sign_in_verified
 
@@ -280,3 +283,49 @@ def test_staff_in_no_group_see_no_table(db: None) -> None:
     lists = {label: client.get(_named(f"{label.replace('.', '_')}_changelist")).status_code for label in ACTS}
 
     assert set(lists.values()) == {403}, lists
+
+
+def test_an_address_that_names_no_row_is_no_error(back_office: Client) -> None:
+    acts = {f"{label.replace('.', '_')}_{act}" for label, acts in ACTS.items() for act in {*CHANGING, *acts}}
+    addresses = {name: _named(name, "none") for name in acts & names()}
+    back_office.raise_request_exception = False
+
+    found = {name: back_office.get(url).status_code for name, url in addresses.items() if "/none/" in url}
+
+    assert {name: code for name, code in found.items() if code >= 500} == {}
+
+
+# Reasons that stand in an organization's trail, which its members read.
+TOLD = (
+    "accounts.apikey revoke",
+    "accounts.apikey disable",
+    "accounts.organization recover",
+    "accounts.organization restore",
+    "accounts.organization close",
+    "billing.billingaccount give_credits",
+    "billing.billingaccount deduct_credits",
+    "billing.billingaccount put_on_plan",
+    "billing.billingaccount extend_grace",
+    "billing.billingaccount synchronize",
+    "billing.billingaccount settle",
+    "billing.entitlementoverride end",
+)
+
+
+@pytest.mark.parametrize("act", TOLD)
+def test_whoever_gives_a_reason_that_customers_read_is_told_so(
+    back_office: Client, organization_key: tuple[ApiKey, str], act: str
+) -> None:
+    key, _ = organization_key
+    organization = key.organization
+    assert organization
+    if act.endswith("restore"):
+        organizations.delete(organization=organization, actor=None)
+    override = access.agree(organization=organization, reason="A trial", is_suspended=True, actor=None)
+    rows: dict[str, Model] = {"apikey": key, "entitlementoverride": override}
+    label, _, name = act.partition(" ")
+
+    row = rows.get(label.partition(".")[2], organization)
+    page = back_office.get(reverse(f"admin:{label.replace('.', '_')}_{name}", args=[row.pk]))
+
+    assert READ in page.content.decode()
