@@ -59,7 +59,7 @@ def make_staff(
     found = _named(groups)
     user = User.objects.filter(email__iexact=email).first()
     action = audit.Action.USER_UPDATED if user else audit.Action.USER_CREATED
-    before = _standing(user) if user else {}
+    before = standing(user) if user else {}
     if user is None:
         user = User(email=User.objects.normalize_email(email))
         user.set_unusable_password()
@@ -77,7 +77,7 @@ def make_staff(
     EmailAddress.objects.get_or_create(
         user=user, email=user.email, defaults={"verified": True, "primary": True}
     )
-    audit.record(action, actor=actor, target=user, before=before, after=_standing(user))
+    audit.record(action, actor=actor, target=user, before=before, after=standing(user))
     return user
 
 
@@ -89,7 +89,7 @@ def _named(names: Collection[str]) -> list[Group]:
     return list(found.values())
 
 
-def _standing(user: User) -> dict[str, object]:
+def standing(user: User) -> dict[str, object]:
     """What somebody is on the staff, as the audit trail tells it."""
     told: dict[str, object] = {"is_staff": user.is_staff, "is_superuser": user.is_superuser}
     groups = sorted(user.groups.values_list("name", flat=True))
@@ -124,7 +124,7 @@ def appoint(
         raise OutOfReach(f"You do not have all that the group “{beyond[0]}” has.")
     if (user.is_staff, user.is_superuser, have) == (is_staff, is_superuser, wanted):
         return False
-    before = _standing(user)
+    before = standing(user)
     left = user.is_staff and not is_staff
     user.is_staff, user.is_superuser = is_staff, is_superuser
     user.save(update_fields=["is_staff", "is_superuser"])
@@ -134,7 +134,7 @@ def appoint(
         actor=actor,
         target=user,
         before=before,
-        after=_standing(user) | {"reason": reason},
+        after=standing(user) | {"reason": reason},
     )
     if left:
         sessions.end_all(user)

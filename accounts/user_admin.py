@@ -1,5 +1,6 @@
 """People in the back office: found, helped to get in, signed out, switched off, and put on the staff."""
 
+import json
 from contextlib import suppress
 from typing import Any
 
@@ -94,8 +95,12 @@ class DeleteDialog(BaseDialogForm):  # type: ignore[misc]
 
 
 class AppointDialog(BaseDialogForm):  # type: ignore[misc]
-    """What somebody is on the staff; offered is what whoever fills it in has themselves."""
+    """What somebody is on the staff; offered is what whoever fills it in has themselves.
 
+    It puts in place of what they were as it was opened, so it counts only while they are.
+    """
+
+    before = forms.CharField(widget=forms.HiddenInput)
     is_staff = forms.BooleanField(
         label="On the support staff", required=False, widget=UnfoldBooleanSwitchWidget
     )
@@ -110,6 +115,7 @@ class AppointDialog(BaseDialogForm):  # type: ignore[misc]
     def __init__(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, object_id, *args, **kwargs)
         person = _person(object_id)
+        self.standing = json.dumps(staff.standing(person))
         have = set(person.groups.all())
         everything = Group.objects.prefetch_related("permissions__content_type")
         offered = [each.pk for each in everything if each in have or staff.may_give(colleague(request), each)]
@@ -119,11 +125,16 @@ class AppointDialog(BaseDialogForm):  # type: ignore[misc]
         if not colleague(request).is_superuser:
             del self.fields["is_superuser"]
         self.initial = {
+            "before": self.standing,
             "is_staff": person.is_staff,
             "is_superuser": person.is_superuser,
             "groups": list(have),
             "_form_submitted": True,
         }
+
+    def clean(self) -> None:
+        if self.cleaned_data.get("before") != self.standing:
+            self.add_error("reason", "Somebody else has changed this meanwhile. Look at the person again.")
 
 
 class PersonKind(admin.SimpleListFilter):

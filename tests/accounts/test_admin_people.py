@@ -1,5 +1,6 @@
 """What support does for people in the back office, and what nobody may do there."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -30,7 +31,8 @@ def page(user: User) -> str:
 
 def act(client: Client, user: User, name: str, **said: object) -> int:
     url = reverse(f"admin:accounts_user_{name}", args=[user.pk])
-    return client.post(url, {"_form_submitted": "True", "reason": "Asked by mail", **said}).status_code
+    said = {"before": json.dumps(staff.standing(user)), "reason": "Asked by mail"} | said
+    return client.post(url, {"_form_submitted": "True", **said}).status_code
 
 
 def browser_of(name: str, *groups: str) -> Client:
@@ -328,6 +330,18 @@ def test_whoever_leaves_the_staff_leaves_all_groups(back_office: Client) -> None
     somebody.refresh_from_db()
     assert not somebody.is_staff
     assert not somebody.groups.exists()
+
+
+def test_a_page_of_before_puts_nobody_back_on_the_staff(back_office: Client) -> None:
+    somebody = colleague("Sam", staff_groups.SUPPORT)
+    dialog = reverse("admin:accounts_user_appoint", args=[somebody.pk])
+    before = back_office.get(dialog).context["form"]["before"].value()
+    act(back_office, somebody, "appoint")
+
+    act(back_office, somebody, "appoint", is_staff="on", before=before)
+
+    somebody.refresh_from_db()
+    assert not somebody.is_staff
 
 
 # ── The page ─────────────────────────────────────────────────────────────────────────────────────────────────
