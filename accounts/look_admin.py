@@ -7,10 +7,11 @@ from django import forms
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from accounts import impersonation, notes
 from accounts.access import actor_of
+from accounts.admin_forms import READ, reason_field
 from accounts.models import Membership, Organization
 
 
@@ -28,11 +29,7 @@ class LookForm(forms.Form):
         widget=UnfoldAdminSelectWidget,
         help_text="You see what this member's role lets them see. Members who are on the staff are left out.",
     )
-    reason = forms.CharField(
-        max_length=500,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        help_text="The organization reads it in its audit trail.",
-    )
+    reason = reason_field(READ)
 
     def __init__(self, data: Any = None, *, organization: Organization, member: str = "") -> None:
         """`member` is the id of the person chosen beforehand."""

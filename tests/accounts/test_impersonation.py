@@ -54,8 +54,11 @@ def test_it_shows_the_pages_as_the_member_sees_them(looking: Client, pages: str)
     assert "Your role may look at the team, not change it." in page
 
 
-def test_it_needs_a_reason(back_office: Client, organization: Organization, member: User, pages: str) -> None:
-    answer = back_office.post(look_page(organization), {"membership": member.uid, "reason": "  "})
+@pytest.mark.parametrize("reason", ["  ", "Ticket\u202e4711", "Ticket\n4711"])
+def test_it_needs_a_reason_that_can_be_read(
+    back_office: Client, organization: Organization, member: User, pages: str, reason: str
+) -> None:
+    answer = back_office.post(look_page(organization), {"membership": member.uid, "reason": reason})
 
     assert answer.status_code == 400
     assert back_office.get(f"{pages}/team/").status_code == 404
