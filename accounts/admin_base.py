@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
+from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from urllib.parse import urlencode
 
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
@@ -14,11 +16,12 @@ from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import get_object_or_404, redirect, render
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.safestring import mark_safe
 from unfold.decorators import action
 from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
@@ -108,9 +111,10 @@ def asked_once(
 ) -> Callable[[View], View]:
     """A button on the page of a row, which asks once and says what follows. The method answers with `back_to`.
 
-    `form_class` is what has to be filled in for it, if anything has.
+    `form_class` is what has to be filled in for it, if anything has. Opened by its address, as in another tab, it asks
+    on a page of its own.
     """
-    decorate: Callable[[View], View] = action(
+    decorate: Callable[[Any], Callable[..., HttpResponse]] = action(
         description=label,
         permissions=[permission],
         variant=ActionVariant.DANGER if is_danger else ActionVariant.DEFAULT,
@@ -121,7 +125,28 @@ def asked_once(
             "form_submit_text": label,
         },
     )
-    return decorate
+
+    def ask(view: View) -> View:
+        dialog = decorate(view)
+
+        @wraps(dialog)
+        def on_any_page(shown: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            response = dialog(shown, request, *args, **kwargs)
+            if request.headers.get("HX-Request"):
+                return response
+            if "HX-Redirect" in response:
+                return redirect(response["HX-Redirect"])
+            page = shown.admin_site.each_context(request) | {
+                "opts": shown.opts,
+                "title": label,
+                "dialog": mark_safe(response.content.decode()),  # as unfold made it, escaped
+                "back_url": reverse(f"admin:{shown.opts.app_label}_{shown.opts.model_name}_changelist"),
+            }
+            return render(request, "admin/dialog_page.html", page)
+
+        return on_any_page  # type: ignore[return-value]
+
+    return ask
 
 
 def page_of(row: Model) -> str:
@@ -162,6 +187,17 @@ class ModelAdmin(UnfoldModelAdmin[M]):
         if not term:
             return queryset, False
         return found_by(queryset, tuple(self.get_search_fields(request)), term), False
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """What was done to a row stands in the audit trail, under its id, or else its customer's."""
+        row = self.get_object(request, object_id)
+        if row is None or not self.has_view_permission(request, row):
+            raise PermissionDenied
+        known = getattr(row, "uid", None) or getattr(getattr(row, "organization", None), "uid", None)
+        trail = reverse("admin:accounts_auditentry_changelist")
+        return redirect(f"{trail}?{urlencode({SEARCH_VAR: known or str(row.pk)})}")
 
     # ── CSV ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,6 +1,6 @@
 """What each group of the support staff may do in the admin: one table, written to the database after every migration.
 
-Everybody on the staff sees everything but secrets, which no page shows; a group says what they may do besides.
+Everybody in a group sees all of customers but secrets, which no page shows; a group says what they may do besides.
 `Administrator` has every permission of the admin. Groups of the operator's own are left as they are.
 """
 
@@ -9,7 +9,8 @@ from typing import Any
 from django.apps import apps
 from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet, Value
+from django.db.models.functions import Concat
 
 SUPPORT, BILLING_DESK, ENGINEER, ADMINISTRATOR = "Support", "Billing desk", "Engineer", "Administrator"
 # Whose tables the admin shows.
@@ -73,7 +74,7 @@ def write(**kwargs: Any) -> None:
     for app in apps.get_app_configs():
         create_permissions(app, verbosity=0)
     shown = Permission.objects.filter(content_type__app_label__in=APPS)
-    seeing = set(shown.filter(codename__startswith="view_"))
+    seeing = set(shown.filter(codename=Concat(Value("view_"), F("content_type__model"))))
     for name, labels in MAY.items():
         _group(name).permissions.set(seeing | set(_named(shown, labels)))
     _group(ADMINISTRATOR).permissions.set(shown)

@@ -1,4 +1,4 @@
-"""Every way in which the API says no, in the shape of `accounts.problems`; pages get their HTML instead."""
+"""Every way in which the API says no, in the shape of `accounts.problems`; pages get HTML, and the staff their own."""
 
 from typing import Any
 
@@ -13,6 +13,7 @@ from rest_framework.views import set_rollback
 
 from accounts.authentication import BAD_KEY
 from accounts.problems import describe, problem
+from config.backoffice import refused
 
 # What is under these speaks JSON, also where no view was found.
 PROGRAMS = ("/api/", "/billing-usage")
@@ -93,12 +94,16 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     if _speaks_json(request):
         return problem(403, "permission_denied", str(exception) or "You may not do this.")
+    if refused.is_for(request):
+        return refused.forbidden(request, str(exception))
     return defaults.permission_denied(request, exception)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if _speaks_json(request):
         return problem(404, "not_found", "There is nothing at this address.")
+    if refused.is_for(request):
+        return refused.missing(request)
     return defaults.page_not_found(request, exception)
 
 

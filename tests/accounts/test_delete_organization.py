@@ -268,7 +268,7 @@ def test_staff_find_and_restore_it_in_the_admin(back_office: Client, deleted: Or
     assert deleted.uid not in active
     assert restore in shown
     assert "Restore this organization?" in asked
-    assert response["HX-Redirect"] == page
+    assert response["Location"] == page
     assert Organization.objects.open().exists()
     assert restore not in back_office.get(page).content.decode()
 

@@ -121,7 +121,7 @@ PAGES: dict[str, str] = {
     "search": "SBE",
     "why_refused": "SBE",
     "app_list": "SBE",
-    "system": "SBE",
+    "system": "E",
     "system_run": "E",
 }
 # Signing in and out, and what pages need to work.

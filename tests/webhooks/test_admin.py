@@ -263,7 +263,7 @@ def test_staff_send_a_message_again_where_it_failed_and_it_is_recorded(
     answer = back_office.post(_resend(), ASKED)
     deliver()
 
-    assert answer.headers["HX-Redirect"]
+    assert answer.headers["Location"]
     paths = [arrival.path for arrival in receiver.arrivals]
     assert len(paths) == 3
     assert f"{receiver.url}{paths[2].strip('/')}" != first.url
