@@ -438,6 +438,12 @@ class SettledDay(models.Model):
         constraints = [models.CheckConstraint(name="settled_day_not_negative", condition=Q(uncovered__gte=0))]
 
 
+class SettlementMark(models.Model):
+    """Up to when all changes of usage have been settled. One row."""
+
+    settled_until = models.DateTimeField()
+
+
 class CreditNotice(models.Model):
     """That an organization was told how few credits are left, once after each grant."""
 
