@@ -20,8 +20,8 @@ from accounts.admin_base import colleague
 from accounts.models import Organization
 from billing import revenue
 from billing.models import BillingAccount, MeterDrift, MeterReport, StripeChange, Subscription
-from config import ages, health, task_runs
-from config.ages import Age
+from config import health, task_runs, waiting
+from config.waiting import Age
 from usage import charts, entitlements, totals
 from usage.charts import Chart, Series
 from usage.models import Entitlement, UsageRecord, UsageTotal
@@ -116,7 +116,7 @@ def context(request: HttpRequest, *, now: datetime | None = None) -> dict[str, A
 def gather(*, now: datetime) -> Facts:
     """Ask for all of it: a fixed number of questions, however many organizations there are."""
     today = now.date()
-    days = totals.of_days(start=today - timedelta(days=DAYS + 7), end=today)
+    days = totals.of_days(start=today - timedelta(days=DAYS + 7), end=today, now=now)
     last = days.get(today)
     movers = totals.movers()
     moved = [mover.organization_id for mover in (*movers.up, *movers.down)] if movers else []
@@ -154,7 +154,7 @@ def gather(*, now: datetime) -> Facts:
         stuck_changes=StripeChange.objects.filter(attempts__gt=0).count(),
         unrated=unrated[:_MOST_COUNTED].count(),
         last_unrated=unrated.order_by("-pk").values_list("timestamp", flat=True).first(),
-        ages=ages.read(now=now),
+        ages=waiting.ages(now=now),
     )
 
 
