@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Q
 from django.utils import timezone
 
 from accounts import audit
@@ -52,10 +52,11 @@ class Begun(Exception):
     """The rate has begun, or usage may come any moment that it is charged by."""
 
 
-def edition() -> str:
-    """What tells one state of the price book from the next."""
-    found = CreditRate.objects.aggregate(last=Max("pk"), count=Count("pk"))
-    return f"{found['last'] or 0}-{found['count']}"
+def edition(*, now: datetime | None = None) -> str:
+    """What tells one state of the price book from the next. A rate that begins makes it another, too."""
+    begun = Q(effective_from__lte=now or timezone.now())
+    found = CreditRate.objects.aggregate(last=Max("pk"), count=Count("pk"), begun=Count("pk", filter=begun))
+    return f"{found['last'] or 0}-{found['count']}-{found['begun']}"
 
 
 @transaction.atomic

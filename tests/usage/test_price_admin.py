@@ -212,6 +212,21 @@ def test_a_book_that_has_changed_meanwhile_is_looked_at_again(
     assert CreditRate.objects.count() == 2
 
 
+def test_a_rate_that_begins_meanwhile_changes_the_book(
+    back_office: Client, rate: CreditRate, staff: User
+) -> None:
+    """Lines left as they were would differ from it, and be published without having been looked at."""
+    coming = timezone.now() + timedelta(hours=1)
+    _published(staff, _new("5"), at=coming)
+    seen = _sent(_preview(back_office, _filled(back_office, **{"line-0-minimum_credits": "1"})))
+    CreditRate.objects.filter(effective_from=coming).update(effective_from=timezone.now())
+
+    page = _publish(back_office, seen)
+
+    assert "Somebody has changed the price book meanwhile" in page
+    assert CreditRate.objects.count() == 2
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
