@@ -22,7 +22,6 @@ from usage.models import CreditRate, Feature, Product
 from usage.price_book import NewRate
 from usage.price_forms import Lines, TermsForm, WithdrawDialog, as_typed
 from usage.price_list import UNITS
-from usage.reports_in import MAX_AHEAD
 
 FIELDS = ("product", "feature", "unit", "credits_per_unit", "minimum_credits", "batch_factor", "note")
 
@@ -209,9 +208,7 @@ class CreditRateAdmin(ModelAdmin[CreditRate]):
     # ── Withdrawing ──────────────────────────────────────────────────────────────────────────────────────────
 
     def has_withdraw_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return self.has_add_permission(request) and is_there(
-            CreditRate.objects.filter(effective_from__gt=timezone.now() + MAX_AHEAD), object_id
-        )
+        return self.has_add_permission(request) and is_there(price_book.withdrawable(), object_id)
 
     @asked_once(
         "Withdraw",

@@ -351,7 +351,7 @@ def test_a_coming_rate_is_withdrawn_with_a_reason(back_office: Client, rate: Cre
     assert entry.before["credits_per_unit"] == "3.000000"
 
 
-@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(minutes=4)])
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(minutes=4), timedelta(seconds=330)])
 def test_a_rate_that_usage_may_be_charged_by_is_not_withdrawn(
     back_office: Client, rate: CreditRate, staff: User, ahead: timedelta
 ) -> None:
