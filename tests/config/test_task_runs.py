@@ -206,8 +206,9 @@ def test_it_is_queued_until_it_begins(staff: User, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.django_db
-def test_it_is_asked_for_again_after_a_while(staff: User) -> None:
-    Run.objects.create(name=FOLD, asked_at=datetime.now(UTC) - timedelta(seconds=11))
+@pytest.mark.parametrize("seconds", [-11, 3600], ids=["after a while", "the clock was put back"])
+def test_it_is_asked_for_again(staff: User, seconds: int) -> None:
+    Run.objects.create(name=FOLD, asked_at=datetime.now(UTC) + timedelta(seconds=seconds))
 
     sweeps.run(task=FOLD, reason="again", actor=Actor(staff))
 
