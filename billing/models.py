@@ -231,6 +231,14 @@ class BillingAccount(models.Model):
                 condition=~Q(stripe_subscription=""),
             ),
         ]
+        indexes = [
+            # Few of very many, of which staff are told.
+            models.Index(
+                fields=["past_due_since"],
+                name="billing_account_past_due",
+                condition=Q(subscription_status=Subscription.PAST_DUE),
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.organization} on {self.plan}"

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from django.core.cache import cache
@@ -120,7 +122,7 @@ def gather(*, now: datetime) -> Facts:
     last = days.get(today)
     movers = totals.movers()
     moved = [mover.organization_id for mover in (*movers.up, *movers.down)] if movers else []
-    endpoints = Endpoint.objects.existing().aggregate(
+    endpoints = Endpoint.objects.unwell().aggregate(
         failing=Count("pk", filter=Q(disabled=False, failing_since__isnull=False)),
         since=Min("failing_since", filter=Q(disabled=False)),
         off=Count("pk", filter=Q(disabled=True)),
@@ -133,9 +135,11 @@ def gather(*, now: datetime) -> Facts:
     ).aggregate(count=Count("pk"), since=Min("past_due_since"))
     drifts = MeterDrift.objects.filter(settled_at=None).aggregate(count=Count("pk"), since=Min("found_at"))
     unrated = UsageRecord.objects.filter(unrated=True)
-    calls = Entitlement.objects.filter(organization__deleted_at=None).aggregate(
-        **{name: Count("pk", filter=condition) for name, condition in entitlements.refused(now=now).items()}
-    )
+    refused = entitlements.refused(now=now)
+    # Those first that are refused at all: they are few, and only of these their organization is looked up.
+    calls = Entitlement.objects.filter(
+        reduce(or_, refused.values()), organization__deleted_at=None
+    ).aggregate(**{name: Count("pk", filter=condition) for name, condition in refused.items()})
     return Facts(
         at=now,
         days=days,
