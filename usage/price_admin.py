@@ -167,7 +167,7 @@ class CreditRateAdmin(ModelAdmin[CreditRate]):
                     "name": _name(rate),
                     "before": in_words(before.get((rate.product, rate.feature))),
                     "after": in_words(rate),
-                    "effect": effects.lines[rate.product, rate.feature],
+                    "effect": effects and effects.lines[rate.product, rate.feature],
                     "later": [
                         later
                         for later in after
