@@ -7,7 +7,8 @@ metadata it still names its plan.
 """
 
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -16,6 +17,7 @@ from uuid import uuid4
 
 import stripe
 from django.conf import settings
+from django.db import connection
 from django.urls import reverse
 from djstripe.models import WebhookEndpoint
 
@@ -82,17 +84,33 @@ class Wanted:
 
 def sync(*, say: Say = lambda line: None) -> None:
     """Bring Stripe to what the database says. `say` is told of each change. Raises stripe.StripeError."""
-    meter = _meter(say)
-    for plan in Plan.objects.filter(is_custom=False):
-        _sync_plan(plan, meter, say)
-    for pack in CreditPack.objects.all():
-        _sync_pack(pack, say)
-    _sync_portal(say)
-    if _reaches_us():
-        _sync_webhooks(say)
-        _sync_thin_events(say)
-    else:
-        say(f"Stripe cannot reach {settings.BASE_URL}: it is given no address for its events.")
+    with _one_at_a_time():
+        meter = _meter(say)
+        for plan in Plan.objects.filter(is_custom=False):
+            _sync_plan(plan, meter, say)
+        for pack in CreditPack.objects.all():
+            _sync_pack(pack, say)
+        _sync_portal(say)
+        if _reaches_us():
+            _sync_webhooks(say)
+            _sync_thin_events(say)
+        else:
+            say(f"Stripe cannot reach {settings.BASE_URL}: it is given no address for its events.")
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Wait for another run to end: two at once would both make what Stripe has no key of ours for.
+
+    The lock is the connection's and no transaction's, which would stay open across HTTP.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtext('billing.catalogue'))")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(hashtext('billing.catalogue'))")
 
 
 # ── Products and prices ──────────────────────────────────────────────────────────────────────────────────────

@@ -231,6 +231,14 @@ class BillingAccount(models.Model):
                 condition=~Q(stripe_subscription=""),
             ),
         ]
+        indexes = [
+            # Few of very many, of which staff are told.
+            models.Index(
+                fields=["past_due_since"],
+                name="billing_account_past_due",
+                condition=Q(subscription_status=Subscription.PAST_DUE),
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.organization} on {self.plan}"
@@ -436,6 +444,12 @@ class SettledDay(models.Model):
 
     class Meta:
         constraints = [models.CheckConstraint(name="settled_day_not_negative", condition=Q(uncovered__gte=0))]
+
+
+class SettlementMark(models.Model):
+    """Up to when all changes of usage have been settled. One row."""
+
+    settled_until = models.DateTimeField()
 
 
 class CreditNotice(models.Model):

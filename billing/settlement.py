@@ -16,23 +16,21 @@ from decimal import Decimal
 from typing import LiteralString
 
 import msgspec
-from django.core.cache import cache
 from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts import prepared
 from billing import allocation, meter_reports
 from billing.allocation import ZERO, Pot
-from billing.models import BILLED, BillingAccount, CreditEntry
+from billing.models import BILLED, BillingAccount, CreditEntry, SettlementMark
 from usage import statements
 
 logger = logging.getLogger(__name__)
 
 BATCH = 1_000
-# How far back `oldest_unsettled` looks, and for how many seconds it keeps what it found.
-LOOKED_THROUGH = timedelta(hours=2)
-_OLDEST_KEPT = 120
-_OLDEST_KEY = "billing.oldest_unsettled"
+# Usage that changed within it is looked at again, and as far back as the last pass that settled all it looked at; what
+# a worker missed that stood still for longer, the nightly run settles.
+LOOKED_BACK, FARTHEST = timedelta(hours=1), timedelta(days=1)
 
 # The plan is looked up once the row is locked: a join would lose the row to whoever has just changed its plan.
 _LOCK: LiteralString = """
@@ -54,16 +52,12 @@ WHERE (%(since)s::timestamptz IS NULL OR u.changed_at >= %(since)s) AND u.credit
 ORDER BY u.organization_id, u.day
 """
 
-# In the order of the changes, so that it ends with the first that is found.
-_OLDEST_CHANGED: LiteralString = """
-SELECT u.changed_at
-FROM usage_usageday u
-WHERE u.changed_at >= %s
-    AND EXISTS (SELECT FROM billing_billingaccount a WHERE a.organization_id = u.organization_id)
-    AND u.credits <> COALESCE((
-        SELECT s.credits FROM billing_settledday s
-        WHERE s.organization_id = u.organization_id AND s.day = u.day), 0)
-ORDER BY u.changed_at LIMIT 1
+_BEHIND: LiteralString = """
+SELECT CASE WHEN newest >= settled_until THEN settled_until END
+FROM (SELECT MAX(changed_at) AS newest, MIN(changed_at) AS oldest FROM usage_usageday) AS change
+CROSS JOIN LATERAL (
+    SELECT COALESCE((SELECT settled_until FROM billing_settlementmark WHERE id = 1), change.oldest) AS settled_until
+) AS mark
 """
 
 # With each day what was taken back of it, by a job that failed or by staff, and the ledger does not tell of yet. One
@@ -302,9 +296,40 @@ class Account:
         self.enter(CreditEntry.Kind.OVERAGE, day, overage=credits, told=told, reason=reason)
 
 
+def follow(*, now: datetime | None = None) -> int:
+    """Settle what changed lately. Returns how many organizations had something.
+
+    The mark moves last, and only if nothing was left: a pass that is cut short is followed by one that looks again.
+    """
+    now = now or timezone.now()
+    mark = SettlementMark.objects.filter(pk=1).first()
+    since = now - LOOKED_BACK
+    if mark and mark.settled_until < since:
+        since = max(mark.settled_until, now - FARTHEST)
+    settled, is_all = _settle_since(since, now)
+    if is_all:
+        SettlementMark.objects.update_or_create(pk=1, defaults={"settled_until": now})
+    return settled
+
+
 def settle_changed(*, since: datetime | None = None, now: datetime | None = None) -> int:
     """Settle all days whose usage changed since then, or at all. Returns how many organizations had something."""
-    now = now or timezone.now()
+    return _settle_since(since, now or timezone.now())[0]
+
+
+def behind_since() -> datetime | None:
+    """Since when changes of usage have not been settled; None while the newest has been looked at.
+
+    A day at work changes all the time, and would never look old by its own moment.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_BEHIND)
+        [moment] = cursor.fetchone()
+    return moment  # type: ignore[no-any-return]
+
+
+def _settle_since(since: datetime | None, now: datetime) -> tuple[int, bool]:
+    """How many organizations had something, and whether all of them could be settled."""
     changed: dict[int, list[date]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(_CHANGED, {"since": since})
@@ -313,35 +338,22 @@ def settle_changed(*, since: datetime | None = None, now: datetime | None = None
     return _settle_in_parts(changed, BATCH, now)
 
 
-def oldest_unsettled(*, now: datetime | None = None) -> datetime | None:
-    """When the day last changed, of those of the last hours, that has waited longest to be settled.
-
-    It looks through all that changed and is settled as well, so what it found is kept for a while.
-    """
-    found: list[datetime | None] | None = cache.get(_OLDEST_KEY)
-    if found is None:
-        with connection.cursor() as cursor:
-            cursor.execute(_OLDEST_CHANGED, [(now or timezone.now()) - LOOKED_THROUGH])
-            found = list(cursor.fetchone() or [None])
-        cache.set(_OLDEST_KEY, found, _OLDEST_KEPT)
-    return found[0]
-
-
-def _settle_in_parts(changed: dict[int, list[date]], size: int, now: datetime) -> int:
+def _settle_in_parts(changed: dict[int, list[date]], size: int, now: datetime) -> tuple[int, bool]:
     each = list(changed.items())
     parts = [dict(each[start : start + size]) for start in range(0, len(each), size)]
-    return sum(_settle_each(part, now) for part in parts)
+    found = [_settle_each(part, now) for part in parts]
+    return sum(settled for settled, _ in found), all(is_all for _, is_all in found)
 
 
-def _settle_each(changed: dict[int, list[date]], now: datetime) -> int:
+def _settle_each(changed: dict[int, list[date]], now: datetime) -> tuple[int, bool]:
     """Settle a batch in one transaction; should one organization spoil it, by halves, so that it spoils no other."""
     try:
         with transaction.atomic():
-            return settle(changed, days=changed, now=now)
+            return settle(changed, days=changed, now=now), True
     except Exception:  # one organization must not keep the others
         if len(changed) == 1:
             logger.exception("organization %s could not be settled", *changed)
-            return 0
+            return 0, False
     return _settle_in_parts(changed, (len(changed) + 1) // 2, now)
 
 

@@ -28,13 +28,10 @@ from billing.models import Plan
 
 logger = logging.getLogger(__name__)
 
-# Usage that changed within it is looked at; what a stopped worker missed beyond it, the nightly run settles.
-LOOKED_BACK = timedelta(hours=1)
-
 
 @shared_task
 def settle_changed() -> int:
-    return settlement.settle_changed(since=timezone.now() - LOOKED_BACK)
+    return settlement.follow()
 
 
 @shared_task

@@ -3,7 +3,7 @@
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
-from accounts import audit, runs
+from accounts import audit, runs, volatile
 from accounts.audit import Actor
 from config.celery import app
 from config.task_runs import TASKS
@@ -25,6 +25,10 @@ def run(*, task: str, reason: str, actor: Actor) -> None:
     """
     if task not in TASKS:
         raise UnknownTask(task)
+    try:  # it answers at once or is away, whereas Celery would wait for it, and the task's own row with it
+        volatile.ask(lambda: volatile.client().ping())
+    except volatile.Unavailable as error:
+        raise QueueAway from error
     asked = runs.ask(task)
     audit.record(audit.Action.SWEEP_RUN, actor=actor, target=asked, after={"reason": reason})
     try:

@@ -102,8 +102,9 @@ class Runs:
     processes: dict[str, Run]
 
     def is_silent(self, process: str, *, now: datetime) -> bool:
+        """A sign from ahead of now is of before the clock was put back: it says nothing of now."""
         run = self.processes.get(process)
-        return run is None or run.seen_at is None or run.seen_at < now - SILENT_AFTER
+        return run is None or run.seen_at is None or abs(now - run.seen_at) > SILENT_AFTER
 
     @property
     def last_begun(self) -> datetime | None:

@@ -94,7 +94,7 @@ WHERE datname = current_database() AND backend_xid IS NOT NULL AND pid <> pg_bac
 """
 
 _BEHIND: LiteralString = """
-SELECT CASE WHEN newest > looked_until THEN looked_until END
+SELECT CASE WHEN newest >= looked_until THEN looked_until END
 FROM (SELECT MAX(changed_at) AS newest, MIN(changed_at) AS oldest FROM usage_usageday) AS change
 CROSS JOIN LATERAL (
     SELECT COALESCE((SELECT looked_until FROM usage_alertmark WHERE id = 1), change.oldest) AS looked_until

@@ -22,7 +22,6 @@ from usage.models import CreditRate, Feature, Product
 from usage.price_book import NewRate
 from usage.price_forms import Lines, TermsForm, WithdrawDialog, as_typed
 from usage.price_list import UNITS
-from usage.reports_in import MAX_AHEAD
 
 FIELDS = ("product", "feature", "unit", "credits_per_unit", "minimum_credits", "batch_factor", "note")
 
@@ -168,7 +167,7 @@ class CreditRateAdmin(ModelAdmin[CreditRate]):
                     "name": _name(rate),
                     "before": in_words(before.get((rate.product, rate.feature))),
                     "after": in_words(rate),
-                    "effect": effects.lines[rate.product, rate.feature],
+                    "effect": effects and effects.lines[rate.product, rate.feature],
                     "later": [
                         later
                         for later in after
@@ -209,9 +208,7 @@ class CreditRateAdmin(ModelAdmin[CreditRate]):
     # ── Withdrawing ──────────────────────────────────────────────────────────────────────────────────────────
 
     def has_withdraw_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return self.has_add_permission(request) and is_there(
-            CreditRate.objects.filter(effective_from__gt=timezone.now() + MAX_AHEAD), object_id
-        )
+        return self.has_add_permission(request) and is_there(price_book.withdrawable(), object_id)
 
     @asked_once(
         "Withdraw",

@@ -5,18 +5,21 @@ The past never changes: no rate starts before now, and one that may have been ch
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Q, QuerySet
 from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import Actor
 from usage.models import CreditRate
 from usage.reports_in import MAX_AHEAD
+
+# How long a batch of usage may be at work with the rates that it has read.
+_ON_ITS_WAY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,11 @@ class Begun(Exception):
     """The rate has begun, or usage may come any moment that it is charged by."""
 
 
-def edition() -> str:
-    """What tells one state of the price book from the next."""
-    found = CreditRate.objects.aggregate(last=Max("pk"), count=Count("pk"))
-    return f"{found['last'] or 0}-{found['count']}"
+def edition(*, now: datetime | None = None) -> str:
+    """What tells one state of the price book from the next. A rate that begins makes it another, too."""
+    begun = Q(effective_from__lte=now or timezone.now())
+    found = CreditRate.objects.aggregate(last=Max("pk"), count=Count("pk"), begun=Count("pk", filter=begun))
+    return f"{found['last'] or 0}-{found['count']}-{found['begun']}"
 
 
 @transaction.atomic
@@ -107,7 +111,7 @@ def withdraw(*, rate_id: int, reason: str, actor: Actor) -> None:
     """Take back a rate that has not begun. Raises Begun, and DoesNotExist for one that is gone."""
     _one_at_a_time()
     rate = CreditRate.objects.get(pk=rate_id)
-    if not is_withdrawable(rate):
+    if not withdrawable().filter(pk=rate_id).exists():
         raise Begun
     audit.record(
         audit.Action.CREDIT_RATE_WITHDRAWN,
@@ -119,9 +123,9 @@ def withdraw(*, rate_id: int, reason: str, actor: Actor) -> None:
     rate.delete()
 
 
-def is_withdrawable(rate: CreditRate) -> bool:
-    """Usage may be reported that happens a little ahead, and is charged by the rate of then."""
-    return rate.effective_from > timezone.now() + MAX_AHEAD
+def withdrawable() -> QuerySet[CreditRate]:
+    """Rates that nothing can be charged by yet: usage is reported up to MAX_AHEAD before it happens."""
+    return CreditRate.objects.filter(effective_from__gt=timezone.now() + MAX_AHEAD + _ON_ITS_WAY)
 
 
 def in_force(*, at: datetime) -> dict[tuple[str, str], CreditRate]:

@@ -8,16 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import msgspec
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
+from psycopg.errors import QueryCanceled
 
 from usage.models import CreditRate
 from usage.price_book import NewRate, in_force
 
 DAYS = 30
 ORGANIZATIONS_SHOWN = 5
+PATIENCE = 10_000  # milliseconds
 _encode = msgspec.json.Encoder().encode
 
 
@@ -58,24 +61,31 @@ class Effects:
 NOTHING = Effect(Decimal(0), Decimal(0))
 
 
-def of(rates: Sequence[NewRate]) -> Effects:
-    """Ask for all lines and organizations in one query, along the totals of each organization's last days."""
+def of(rates: Sequence[NewRate]) -> Effects | None:
+    """Ask for all lines and organizations in one query, along the totals of each organization's last days.
+
+    None where they are so many that it takes longer than somebody waits: rates are published without it, too.
+    """
     now = timezone.now()
     present = in_force(at=now)
     lines = []
     for rate in rates:
         ratio, per_page = _estimate(rate, present.get((rate.product, rate.feature)))
         lines.append({"product": rate.product, "feature": rate.feature, "ratio": ratio, "per_page": per_page})
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _EFFECTS,
-            {
-                "lines": _encode(lines).decode(),
-                "since": now.date() - timedelta(days=DAYS),
-                "limit": ORGANIZATIONS_SHOWN,
-            },
-        )
-        rows = cursor.fetchall()
+    asked: dict[str, Any] = {
+        "lines": _encode(lines).decode(),
+        "since": now.date() - timedelta(days=DAYS),
+        "limit": ORGANIZATIONS_SHOWN,
+    }
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = %s", [PATIENCE])
+            cursor.execute(_EFFECTS, asked)
+            rows = cursor.fetchall()
+    except OperationalError as error:
+        if isinstance(error.__cause__, QueryCanceled):
+            return None
+        raise
     found = {(rate.product, rate.feature): NOTHING for rate in rates}
     found |= {
         (product, feature): Effect(credits, would_be)

@@ -121,9 +121,14 @@ def _begins(day: date) -> datetime:
 
 
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────
-def of_days(*, start: date, end: date) -> dict[date, UsageTotal]:
-    """The last reading of each of these days of which there is one."""
-    found = UsageTotal.objects.filter(day__range=(start, end)).order_by("day", "-slot").distinct("day")
+def of_days(*, start: date, end: date, now: datetime | None = None) -> dict[date, UsageTotal]:
+    """The last reading of each of these days of which there is one.
+
+    Not one from ahead of now, before the clock was put back: it would stand above all newer ones for as long.
+    """
+    until = (now or timezone.now()) + SLOT
+    known = UsageTotal.objects.filter(day__range=(start, end), counted_at__lte=until)
+    found = known.order_by("day", "-slot").distinct("day")
     return {total.day: total for total in found}
 
 

@@ -153,6 +153,10 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
         """Those not deleted; deleted ones stay behind the attempts made to them."""
         return self.filter(deleted_at=None)
 
+    def unwell(self) -> Self:
+        """Those that are disabled, or have failed since their last success."""
+        return self.existing().filter(Q(disabled=True) | Q(failing_since__isnull=False))
+
 
 class Endpoint(Signing):
     """A URL that wants an organization's messages. None in `event_types` or `channels` means all of them."""
@@ -198,6 +202,12 @@ class Endpoint(Signing):
         ]
         indexes = [
             models.Index(fields=["organization", "-id"], name="endpoint_of_organization"),
+            # Few of very many, of which staff are told.
+            models.Index(
+                fields=["failing_since"],
+                name="endpoint_unwell",
+                condition=(Q(disabled=True) | Q(failing_since__isnull=False)) & Q(deleted_at=None),
+            ),
             GinIndex(Words("url"), name="endpoint_words"),
         ]
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from django.core.cache import cache
@@ -20,8 +22,8 @@ from accounts.admin_base import colleague
 from accounts.models import Organization
 from billing import revenue
 from billing.models import BillingAccount, MeterDrift, MeterReport, StripeChange, Subscription
-from config import ages, health, task_runs
-from config.ages import Age
+from config import health, task_runs, waiting
+from config.waiting import Age
 from usage import charts, entitlements, totals
 from usage.charts import Chart, Series
 from usage.models import Entitlement, UsageRecord, UsageTotal
@@ -116,11 +118,11 @@ def context(request: HttpRequest, *, now: datetime | None = None) -> dict[str, A
 def gather(*, now: datetime) -> Facts:
     """Ask for all of it: a fixed number of questions, however many organizations there are."""
     today = now.date()
-    days = totals.of_days(start=today - timedelta(days=DAYS + 7), end=today)
+    days = totals.of_days(start=today - timedelta(days=DAYS + 7), end=today, now=now)
     last = days.get(today)
     movers = totals.movers()
     moved = [mover.organization_id for mover in (*movers.up, *movers.down)] if movers else []
-    endpoints = Endpoint.objects.existing().aggregate(
+    endpoints = Endpoint.objects.unwell().aggregate(
         failing=Count("pk", filter=Q(disabled=False, failing_since__isnull=False)),
         since=Min("failing_since", filter=Q(disabled=False)),
         off=Count("pk", filter=Q(disabled=True)),
@@ -133,9 +135,11 @@ def gather(*, now: datetime) -> Facts:
     ).aggregate(count=Count("pk"), since=Min("past_due_since"))
     drifts = MeterDrift.objects.filter(settled_at=None).aggregate(count=Count("pk"), since=Min("found_at"))
     unrated = UsageRecord.objects.filter(unrated=True)
-    calls = Entitlement.objects.filter(organization__deleted_at=None).aggregate(
-        **{name: Count("pk", filter=condition) for name, condition in entitlements.refused(now=now).items()}
-    )
+    refused = entitlements.refused(now=now)
+    # Those first that are refused at all: they are few, and only of these their organization is looked up.
+    calls = Entitlement.objects.filter(
+        reduce(or_, refused.values()), organization__deleted_at=None
+    ).aggregate(**{name: Count("pk", filter=condition) for name, condition in refused.items()})
     return Facts(
         at=now,
         days=days,
@@ -154,7 +158,7 @@ def gather(*, now: datetime) -> Facts:
         stuck_changes=StripeChange.objects.filter(attempts__gt=0).count(),
         unrated=unrated[:_MOST_COUNTED].count(),
         last_unrated=unrated.order_by("-pk").values_list("timestamp", flat=True).first(),
-        ages=ages.read(now=now),
+        ages=waiting.ages(now=now),
     )
 
 

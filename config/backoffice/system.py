@@ -11,7 +11,7 @@ from accounts import runs
 from accounts.access import actor_of
 from accounts.admin_base import colleague
 from accounts.admin_forms import ReasonForm
-from config import ages, parts, sweeps, task_runs
+from config import parts, sweeps, task_runs, waiting
 
 SEE, RUN = "accounts.view_system", "accounts.run_sweep"
 
@@ -30,7 +30,7 @@ def system(request: HttpRequest) -> HttpResponse:
         "title": "System",
         "now": now,
         "parts": parts.ask_all(known, now=now),
-        "ages": ages.read(now=now),
+        "ages": waiting.ages(now=now),
         "tasks": sorted(known.tasks, key=trouble_first),
         "may_run": colleague(request).has_perm(RUN),
     }

@@ -1,7 +1,9 @@
 """Bringing our catalogue to Stripe, against the simulator over HTTP."""
 
+import time
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import stripe
@@ -14,6 +16,7 @@ from accounts.models import Organization
 from billing import catalogue, thin_events
 from billing.models import CreditPack, MeterReport, Plan
 from tests.billing.simulator_process import SimulatorProcess
+from tests.usage.test_corrections_concurrently import at_once
 
 
 @pytest.fixture
@@ -236,3 +239,24 @@ def test_why_the_meter_did_not_count_a_report_is_noted_with_it(
     report.refresh_from_db()
     assert report.state == MeterReport.State.SENT  # what is missing, reconciling finds
     assert "cus_nobody" in report.last_error
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_first_runs_at_once_make_everything_once(
+    own_stripe: SimulatorProcess, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stripe takes any number of webhook endpoints and configurations of the portal."""
+    settings.BASE_URL = "http://127.0.0.1:9"
+    look = catalogue.portal_configuration
+
+    def look_slowly() -> Any:
+        found = look()
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(catalogue, "portal_configuration", look_slowly)
+    at_once(catalogue.sync, catalogue.sync)
+
+    client = own_stripe.client.v1
+    assert len(client.billing_portal.configurations.list({"limit": 100}).data) == 1
+    assert len(client.webhook_endpoints.list({"limit": 100}).data) == 1

@@ -208,3 +208,36 @@ def test_one_pass_settles_many_organizations(
 
     assert settlement.settle_changed() == 1
     assert settlement.settle_changed() == 0
+
+
+# ── Following what changes ───────────────────────────────────────────────────────────────────────────────────
+def test_what_a_stopped_worker_missed_is_settled_by_the_next_pass(
+    organization: Organization, use: Use
+) -> None:
+    now = timezone.now()
+    settlement.follow(now=now)
+    use(5)
+
+    settled = settlement.follow(now=now + timedelta(hours=3))
+
+    assert settled == 1
+    assert settlement.behind_since() is None
+
+
+def test_one_that_cannot_be_settled_keeps_the_mark_and_no_other(
+    organization: Organization, use: Use, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = timezone.now()
+    settlement.follow(now=now)
+    use(5)
+
+    def fail(*_: object, **__: object) -> int:
+        raise ValueError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(settlement, "settle", fail)
+        settlement.follow(now=now + timedelta(minutes=5))
+
+    assert settlement.behind_since() == now
+    assert "could not be settled" in caplog.text
+    assert settlement.follow(now=now + timedelta(hours=2)) == 1

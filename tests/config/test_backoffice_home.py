@@ -17,7 +17,7 @@ from django.utils import timezone
 from accounts import organizations
 from accounts.models import ApiKey, Notification, Organization, Run, User
 from billing.models import BillingAccount, Invoice, MeterDrift, MeterReport
-from config import ages, health, staff_groups, task_runs
+from config import health, staff_groups, task_runs, waiting
 from config.backoffice import home
 from config.backoffice.home import Tile, Trouble
 from tests.conftest import colleague, sign_in_verified
@@ -196,6 +196,15 @@ def test_what_comes_late_is_counted_when_all_is_counted_again(key: ApiKey) -> No
     assert UsageTotal.objects.filter(day=day).count() == 1
 
 
+def test_a_reading_from_before_the_clock_was_put_back_hides_no_newer_one(key: ApiKey) -> None:
+    daily_usage(key, TODAY)
+    totals.count(now=NOW + timedelta(hours=1))
+    UsageTotal.objects.update(requests=99)
+    totals.count(now=NOW)
+
+    assert totals.of_days(start=TODAY, end=TODAY, now=NOW)[TODAY].requests == 1
+
+
 def test_readings_of_a_day_are_kept_until_the_same_weekday_is_over(key: ApiKey) -> None:
     daily_usage(key, TODAY)
     for minutes in range(0, 60, 5):
@@ -369,7 +378,7 @@ def test_the_oldest_message_of_all_organizations_counts(
             created_at=NOW - timedelta(minutes=minutes),
         )
 
-    found = {age.queue.name: age for age in ages.read(now=NOW)}
+    found = {age.queue.name: age for age in waiting.ages(now=NOW)}
 
     assert found["outbox"].age == timedelta(minutes=10)
     assert found["outbox"].is_old
@@ -454,7 +463,7 @@ def test_numbers_of_the_webhooks_are_all_that_those_who_see_only_them_are_shown(
 def test_every_group_of_the_staff_sees_all_of_it(db: None, shown: Callable[..., Shown]) -> None:
     found = shown(colleague("Sam", staff_groups.SUPPORT))
 
-    assert len(found["ages"]) == len(ages.QUEUES)
+    assert len(found["ages"]) == len(waiting.QUEUES)
     assert len(found["charts"]) == 4
     assert trouble(found, "No worker")
 
@@ -480,7 +489,7 @@ def test_each_number_leads_to_a_list_that_answers(back_office: Client, shown: Ca
 
     for each in (*found["tiles"], *found["counts"]):
         assert back_office.get(each.url).status_code == 200, each
-    for queue in ages.QUEUES:
+    for queue in waiting.QUEUES:
         assert not queue.url or back_office.get(reverse(queue.url)).status_code == 200
 
 

@@ -13,7 +13,7 @@ from celery.schedules import crontab
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from accounts import runs
+from accounts import runs, volatile
 from accounts.audit import Actor
 from accounts.models import Run, User
 from accounts.tasks import save_last_used
@@ -58,8 +58,14 @@ def test_a_failure_is_written_down_without_what_is_private(broken: None) -> None
 @pytest.mark.parametrize(
     ("words", "scrubbed"),
     [
-        ("key ch_production_0123456789abcdefABCDEF of it", "key … of it"),
+        ("key ch_production_0123456789abcdefABCDEF of it", "key ch_production_0123… of it"),
         ('relation "webhooks_outboxmessage_old" is gone', 'relation "webhooks_outboxmessage_old" is gone'),
+        ("signed by whsec_abcdefghijklmnopqrstuvwxyz", "signed by …"),
+        (
+            "invalid literal for int() with base 10: 'Meridian Freight'",
+            "invalid literal for int() with base 10: …",
+        ),
+        ('invalid input syntax for type bigint: "Meridian"', "invalid input syntax for type bigint: …"),
         ("", ""),
     ],
 )
@@ -133,6 +139,14 @@ def test_a_process_writes_now_and_then_that_it_lives() -> None:
     assert Run.objects.get(name="deliver").seen_at == first
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(("seconds", "is_silent"), [(-60, False), (0, False), (3600, True)])
+def test_a_sign_of_life_from_before_the_clock_was_put_back_is_none(seconds: int, is_silent: bool) -> None:
+    Run.objects.create(name="beat", seen_at=NOON + timedelta(seconds=seconds))
+
+    assert task_runs.read(now=NOON).is_silent("beat", now=NOON) == is_silent
+
+
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
     ("schedule", "words"),
@@ -192,10 +206,30 @@ def test_it_is_queued_until_it_begins(staff: User, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.django_db
-def test_it_is_asked_for_again_after_a_while(staff: User) -> None:
-    Run.objects.create(name=FOLD, asked_at=datetime.now(UTC) - timedelta(seconds=11))
+@pytest.mark.parametrize("seconds", [-11, 3600], ids=["after a while", "the clock was put back"])
+def test_it_is_asked_for_again(staff: User, seconds: int) -> None:
+    Run.objects.create(name=FOLD, asked_at=datetime.now(UTC) + timedelta(seconds=seconds))
 
     sweeps.run(task=FOLD, reason="again", actor=Actor(staff))
+
+
+@pytest.mark.django_db
+def test_nothing_waits_for_a_queue_that_is_away(staff: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery would wait for minutes, and with it whoever writes down the same task."""
+
+    def away(_: object) -> None:
+        raise volatile.Unavailable
+
+    def wait(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(volatile, "ask", away)
+    monkeypatch.setattr(celery_app, "send_task", wait)
+
+    with pytest.raises(sweeps.QueueAway):
+        sweeps.run(task=FOLD, reason="margins look old", actor=Actor(staff))
+
+    assert not Run.objects.exists()
 
 
 # ── A real worker ────────────────────────────────────────────────────────────────────────────────────────────

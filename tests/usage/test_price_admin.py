@@ -22,6 +22,7 @@ from tests.usage.conftest import item
 from usage import corrections, ingest, partitions, price_book, price_effects, reports_in, unrated
 from usage.models import CreditRate, DailyUsage, UsageRecord
 from usage.price_book import NewRate
+from usage.price_effects import Effects
 
 BOOK, PUBLISH = reverse("admin:usage_creditrate_changelist"), reverse("admin:usage_creditrate_add")
 WHY = "Yearly review of prices"
@@ -212,6 +213,21 @@ def test_a_book_that_has_changed_meanwhile_is_looked_at_again(
     assert CreditRate.objects.count() == 2
 
 
+def test_a_rate_that_begins_meanwhile_changes_the_book(
+    back_office: Client, rate: CreditRate, staff: User
+) -> None:
+    """Lines left as they were would differ from it, and be published without having been looked at."""
+    coming = timezone.now() + timedelta(hours=1)
+    _published(staff, _new("5"), at=coming)
+    seen = _sent(_preview(back_office, _filled(back_office, **{"line-0-minimum_credits": "1"})))
+    CreditRate.objects.filter(effective_from=coming).update(effective_from=timezone.now())
+
+    page = _publish(back_office, seen)
+
+    assert "Somebody has changed the price book meanwhile" in page
+    assert CreditRate.objects.count() == 2
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -336,7 +352,7 @@ def test_a_coming_rate_is_withdrawn_with_a_reason(back_office: Client, rate: Cre
     assert entry.before["credits_per_unit"] == "3.000000"
 
 
-@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(minutes=4)])
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(minutes=4), timedelta(seconds=330)])
 def test_a_rate_that_usage_may_be_charged_by_is_not_withdrawn(
     back_office: Client, rate: CreditRate, staff: User, ahead: timedelta
 ) -> None:
@@ -418,6 +434,12 @@ def _day(organization: Organization, *, days_ago: int = 1, **fields: Any) -> Non
     )
 
 
+def _effects(rate: NewRate) -> Effects:
+    found = price_effects.of([rate])
+    assert found is not None
+    return found
+
+
 def test_what_a_change_would_have_meant_is_estimated_in_one_query(
     rate: CreditRate, organization: Organization, other_organization: Organization
 ) -> None:
@@ -428,7 +450,7 @@ def test_what_a_change_would_have_meant_is_estimated_in_one_query(
     _day(other_organization, product="extract")
 
     with CaptureQueriesContext(connection) as queries:
-        effects = price_effects.of([_new("3")])
+        effects = _effects(_new("3"))
 
     assert sum("usage_dailyusage" in query["sql"] for query in queries) == 1
     assert not any("usage_usagerecord" in query["sql"] for query in queries)
@@ -440,10 +462,23 @@ def test_what_a_change_would_have_meant_is_estimated_in_one_query(
     ]
 
 
+def test_what_takes_too_long_to_estimate_can_be_published_without(
+    back_office: Client, rate: CreditRate, organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(price_effects, "PATIENCE", 50)
+    monkeypatch.setattr(price_effects, "_EFFECTS", "SELECT pg_sleep(5)")
+
+    page = _preview(back_office, _filled(back_office, **{"line-0-credits_per_unit": "3"}))
+
+    assert "takes too long" in page
+    assert "not estimated" in page
+    assert "Published: 1 rate" in _publish(back_office, _sent(page))
+
+
 def test_pages_are_counted_where_there_was_no_price(organization: Organization) -> None:
     _day(organization, credits=0)
 
-    effects = price_effects.of([_new("3")])
+    effects = _effects(_new("3"))
 
     assert (effects.total.credits, effects.total.would_be, effects.total.percent) == (0, 150, None)
 
@@ -451,10 +486,10 @@ def test_pages_are_counted_where_there_was_no_price(organization: Organization) 
 def test_what_the_totals_do_not_tell_is_not_guessed(rate: CreditRate, organization: Organization) -> None:
     _day(organization)
 
-    effects = price_effects.of([_new("3", unit="1000_cells")])
+    effects = _effects(_new("3", unit="1000_cells"))
 
     assert effects.lines["parse", "standard"].would_be is None
-    assert price_effects.of([_new("3", feature="deep", unit="chart")]).total == price_effects.NOTHING
+    assert _effects(_new("3", feature="deep", unit="chart")).total == price_effects.NOTHING
     assert effects.total.would_be is None
     assert effects.organizations == []
 
