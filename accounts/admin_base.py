@@ -27,7 +27,7 @@ from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 from unfold.paginator import InfinitePaginator
 
-from accounts import admin_csv, audit, notes, spreadsheets
+from accounts import admin_csv, audit, notes, pasted, spreadsheets
 from accounts.access import actor_of
 from accounts.admin_lists import PagedByPlace, found_by
 from accounts.models import Organization, User
@@ -199,6 +199,26 @@ class ModelAdmin(UnfoldModelAdmin[M]):
         trail = reverse("admin:accounts_auditentry_changelist")
         return redirect(f"{trail}?{urlencode({SEARCH_VAR: known or str(row.pk)})}")
 
+    def _search(self, request: HttpRequest) -> HttpResponse:
+        asked = request.POST.copy()
+        asked.pop("csrfmiddlewaretoken", None)
+        if answer := pasted.answer(request, request.POST[SEARCH_VAR], back=self._list_url):
+            return answer
+        return redirect(f"{self._list_url}?{asked.urlencode()}")
+
+    def _leave_secret(self, request: HttpRequest) -> HttpResponse | None:
+        """Away from an address that holds a secret all the same, or what no table holds."""
+        given = [(name, value) for name, values in request.GET.lists() for value in values]
+        for name, value in given:
+            looked_for = name == SEARCH_VAR or pasted.is_secret(value)
+            if looked_for and (answer := pasted.answer(request, value, back=self._list_url)):
+                return answer
+        return redirect(self._list_url) if any("\0" in value for _, value in given) else None
+
+    @property
+    def _list_url(self) -> str:
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+
     # ── CSV ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def get_urls(self) -> list[URLPattern]:
@@ -208,16 +228,20 @@ class ModelAdmin(UnfoldModelAdmin[M]):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        """A search comes in the body, as its term may be a key, and goes on in the address where it is none."""
+        if request.method == "POST" and SEARCH_VAR in request.POST:
+            return self._search(request)
+        if leave := self._leave_secret(request):
+            return leave
         page = super().changelist_view(request, extra_context)
         if isinstance(page, TemplateResponse) and page.context_data and not page.context_data["is_popup"]:
-            link = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_csv")
             page.context_data["actions_list"].append(
                 {
                     "title": "CSV",
                     "icon": "download",
                     "variant": ActionVariant.DEFAULT,
                     "attrs": {"download": True, "title": "What is listed, all pages of it"},
-                    "path": link + page.context_data["cl"].get_query_string(),
+                    "path": f"{self._list_url}csv/{page.context_data['cl'].get_query_string()}",
                 }
             )
         return page
@@ -229,9 +253,11 @@ class ModelAdmin(UnfoldModelAdmin[M]):
         if not self.has_view_permission(request):
             raise PermissionDenied
         page = self.changelist_view(request)
-        if page.status_code != 200:
-            return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
-        listed = self.get_changelist_instance(request)
+        if page.status_code == 302:
+            return page
+        listed = page.context_data["cl"] if isinstance(page, TemplateResponse) and page.context_data else None
+        if listed is None or listed.is_stopped:
+            return redirect(self._list_url)
         audit.record(
             audit.Action.ADMIN_LIST_EXPORTED,
             actor=actor_of(request),

@@ -18,7 +18,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.contrib.postgres.expressions import ArraySubquery
 from django.core.exceptions import FieldDoesNotExist, ValidationError
-from django.db import OperationalError, connection, transaction
+from django.db import DataError, OperationalError, connection, transaction
 from django.db.models import BooleanField, F, Field, Func, Model, OrderBy, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -41,6 +41,8 @@ class Order:
 
     model: type[Model]
     columns: tuple[tuple[str, bool], ...]
+    # Of what the rows were annotated with: a column of rows that each may have many of, taken from the one listed.
+    annotated: "Mapping[str, Field[Any, Any]]"
 
     @classmethod
     def of(cls, rows: "QuerySet[Any]") -> "Order":
@@ -54,17 +56,24 @@ class Order:
             columns.setdefault(name, descends)
             if name == "pk" or name == rows.model._meta.pk.name:  # no row is after it in any further column
                 break
-        return cls(rows.model, tuple(columns.items()))
+        annotations = rows.query.annotations
+        annotated = {name: annotations[name].output_field for name in columns.keys() & annotations.keys()}
+        return cls(rows.model, tuple(columns.items()), annotated)
 
     def place(self, row: Model) -> str:
         """The word by which an address names this row."""
-        values = [self._field(name).value_to_string(_owner(row, name)) for name, _ in self.columns]
+        values = [self._field(name).value_to_string(self._owner(row, name)) for name, _ in self.columns]
         return json.dumps(values, separators=(",", ":"))
 
     def beyond(self, place: str, *, backwards: bool = False) -> Q:
         """The rows that follow a place, or precede it. Raises ValueError for what `place` did not write."""
-        words = json.loads(place)
+        try:
+            words = json.loads(place)
+        except RecursionError as error:
+            raise ValueError(place) from error
         if not isinstance(words, list) or len(words) != len(self.columns):
+            raise ValueError(place)
+        if not all(isinstance(word, str) for word in words):
             raise ValueError(place)
         values = [self._value(name, word) for (name, _), word in zip(self.columns, words, strict=True)]
         found, same = Q(), Q()
@@ -89,20 +98,23 @@ class Order:
             raise ValueError(word)
         return value
 
+    def _owner(self, row: Any, name: str) -> Any:
+        """The row itself, or the one beside it that the column belongs to."""
+        if name in self.annotated:
+            return SimpleNamespace(**{self.annotated[name].attname: getattr(row, name)})
+        for step in name.split("__")[:-1]:
+            row = getattr(row, step)
+        return row
+
     def _field(self, name: str) -> "Field[Any, Any]":
+        if name in self.annotated:
+            return self.annotated[name]
         model: Any = self.model
         *path, last = name.split("__")
         for step in path:
             model = model._meta.get_field(step).related_model
         field: Field[Any, Any] = model._meta.pk if last == "pk" else model._meta.get_field(last)
         return field
-
-
-def _owner(row: Any, name: str) -> Any:
-    """The row itself, or the one beside it that the column belongs to."""
-    for step in name.split("__")[:-1]:
-        row = getattr(row, step)
-    return row
 
 
 def in_parts(rows: "QuerySet[M]") -> "Iterator[M]":
@@ -124,6 +136,7 @@ class PagedByPlace(ChangeList):
     """A list whose pages follow or precede a row, so that the thousandth costs what the first does."""
 
     first_link = previous_link = next_link = ""
+    is_stopped = False
 
     def get_filters(self, request: HttpRequest) -> Any:
         for name in (AFTER, BEFORE):
@@ -138,10 +151,12 @@ class PagedByPlace(ChangeList):
         return super().get_ordering(request, queryset)
 
     def _is_sortable(self, column: str) -> bool:
-        index = column.removeprefix("-")
-        if not index.isdecimal() or int(index) >= len(self.list_display):
-            return False
-        return self.sortable_by is None or self.list_display[int(index)] in self.sortable_by
+        offered = {
+            str(index)
+            for index, name in enumerate(self.list_display)
+            if self.sortable_by is None or name in self.sortable_by
+        }
+        return column.removeprefix("-") in offered
 
     def get_results(self, request: HttpRequest) -> None:
         order = Order.of(self.queryset)
@@ -155,11 +170,12 @@ class PagedByPlace(ChangeList):
                     before = None
             if not before:
                 rows = self._read(self.queryset.filter(order.beyond(after)) if after else self.queryset)
-        except ValueError as error:
+        except (ValueError, OverflowError, DataError) as error:
             raise IncorrectLookupParameters(error) from error
         except OperationalError as error:
             if not isinstance(error.__cause__, QueryCanceled):
                 raise
+            self.is_stopped = True
             messages.error(
                 request,
                 "That would look through too many rows. Narrow it down, by an organization (org_…) or a time.",

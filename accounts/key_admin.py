@@ -5,7 +5,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.views.main import SEARCH_VAR
 from django.core import signing
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import QuerySet
@@ -23,7 +22,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from accounts import form_once, key_import, keys, leaked_keys, secrets
+from accounts import form_once, key_import, keys, leaked_keys
 from accounts.access import actor_of
 from accounts.admin_base import (
     ReadOnlyAdmin,
@@ -178,20 +177,6 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
             name="accounts_apikey_revoke_leaked",
         )
         return [revoke_leaked, *super().get_urls()]
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Answer a pasted key with its page, so that the key stays neither in the address bar nor in links."""
-        pasted = request.GET.get(SEARCH_VAR, "").strip()
-        if key := ApiKey.objects.with_secret(pasted).first():
-            return redirect("admin:accounts_apikey_change", key.pk)
-        if secrets.is_well_formed(pasted):
-            messages.warning(
-                request, "There is no such key. It is well-formed, but nobody was ever given it."
-            )
-            return redirect("admin:accounts_apikey_changelist")
-        return super().changelist_view(request, extra_context)
 
     # ── Keys of the data plane ───────────────────────────────────────────────────────────────────────────────
 

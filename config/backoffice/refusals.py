@@ -5,6 +5,7 @@ names the key by its id: the key itself is compared by its hash, and is in no ad
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +25,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.decorators.http import require_http_methods
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from accounts import secrets
+from accounts import pasted, secrets
 from accounts.admin_base import colleague, plain_number
 from accounts.models import ApiKey, Organization, User
 from billing import access, calls
@@ -34,6 +35,8 @@ from usage.models import SpendCap
 from usage.refusals import Check, Subject
 
 MOST_KEYS = 50
+# What an address may hold of what was pasted: nothing but an id.
+_ID = re.compile(r"(key|org)_[0-9A-Za-z]{1,36}")
 VALID = "VALID"
 CODES = frozenset(
     {
@@ -118,7 +121,8 @@ def page(request: HttpRequest) -> HttpResponse:
         form = QuestionForm(request.POST)
         if form.is_valid():
             return redirect(f"{reverse('admin:why_refused')}?{urlencode(_question(form))}")
-        form.data = {**request.POST.dict(), "asked": ""}  # it may be a key, and is on no page
+        # What was refused may be a key, and is on no page.
+        form.data = {name: request.POST.get(name, "") for name in ("ip", "cost") if name not in form.errors}
         return _render(request, form)
     asked = {name: str(value).replace("\0", "") for name, value in request.GET.items()}
     keys = ApiKey.objects.select_related("organization", "user", "created_by")
@@ -154,18 +158,16 @@ def _question(form: QuestionForm) -> dict[str, str]:
 
 @sensitive_variables()
 def _named(text: str) -> dict[str, str]:
-    pasted = (secrets.find(text) or [text.removeprefix("Bearer ")])[0]
-    if key := ApiKey.objects.with_secret(pasted).first():
-        is_old = key.secret_hash not in secrets.hashes(pasted)
+    given = pasted.key_in(text)
+    if key := ApiKey.objects.with_secret(given).first():
+        is_old = key.secret_hash not in secrets.hashes(given)
         return {"key": key.uid} | ({"secret": "old"} if is_old else {})
-    if secrets.is_well_formed(pasted):
+    if secrets.is_well_formed(given):
         return {"outcome": "unknown"}
     if text.startswith("{"):
         return _of_answer(text)
-    if text.startswith("key_"):
-        return {"key": text[:40]}
-    if text.startswith("org_"):
-        return {"organization": text[:40]}
+    if _ID.fullmatch(text):
+        return {"key" if text.startswith("key_") else "organization": text}
     return {"outcome": "damaged" if f"{settings.KEY_BRAND}_" in text else "foreign"}
 
 
@@ -177,8 +179,8 @@ def _of_answer(text: str) -> dict[str, str]:
         return {"outcome": "unnamed"}
     code = {"code": str(answer["code"])} if str(answer.get("code")) in CODES else {}
     for name, ours in (("api_key_id", "key"), ("organization_id", "organization")):
-        if isinstance(answer.get(name), str):
-            return {ours: answer[name][:40]} | code
+        if _ID.fullmatch(str(answer.get(name))):
+            return {ours: answer[name]} | code
     return {"outcome": "unnamed"}
 
 

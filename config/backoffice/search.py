@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from allauth.account.models import EmailAddress
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.search import SearchQuery
 from django.db.models import BooleanField, Exists, F, Func, Model, OuterRef, Prefetch, Q, QuerySet
@@ -23,10 +23,9 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
-from accounts import secrets, words
+from accounts import pasted, words
 from accounts.admin_base import colleague
 from accounts.models import ApiKey, Invitation, Membership, Note, Organization, User
-from accounts.redaction import FOREIGN_SECRET
 from accounts.words import Words
 from billing.models import Invoice
 from usage.models import Job
@@ -375,7 +374,7 @@ def _hit(kind: Kind, row: Any) -> Hit:
 def page(request: HttpRequest) -> HttpResponse:
     """What was found; where that is one thing, its page at once. What is posted is never answered with a page."""
     text = _clean((request.POST if request.method == "POST" else request.GET).get("q", ""))
-    if answer := _answer_secret(request, text):
+    if answer := pasted.answer(request, text, back=reverse("admin:search")):
         return answer
     if request.method == "POST":
         return redirect(reverse("admin:search") + (f"?{urlencode({'q': text})}" if text else ""))
@@ -389,25 +388,3 @@ def page(request: HttpRequest) -> HttpResponse:
 
 def _clean(text: str) -> str:
     return " ".join(text.replace("\0", " ").split())[:LONGEST]
-
-
-def _answer_secret(request: HttpRequest, text: str) -> HttpResponse | None:
-    """Lead away from a key, whole or damaged, without a word of it in the answer. None for what is no secret."""
-    pasted = (secrets.find(text) or [text.removeprefix("Bearer ")])[0]
-    key = ApiKey.objects.with_secret(pasted).first()
-    if key is None and not secrets.is_like_ours(text) and not FOREIGN_SECRET.search(text):
-        return None
-    if not admin.site.get_model_admin(ApiKey).has_view_permission(request):
-        messages.error(request, "This is a key, and keys are not open to you.")
-    elif key:
-        return redirect("admin:accounts_apikey_change", key.pk)
-    elif secrets.is_well_formed(pasted):
-        messages.warning(request, "There is no such key. It is well-formed, but nobody was ever given it.")
-    elif secrets.is_like_ours(text):
-        messages.warning(
-            request,
-            "This begins like a key of ours and is none: it was mistyped, or cut off when it was copied.",
-        )
-    else:
-        messages.warning(request, "This is a secret, but no key of ours. It was not looked for.")
-    return redirect("admin:search")

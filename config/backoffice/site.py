@@ -2,8 +2,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import BadRequest
 from django.db.models import Model
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path
 from django_otp.admin import OTPAdminSite
@@ -36,6 +37,12 @@ class BackOffice(UnfoldAdminSite, OTPAdminSite):  # type: ignore[misc]
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The overview: what needs attention, and the numbers of today."""
         return super().index(request, home.context(request) | (extra_context or {}))  # type: ignore[no-any-return]
+
+    def autocomplete_view(self, request: HttpRequest) -> HttpResponse:
+        """What is offered to be chosen from, in forms. A text that no column holds is not asked for."""
+        if any("\0" in value for value in request.GET.values()):
+            raise BadRequest("No text holds a NUL character.")
+        return super().autocomplete_view(request)  # type: ignore[no-any-return]
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         """Pages that are about no one table, before those of tables. Our search stands in the place of unfold's."""
