@@ -304,6 +304,28 @@ class BigTableAdmin(ReadOnlyAdmin[M]):
     """For tables of millions of rows, whose lists are never sorted otherwise and searched by what has an index."""
 
 
+class FoundById(BigTableAdmin[M]):
+    """One that is looked into by organization, or for one row by its id: each has its index."""
+
+    list_select_related: ClassVar[Any] = ("organization",)
+    id_field = "uid"
+    search_fields = ("=uid",)
+    search_help_text = "An id, or an organization's (org_…)"
+    order_of_organization: ClassVar[tuple[str, ...]] = ("-pk",)  # as far as there is an index for it
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[M], search_term: str
+    ) -> tuple[QuerySet[M], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if term.startswith("org_"):
+            found = Organization.objects.filter(uid=term).values_list("pk", flat=True).first()
+            of_organization = queryset.filter(organization_id=found or -1)
+            return of_organization.order_by(*self.order_of_organization), False
+        return queryset.filter(**{self.id_field: term}), False
+
+
 class RecordedAdmin(ModelAdmin[M]):
     """For what staff may change: each change leaves an audit row with the values before and after."""
 

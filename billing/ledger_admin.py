@@ -1,7 +1,5 @@
 """The ledger in the back office: grants, entries, and packs that were bought by themselves. Nothing is changed here."""
 
-from typing import ClassVar
-
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -9,40 +7,16 @@ from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
-from accounts.admin_base import BigTableAdmin, M, plain_number
+from accounts.admin_base import FoundById, plain_number
 from accounts.admin_lists import since
-from accounts.models import Organization
 from billing.models import CreditEntry, CreditGrant, TopUp
 
 
-class OfOrganizationAdmin(BigTableAdmin[M]):
-    """A big table that is looked into by organization, or for one row by its id: these have an index."""
-
-    id_field = "uid"
-    order_of_organization: ClassVar[tuple[str, ...]] = (
-        "-created_at",
-        "-pk",
-    )  # as far as there is an index for it
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[M], search_term: str
-    ) -> tuple[QuerySet[M], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        if term.startswith("org_"):
-            found = Organization.objects.filter(uid=term).values_list("pk", flat=True).first()
-            of_organization = queryset.filter(organization_id=found or -1)
-            return of_organization.order_by(*self.order_of_organization), False
-        return queryset.filter(**{self.id_field: term}), False
-
-
 @admin.register(CreditGrant)
-class CreditGrantAdmin(OfOrganizationAdmin[CreditGrant]):
+class CreditGrantAdmin(FoundById[CreditGrant]):
     list_display = ("created_at", "organization", "kind", "granted", "left", "expires_at", "reason")
     list_filter = ("kind", since("created_at"))
-    list_select_related = ("organization",)
-    search_fields = ("=uid",)
+    order_of_organization = ("-created_at", "-pk")
     search_help_text = "An organization's id (org_…) or a grant's (grt_…)"
     fields = (
         "organization",
@@ -78,7 +52,7 @@ class CreditGrantAdmin(OfOrganizationAdmin[CreditGrant]):
 
 
 @admin.register(CreditEntry)
-class CreditEntryAdmin(OfOrganizationAdmin[CreditEntry]):
+class CreditEntryAdmin(FoundById[CreditEntry]):
     list_display = (
         "created_at",
         "organization",
@@ -91,9 +65,6 @@ class CreditEntryAdmin(OfOrganizationAdmin[CreditEntry]):
         "reason",
     )
     list_filter = ("kind", since("created_at"))
-    list_select_related = ("organization",)
-    order_of_organization = ("-pk",)
-    search_fields = ("=uid",)
     search_help_text = "An organization's id (org_…), an entry's (cre_…), or a grant's (grt_…)"
     fields = (
         "organization",
@@ -140,11 +111,10 @@ class CreditEntryAdmin(OfOrganizationAdmin[CreditEntry]):
 
 
 @admin.register(TopUp)
-class TopUpAdmin(OfOrganizationAdmin[TopUp]):
+class TopUpAdmin(FoundById[TopUp]):
     list_display = ("created_at", "organization", "bought", "dollars", "colored_state", "problem")
     list_filter = ("state", since("created_at"))
-    list_select_related = ("organization",)
-    search_fields = ("=uid",)
+    order_of_organization = ("-created_at", "-pk")
     search_help_text = "An organization's id (org_…) or a top-up's (top_…)"
     fields = (
         "organization",

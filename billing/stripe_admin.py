@@ -11,11 +11,10 @@ from unfold.decorators import display
 
 from accounts import audit
 from accounts.access import actor_of
-from accounts.admin_base import ReadOnlyAdmin, asked_once, back_to, colleague, is_there
+from accounts.admin_base import FoundById, ReadOnlyAdmin, asked_once, back_to, colleague, is_there
 from accounts.admin_lists import OF_ORGANIZATION, since
 from billing import hosted, invoices, metering
 from billing.hosted import at_stripe
-from billing.ledger_admin import OfOrganizationAdmin
 from billing.models import Invoice, MeterDrift, MeterReport
 
 STATE_COLORS = {"Waiting": "info", "Sent": "success", "Refused": "danger"}
@@ -23,7 +22,7 @@ INVOICE_COLORS = {"paid": "success", "open": "warning", "uncollectible": "danger
 
 
 @admin.register(MeterReport)
-class MeterReportAdmin(OfOrganizationAdmin[MeterReport]):
+class MeterReportAdmin(FoundById[MeterReport]):
     list_display = (
         "created_at",
         "organization",
@@ -144,7 +143,7 @@ class InvoiceStatus(admin.SimpleListFilter):
 
 
 @admin.register(Invoice)
-class InvoiceAdmin(OfOrganizationAdmin[Invoice]):
+class InvoiceAdmin(FoundById[Invoice]):
     list_display = (
         "created_at",
         "organization",
@@ -156,6 +155,7 @@ class InvoiceAdmin(OfOrganizationAdmin[Invoice]):
         "paid_at",
     )
     list_filter = (InvoiceStatus, since("created_at"))
+    order_of_organization = ("-created_at", "-pk")
     list_select_related = ("organization",)
     search_fields = ("=uid",)
     search_help_text = "An organization's id (org_…), or an invoice's (ivc_… or Stripe's in_…)"

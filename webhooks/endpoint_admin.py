@@ -23,10 +23,11 @@ from svix.models import EndpointPatch
 from unfold.decorators import action, display
 
 from accounts.access import actor_of
-from accounts.admin_base import ModelAdmin, asked_once, back_to, colleague, is_there
+from accounts.admin_base import FoundById, ModelAdmin, asked_once, back_to, colleague, is_there
 from accounts.admin_forms import ToldReasonDialog, ToldReasonForm
 from accounts.models import Organization
 from webhooks import deliveries, endpoint_health, endpoints, replays
+from webhooks.admin_base import STATUS_COLORS, ask, once
 from webhooks.admin_forms import (
     EnableDialog,
     EndpointForm,
@@ -35,7 +36,6 @@ from webhooks.admin_forms import (
     count_in_words,
     window,
 )
-from webhooks.admin_lists import STATUS_COLORS, FoundById, ask, once
 from webhooks.embedded import attempt_counts
 from webhooks.endpoints import sentence
 from webhooks.gateway import is_embedded

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import BadRequest
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
@@ -20,13 +20,22 @@ from svix.exceptions import HttpError, HTTPValidationError
 from unfold.decorators import action, display
 
 from accounts.access import actor_of
-from accounts.admin_base import M, ReadOnlyInline, asked_once, back_to, colleague, is_there, json_block
+from accounts.admin_base import (
+    FoundById,
+    M,
+    ReadOnlyInline,
+    asked_once,
+    back_to,
+    colleague,
+    is_there,
+    json_block,
+)
 from accounts.admin_forms import ToldReasonDialog, ToldReasonForm
 from accounts.admin_lists import since
 from accounts.models import Organization
 from webhooks import deliveries, retries
+from webhooks.admin_base import STATUS_COLORS, ask, once
 from webhooks.admin_forms import RetryForm, count_in_words, window
-from webhooks.admin_lists import STATUS_COLORS, FoundById, ask, once
 from webhooks.endpoints import sentence
 from webhooks.models import Application, Attempt, Delivery, Endpoint, Message, OutboxMessage, Status
 
@@ -369,8 +378,10 @@ class MessageAdmin(SendsAgain[Message]):
             of_each = Application.objects.values("organization")  # along which there is an index
             return queryset.filter(organization__in=of_each, event_id=search_term.strip()), False
         if search_term.startswith("ep_"):
-            found = queryset.filter(deliveries__endpoint_id=_endpoint_id(search_term))
-            return found.order_by("-deliveries__created_at", "-deliveries__id"), False
+            found = queryset.filter(deliveries__endpoint_id=_endpoint_id(search_term)).annotate(
+                to_be_sent_at=F("deliveries__created_at"), delivery_id=F("deliveries__id")
+            )
+            return found.order_by("-to_be_sent_at", "-delivery_id"), False
         return super().get_search_results(request, queryset, search_term)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:

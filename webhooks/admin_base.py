@@ -1,17 +1,15 @@
-"""What the admins of webhooks have in common: how rows of long lists are found, and a page that asks."""
+"""What the admins of webhooks have in common: the colours of states, and a page that asks."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from django import forms
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from accounts.admin_base import BigTableAdmin, M, ModelAdmin
-from accounts.models import Organization
+from accounts.admin_base import ModelAdmin
 from webhooks.models import Status
 
 Show = TypeVar("Show", bound=Callable[..., Any])
@@ -44,26 +42,6 @@ def once(show: Show) -> Show:
         return found[show.__name__]
 
     return cast("Show", shown)
-
-
-class FoundById(BigTableAdmin[M]):
-    """A long list in which rows are found by their own id or by their organization's, each with its index."""
-
-    list_select_related: ClassVar[Any] = ("organization",)
-    search_fields = ("=uid",)
-    search_help_text = "An id, or an organization's (org_…)"
-    order_of_organization: ClassVar[tuple[str, ...]] = ("-pk",)  # as far as there is an index for it
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[M], search_term: str
-    ) -> tuple[QuerySet[M], bool]:
-        if not search_term:
-            return queryset, False
-        if search_term.startswith("org_"):
-            found = Organization.objects.filter(uid=search_term).values_list("pk", flat=True)
-            of_organization = queryset.filter(organization_id__in=list(found))
-            return of_organization.order_by(*self.order_of_organization), False
-        return queryset.filter(uid=search_term.strip()), False
 
 
 def ask(
