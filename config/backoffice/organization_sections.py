@@ -1,7 +1,7 @@
 """The parts of an organization's page in the back office.
 
 Each is asked for in a fixed number of questions, however much there is: lists end after some rows, and counting after
-a thousand. A part is shown to whoever may see what it is of.
+a thousand. A part is shown to whoever may see all that it is of, so no link of it is closed to them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -445,11 +445,11 @@ def audit_trail(subject: Subject) -> list[Entry]:
 # ── All of them ──────────────────────────────────────────────────────────────────────────────────────────────
 @dataclass(frozen=True)
 class Section:
-    """A card of the page: its template is named as it is, and it is shown to whoever has the permission."""
+    """A card of the page: its template is named as it is, and it is shown to whoever may see all that it is of."""
 
     name: str
     title: str
-    permission: str
+    permissions: tuple[str, ...]
     find: Callable[[Subject], Any]
 
     @property
@@ -457,22 +457,39 @@ class Section:
         return f"admin/backoffice/organization/{self.name}.html"
 
 
+_OF_PLAN = (
+    "billing.view_billingaccount",
+    "billing.view_plan",
+    "billing.view_entitlementoverride",
+    "billing.view_creditgrant",
+    "billing.view_creditentry",
+    "billing.view_meterreport",
+    "billing.view_topup",
+    "usage.view_entitlement",
+    "usage.view_spendcap",
+)
+_OF_MEMBERS = ("accounts.view_membership", "accounts.view_user", "accounts.view_invitation")
 SECTIONS: Sequence[Section] = (
-    Section("plan", "Plan and credits", "billing.view_billingaccount", plan_and_credits),
-    Section("usage", "Usage today", "usage.view_usagerecord", usage_today),
-    Section("failures", "Last failures", "usage.view_job", last_failures),
-    Section("keys", "API keys", "accounts.view_apikey", keys),
-    Section("webhooks", "Webhooks", "webhooks.view_endpoint", webhooks),
-    Section("notes", "Notes", "accounts.view_note", notes),
-    Section("members", "Members", "accounts.view_membership", members),
-    Section("jobs", "Last jobs", "usage.view_job", last_jobs),
-    Section("payments", "Invoices and payment", "billing.view_invoice", payments),
-    Section("alerts", "Alerts", "usage.view_usagealert", alerts),
-    Section("work", "Exports and replays", "webhooks.view_replay", work),
-    Section("audit", "Audit", "accounts.view_auditentry", audit_trail),
+    Section("plan", "Plan and credits", _OF_PLAN, plan_and_credits),
+    Section("usage", "Usage today", ("usage.view_usagerecord",), usage_today),
+    Section("failures", "Last failures", ("usage.view_job",), last_failures),
+    Section("keys", "API keys", ("accounts.view_apikey",), keys),
+    Section("webhooks", "Webhooks", ("webhooks.view_endpoint", "webhooks.view_outboxmessage"), webhooks),
+    Section("notes", "Notes", ("accounts.view_note",), notes),
+    Section("members", "Members", _OF_MEMBERS, members),
+    Section("jobs", "Last jobs", ("usage.view_job", "accounts.view_apikey"), last_jobs),
+    Section(
+        "payments",
+        "Invoices and payment",
+        ("billing.view_invoice", "billing.view_billingaccount"),
+        payments,
+    ),
+    Section("alerts", "Alerts", ("usage.view_usagealert", "usage.view_triggeredalert"), alerts),
+    Section("work", "Exports and replays", ("webhooks.view_replay",), work),
+    Section("audit", "Audit", ("accounts.view_auditentry",), audit_trail),
 )
 
 
 def shown(subject: Subject, *, may: Callable[[str], bool]) -> Mapping[str, tuple[Section, Any]]:
     """The sections that somebody may see, each with what was found for it."""
-    return {each.name: (each, each.find(subject)) for each in SECTIONS if may(each.permission)}
+    return {each.name: (each, each.find(subject)) for each in SECTIONS if all(map(may, each.permissions))}

@@ -18,17 +18,18 @@ from django.utils.html import strip_tags
 
 from accounts import invitations, keys, notes, organizations, two_factor
 from accounts.audit import Actor
-from accounts.models import ApiKey, Membership, Note, Organization, OwnershipOffer, User
+from accounts.models import ApiKey, Invitation, Membership, Note, Organization, OwnershipOffer, User
 from accounts.permissions import Role
 from billing import access, plans
-from billing.models import BillingAccount, CreditGrant, CreditNotice, Subscription
+from billing.models import BillingAccount, CreditGrant, CreditNotice, Invoice, Subscription
 from config import staff_groups
-from config.backoffice.organization_sections import SECTIONS
+from config.backoffice.organization_sections import SECTIONS, Section
 from tests.billing.pages.rows import invoice, top_up
+from tests.config.rows import fill
 from tests.conftest import colleague, sign_in_verified
 from tests.usage.rows import daily_usage, job_row
 from usage import alerts, spending
-from usage.models import Entitlement, TriggeredAlert, UsageExportFile
+from usage.models import Entitlement, TriggeredAlert, UsageAlert, UsageExportFile
 from webhooks import endpoints
 from webhooks.models import Attempt, Delivery, Endpoint, Message, OutboxMessage, Replay, Status
 
@@ -505,6 +506,28 @@ def test_parts_that_somebody_may_not_see_are_left_out(organization: Organization
 
     assert [each.name for each in SECTIONS if f'id="{each.name}"' in answer] == ["audit"]
     assert "olivia@example.com</a>" not in answer
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.name)
+def test_no_link_of_a_part_is_closed_to_whoever_sees_it(
+    organization: Organization, organization_key: tuple[ApiKey, str], section: Section
+) -> None:
+    job_row(organization_key[0], "job-1", status="Failed")
+    for model in (Endpoint, Invitation, Invoice, Note, OutboxMessage, Replay, UsageAlert, TriggeredAlert):
+        fill(model, 1)
+        model._default_manager.update(organization=organization)
+    reader = colleague("Rita")
+    seen = {"view_organization", *(each.partition(".")[2] for each in section.permissions)}
+    reader.user_permissions.set(Permission.objects.filter(codename__in=seen))
+    client = Client()
+    sign_in_verified(client, reader)
+
+    answer = client.get(address(organization)).content.decode()
+    links = set(re.findall(r'href="(/admin/[^"]*)"', answer[answer.index('class="desk"') :]))
+
+    assert f'id="{section.name}"' in answer
+    assert len(links) > 1
+    assert [link for link in links if client.get(link.replace("&amp;", "&")).status_code >= 400] == []
 
 
 def test_who_may_not_see_organizations_is_refused(organization: Organization) -> None:
