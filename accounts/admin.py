@@ -440,6 +440,7 @@ class ByStaff(admin.SimpleListFilter):
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(BigTableAdmin[AuditEntry]):
+    list_leaves_out = ("before", "after")
     list_display = ("created_at", "action", "actor_name", "target", "organization_page", "ip")
     list_filter = (ActionFilter, ByStaff, since("created_at"))
     list_select_related = ("organization",)

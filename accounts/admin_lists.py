@@ -144,6 +144,12 @@ class PagedByPlace(ChangeList):
             self.filter_params.pop(name, None)
         return super().get_filters(request)
 
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> "QuerySet[Any]":
+        """Without the long texts that it does not show: a file of very many rows would take much memory."""
+        rows: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
+        shown: Any = self.model_admin
+        return rows.defer(*shown.list_leaves_out)
+
     def get_ordering(self, request: HttpRequest, queryset: "QuerySet[Any]") -> list[Any]:
         """As asked, where the column is one that the list offers to be sorted by."""
         if asked := self.params.get(ORDER_VAR):

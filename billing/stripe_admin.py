@@ -144,6 +144,7 @@ class InvoiceStatus(admin.SimpleListFilter):
 
 @admin.register(Invoice)
 class InvoiceAdmin(FoundById[Invoice]):
+    list_leaves_out = ("lines",)
     list_display = (
         "created_at",
         "organization",

@@ -104,6 +104,7 @@ class EntitlementAdmin(ReadOnlyAdmin[Entitlement]):
 
 @admin.register(Job)
 class JobAdmin(BigTableAdmin[Job]):
+    list_leaves_out = ("source", "webhook", "metadata", "error")
     list_display = (
         "job_id",
         "organization",

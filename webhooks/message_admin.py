@@ -165,6 +165,7 @@ class StateFilter(admin.SimpleListFilter):
 class OutboxMessageAdmin(SendsAgain[OutboxMessage]):
     """Each message of any organization: what waits to be handed over and why, and what became of the rest."""
 
+    list_leaves_out = ("payload",)
     actions_detail = ("resend", "retry")
     actions = ("resend_selected", "retry_selected")
     actions_list = ("retry_refused",)
@@ -358,6 +359,7 @@ class AttemptsOfMessage(ReadOnlyInline[Attempt, Message]):
 class MessageAdmin(SendsAgain[Message]):
     """What the embedded engine took in. Of a Svix server's messages only those to URLs of jobs are here."""
 
+    list_leaves_out = ("payload",)
     list_display = ("uid", "organization", "event_type", "outcome", "created_at")
     list_filter = (since("created_at"),)
     order_of_organization = ("-created_at", "-pk")
@@ -426,6 +428,7 @@ class OutcomeFilter(admin.SimpleListFilter):
 
 @admin.register(Attempt)
 class AttemptAdmin(FoundById[Attempt]):
+    list_leaves_out = ("response", "message__payload")
     search_help_text = "An id (atmpt_…), or an organization's (org_…) or endpoint's (ep_…)"
     list_display = ("timestamp", "organization", "message", "url", "outcome", "status_code", "duration_ms")
     list_filter = (OutcomeFilter, "trigger", since("timestamp"))
