@@ -68,7 +68,12 @@ def page(request: HttpRequest, object_id: int) -> HttpResponse:
 
 
 # Of acts that stand beside a row.
-_ASKED_BY_TEMPLATES = ("accounts.change_invitation", "accounts.add_note")
+_ASKED_BY_TEMPLATES = (
+    "accounts.change_invitation",
+    "accounts.add_note",
+    "webhooks.change_endpoint",
+    "webhooks.replay_endpoint",
+)
 
 
 def _elsewhere(request: HttpRequest, object_id: int) -> HttpResponse:

@@ -370,6 +370,22 @@ def test_a_disabled_endpoint_says_why(
     assert "It failed for days." in page()
 
 
+def test_what_helps_an_endpoint_stands_beside_it_for_those_who_may(
+    organization: Organization, actor: Actor, of_group: Callable[[str], Client]
+) -> None:
+    uid = endpoints.create(organization=organization, url="https://hook.example/a", actor=actor).endpoint.id
+    endpoint = Endpoint.objects.get(uid=uid)
+    enable, send_missed = (
+        reverse(f"admin:webhooks_endpoint_{act}", args=[endpoint.pk]) for act in ("enable", "send_missed")
+    )
+    engineer, support = of_group(staff_groups.ENGINEER), of_group(staff_groups.SUPPORT)
+
+    for state, link in (({"disabled": True}, enable), ({"disabled": False}, send_missed)):
+        Endpoint.objects.update(failing_since=timezone.now(), **state)
+        assert link in engineer.get(address(organization)).content.decode()
+        assert link not in support.get(address(organization)).content.decode()
+
+
 def test_what_waits_in_the_outbox_is_counted_and_its_first_named(
     page: Callable[[], str], organization: Organization
 ) -> None:
