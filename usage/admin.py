@@ -125,11 +125,11 @@ class JobAdmin(BigTableAdmin[Job]):
     search_help_text = "A job's id, or all jobs of an organization (org_…) or key (key_…)"
     fieldsets = (
         (None, {"fields": ("job_id", "organization", "api_key", "type", "colored_status", "error_sent")}),
-        ("Work", {"fields": ("num_pages", "total_pages", "charged", "duration", "region", "source")}),
-        ("Metered", {"fields": ("records",)}),
+        ("Metered", {"fields": ("charged", "records")}),
+        ("Told of it", {"fields": ("message",)}),
+        ("Work", {"fields": ("num_pages", "total_pages", "duration", "region", "source")}),
         ("Times", {"fields": ("created_at", "updated_at")}),
         ("Sent with it", {"fields": ("configuration", "webhook_settings", "metadata_sent", "erased_since")}),
-        ("Told of it", {"fields": ("message",)}),
     )
 
     @display(description="status", label=STATUS_COLORS)  # type: ignore[untyped-decorator]
