@@ -194,9 +194,10 @@ class JobAdmin(BigTableAdmin[Job]):
         if job.__dict__["seen_by"].has_perm("webhooks.resend_outboxmessage") and is_sendable(found):
             again = dialog_link(reverse(f"{of_found}_resend", args=[found.pk]), "Send again…")
         return format_html(
-            '<a class="text-link" href="{}">{}</a> {}{}',
+            '<a class="text-link" href="{}">{}</a>{}{}{}',
             reverse(f"{of_found}_change", args=[found.pk]),
             found.event_type,
+            " · " if again else "",
             again,
             how_it_went(found),
         )

@@ -201,7 +201,8 @@ def _of_answer(text: str) -> dict[str, str]:
         return {"outcome": "unnamed"}
     code = {"code": str(answer["code"])} if str(answer.get("code")) in CODES else {}
     for name, ours in (("api_key_id", "key"), ("organization_id", "organization")):
-        if isinstance(answer.get(name), str):
+        # Anything else in its place, such as the key itself, is to be in no address.
+        if isinstance(answer.get(name), str) and answer[name].startswith(f"{ours[:3]}_"):
             return {ours: answer[name][:40]} | code
     return {"outcome": "unnamed"}
 

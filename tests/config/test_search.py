@@ -386,6 +386,16 @@ def test_an_answer_of_verify_leads_to_why_it_was(
     assert location == f"/admin/why-refused/?key={key.uid}&code=DISABLED"
 
 
+def test_a_key_in_the_place_of_an_id_is_in_no_address(
+    back_office: Client, organization_key: tuple[ApiKey, str]
+) -> None:
+    key, secret = organization_key
+
+    location = back_office.post(URL, {"q": json.dumps({"api_key_id": secret})})["Location"]
+
+    assert location == page_of(key)
+
+
 @pytest.mark.parametrize("term", ["198.51.100.7", "198.51.100.7 203.0.113.9", '{"a": 1}', "{", "x 1.2.3.4"])
 def test_what_asks_nothing_of_the_kind_is_looked_for(back_office: Client, term: str) -> None:
     assert back_office.get(URL, {"q": term}).status_code == 200
