@@ -11,7 +11,15 @@ from unfold.decorators import action, display
 
 from accounts import audit
 from accounts.access import actor_of
-from accounts.admin_base import ReadOnlyAdmin, asked_once, back_to, colleague, is_there, plain_number
+from accounts.admin_base import (
+    ReadOnlyAdmin,
+    asked_once,
+    back_to,
+    colleague,
+    is_there,
+    plain_number,
+    row_or_404,
+)
 from accounts.admin_lists import OF_ORGANIZATION, since
 from billing import hosted, invoices, metering
 from billing.hosted import at_stripe
@@ -189,7 +197,7 @@ class InvoiceAdmin(OfOrganizationAdmin[Invoice]):
     @action(description="Give credits…", permissions=["give_credits"])  # type: ignore[untyped-decorator]
     def give_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The way to where credits are given to its organization."""
-        invoice = get_object_or_404(Invoice, pk=object_id)
+        invoice = row_or_404(Invoice.objects.all(), object_id)
         return redirect("admin:billing_billingaccount_give_credits", invoice.organization_id)
 
     @display(description="status", label=INVOICE_COLORS)  # type: ignore[untyped-decorator]
