@@ -22,7 +22,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import mark_safe
+from django.utils.safestring import SafeString, mark_safe
 from unfold.decorators import action
 from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
@@ -153,6 +153,16 @@ def asked_once(
 def page_of(row: Model) -> str:
     meta = row._meta
     return reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[row.pk])
+
+
+def dialog_link(url: str, label: str) -> SafeString:
+    """A link to an act that is `asked_once`, which asks on the page that the link is on."""
+    return format_html(
+        '<a class="font-medium text-link" href="{0}" hx-get="{0}" hx-target="#modal-content" hx-select="#dialog" '
+        'x-on:htmx:after-on-load="openModal = true">{1}</a>',
+        url,
+        label,
+    )
 
 
 def back_to(row: Model) -> HttpResponse:

@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core import signing
-from django.core.exceptions import BadRequest, PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -14,6 +14,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_http_methods, require_POST
 from unfold.decorators import action, display
+from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminFileFieldWidget,
@@ -33,7 +34,7 @@ from accounts.admin_base import (
     plain_number,
     row_or_404,
 )
-from accounts.admin_forms import ToldReasonDialog
+from accounts.admin_forms import READ, ToldReasonDialog, reason_field
 from accounts.admin_lists import OF_ORGANIZATION, OF_USER, since
 from accounts.key_forms import ForgetfulTextarea, LeakForm, validate_file_size
 from accounts.leaked_keys import Leak
@@ -69,6 +70,19 @@ class RotationDialog(ToldReasonDialog):
         widget=UnfoldAdminSelectWidget,
     )
     field_order = ("within", "reason")
+
+
+class AllowDialog(BaseDialogForm):  # type: ignore[misc]
+    """From where a key may be used as well; `?ip=` fills it in."""
+
+    address = forms.GenericIPAddressField(
+        label="IP address", widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"})
+    )
+    reason = reason_field("Who asked, and how you made sure that it was them. " + READ)
+
+    def __init__(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(request, object_id, *args, **kwargs)
+        self.initial = {"address": request.GET.get("ip", ""), "_form_submitted": True}
 
 
 class _ForgetfulTextarea(ForgetfulTextarea, UnfoldAdminTextareaWidget):  # type: ignore[misc]
@@ -146,7 +160,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         "pepper_id",
     )
     actions_list = ("leaked", "import_keys")
-    actions_detail = ("why_refused", "disable", "enable", "ask_to_rotate", "revoke")
+    actions_detail = ("why_refused", "disable", "enable", "allow", "ask_to_rotate", "revoke")
 
     @display(description="state", label=STATE_COLORS)  # type: ignore[untyped-decorator]
     def colored_state(self, key: ApiKey) -> str:
@@ -235,6 +249,10 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         disabled = self._stoppable(request).filter(disabled_at__isnull=False)
         return colleague(request).has_perm("accounts.disable_apikey") and is_there(disabled, object_id)
 
+    def has_allow_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        tied = ApiKey.objects.filter(revoked_at=None, organization__isnull=False).exclude(allowed_ips=[])
+        return colleague(request).has_perm("accounts.change_apikey") and is_there(tied, object_id)
+
     def has_rotate_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         of_customers = ApiKey.objects.not_ended().filter(
             organization__deleted_at=None, organization__isnull=False
@@ -284,6 +302,30 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         key = _key(object_id)
         keys.enable(key=key, actor=actor_of(request), reason=form.cleaned_data["reason"])
         messages.success(request, f"{key} is {key.state}.")
+        return back_to(key)
+
+    @asked_once(
+        "Allow an address",
+        permission="allow",
+        question="Let this key be used from one more address?",
+        follows="Calls from there are answered at once. Its people are told, and can take the address off again.",
+        form_class=AllowDialog,
+    )
+    def allow(self, request: HttpRequest, form: AllowDialog, object_id: str) -> HttpResponse:
+        key, said = _key(object_id), form.cleaned_data
+        try:
+            allowed = keys.allow(
+                key=key, address=said["address"], reason=said["reason"], actor=actor_of(request)
+            )
+        except keys.Ended:
+            messages.error(request, f"{key} is {key.state}.")
+        except ValidationError as error:
+            messages.error(request, " ".join(error.messages))
+        else:
+            if allowed:
+                messages.success(request, f"{key} may be used from {said['address']}.")
+            else:
+                messages.warning(request, f"{key} could be used from there before. Nothing was changed.")
         return back_to(key)
 
     @asked_once(

@@ -25,6 +25,10 @@ _SUPPORT_DID = {
         "Our support revoked the API key {name}",
         "Requests with it are refused, and it cannot be brought back. Create another for the programs that used it.",
     ),
+    audit.Action.API_KEY_UPDATED: (
+        "The API key {name} may be used from one more address",
+        "It is the last of the networks on the key's page. Take it off there if nobody of yours calls from it.",
+    ),
     audit.Action.API_KEY_ROTATION_ASKED: (
         "Please rotate the API key {name}",
         "Give it a new secret by {until}, or it is disabled then. Its id, limits and usage go on, and the old secret "

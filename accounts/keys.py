@@ -522,6 +522,31 @@ def ask_to_rotate(*, key: ApiKey, within: timedelta, reason: str, actor: Actor) 
     )
 
 
+@transaction.atomic
+def allow(*, key: ApiKey, address: str, reason: str, actor: Actor) -> bool:
+    """Let a key that is tied to networks be used from one more IP address. Says whether that is new.
+
+    A key that may be used from anywhere is left alone: its first network would shut out all others. Raises `Ended` for
+    a revoked key, and ValidationError.
+    """
+    _lock(key)
+    if key.revoked_at:
+        raise Ended
+    before = key.allowed_ips
+    if not before or networks.contain(before, address):
+        return False
+    _change(
+        key,
+        audit.Action.API_KEY_UPDATED,
+        actor,
+        before={"allowed_ips": before},
+        fields={"allowed_ips": clean_networks([*before, address])},
+        after=lambda: {"allowed_ips": key.allowed_ips},
+        reason=reason,
+    )
+    return True
+
+
 def disable_unrotated(*, now: datetime) -> int:
     """Disable the keys that support asked to rotate and nobody did, enabled ones of earlier too. Returns how many."""
     due = ApiKey.objects.not_ended().filter(rotate_by__lte=now, disabled_at=None).order_by("pk")

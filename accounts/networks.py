@@ -12,6 +12,15 @@ def normalise(text: str) -> str:
     return str(_network(text.strip()))
 
 
+def is_address(text: str) -> bool:
+    """Whether it is one IP address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def contain(networks: Iterable[str], ip: str | None) -> bool:
     """Whether one of these networks contains the address. No address is nowhere."""
     if ip is None:

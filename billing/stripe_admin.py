@@ -5,17 +5,27 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
 from django.utils.html import format_html_join
-from unfold.decorators import display
+from unfold.decorators import action, display
 
 from accounts import audit
 from accounts.access import actor_of
-from accounts.admin_base import FoundById, ReadOnlyAdmin, asked_once, back_to, colleague, is_there
+from accounts.admin_base import (
+    FoundById,
+    ReadOnlyAdmin,
+    asked_once,
+    back_to,
+    colleague,
+    is_there,
+    plain_number,
+    row_or_404,
+)
 from accounts.admin_lists import OF_ORGANIZATION, since
 from billing import hosted, invoices, metering
 from billing.hosted import at_stripe
 from billing.models import Invoice, MeterDrift, MeterReport
+from webhooks.admin_base import once
 
 STATE_COLORS = {"Waiting": "info", "Sent": "success", "Refused": "danger"}
 INVOICE_COLORS = {"paid": "success", "open": "warning", "uncollectible": "danger"}
@@ -181,6 +191,17 @@ class InvoiceAdmin(FoundById[Invoice]):
         "updated_at",
     )
 
+    actions_detail = ("give_credits",)
+
+    def has_give_credits_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return colleague(request).has_perm("billing.change_billingaccount")
+
+    @action(description="Give credits…", permissions=["give_credits"])  # type: ignore[untyped-decorator]
+    def give_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The way to where credits are given to its organization."""
+        invoice = row_or_404(Invoice.objects.all(), object_id)
+        return redirect("admin:billing_billingaccount_give_credits", invoice.organization_id)
+
     @display(description="status", label=INVOICE_COLORS)  # type: ignore[untyped-decorator]
     def colored_status(self, invoice: Invoice) -> str:
         return invoice.status
@@ -198,12 +219,14 @@ class InvoiceAdmin(FoundById[Invoice]):
         return f"${invoice.amount_due:,.2f}"
 
     @admin.display(description="lines")
+    @once
     def lines_of_it(self, invoice: Invoice) -> str:
+        """What each bills, and for overage on which days it was used."""
         return (
             format_html_join(
                 "",
-                "<div>{}: ${}</div>",
-                ((line.description, f"{line.amount:,.2f}") for line in invoices.lines(invoice)),
+                "<div>{}: ${}{}</div>",
+                ((line.description, f"{line.amount:,.2f}", _used(line)) for line in invoices.lines(invoice)),
             )
             or "–"
         )
@@ -227,3 +250,9 @@ class InvoiceAdmin(FoundById[Invoice]):
         if search_term.startswith("in_"):
             return queryset.filter(stripe_id=search_term.strip()), False
         return super().get_search_results(request, queryset, search_term)
+
+
+def _used(line: invoices.Line) -> str:
+    days = invoices.usage_behind(line).days if line.kind == invoices.OVERAGE else []
+    words = (f"{plain_number(used)} credits on {day:%-d %B %Y}" for day, used in days if day)
+    return format_html_join("", "<div>{}</div>", ((each,) for each in words))

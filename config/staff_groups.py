@@ -51,6 +51,7 @@ MAY: dict[str, frozenset[str]] = {
             "accounts.add_note",
             "accounts.change_note",
             "accounts.add_apikey",
+            "accounts.change_apikey",
             "accounts.disable_apikey",
             "accounts.revoke_apikey",
             "accounts.rotate_apikey",

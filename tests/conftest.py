@@ -11,9 +11,10 @@ from accounts import keys, organizations, team, two_factor
 from accounts.audit import Actor
 from accounts.models import ApiKey, Organization, User
 from accounts.permissions import Role
+from tests.clicks import pytest_terminal_summary
 from tests.database import clean_redis, django_db_setup, pytest_runtest_teardown
 
-__all__ = ["clean_redis", "django_db_setup", "pytest_runtest_teardown"]
+__all__ = ["clean_redis", "django_db_setup", "pytest_runtest_teardown", "pytest_terminal_summary"]
 
 PASSWORD = "correct horse battery"
 

@@ -13,6 +13,8 @@ from unfold.decorators import display
 from accounts.admin_base import (
     BigTableAdmin,
     ReadOnlyAdmin,
+    colleague,
+    dialog_link,
     json_block,
     plain_number,
 )
@@ -23,7 +25,9 @@ from usage import billing_export_admin as billing_export_admin  # it registers t
 from usage import entitlements, ingest, reports
 from usage import price_admin as price_admin  # it registers the price book
 from usage.models import Entitlement, Job, JobStatus, PipelineConfig
-from usage.record_admin import links_to, of_each_organization, organization_id  # it registers usage records
+from usage.record_admin import lines_of, of_each_organization, organization_id  # it registers usage records
+from webhooks.admin_base import once
+from webhooks.message_admin import how_it_went, is_sendable
 from webhooks.models import Message, OutboxMessage
 
 _RECORDS_SHOWN = 200
@@ -122,11 +126,11 @@ class JobAdmin(BigTableAdmin[Job]):
     search_help_text = "A job's id, or all jobs of an organization (org_…) or key (key_…)"
     fieldsets = (
         (None, {"fields": ("job_id", "organization", "api_key", "type", "colored_status", "error_sent")}),
-        ("Work", {"fields": ("num_pages", "total_pages", "charged", "duration", "region", "source")}),
-        ("Metered", {"fields": ("records",)}),
+        ("Metered", {"fields": ("charged", "records")}),
+        ("Told of it", {"fields": ("message",)}),
+        ("Work", {"fields": ("num_pages", "total_pages", "duration", "region", "source")}),
         ("Times", {"fields": ("created_at", "updated_at")}),
         ("Sent with it", {"fields": ("configuration", "webhook_settings", "metadata_sent", "erased_since")}),
-        ("Told of it", {"fields": ("message",)}),
     )
 
     @display(description="status", label=STATUS_COLORS)  # type: ignore[untyped-decorator]
@@ -137,9 +141,18 @@ class JobAdmin(BigTableAdmin[Job]):
     def charged(self, job: Job) -> str:
         return plain_number(job.credits)
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Job | None:
+        """With who looks at it, for not everybody may do what its page leads to."""
+        job = super().get_object(request, object_id, from_field)
+        if job is not None:
+            job.__dict__["seen_by"] = colleague(request)
+        return job
+
     @admin.display(description="usage records")
+    @once
     def records(self, job: Job) -> str:
-        return links_to(reports.records(job)[:_RECORDS_SHOWN]) or "–"
+        may_correct = job.__dict__["seen_by"].has_perm("usage.change_usagerecord")
+        return lines_of(reports.records(job)[:_RECORDS_SHOWN], may_correct=may_correct) or "–"
 
     @admin.display(description="error")
     def error_sent(self, job: Job) -> str:
@@ -168,16 +181,27 @@ class JobAdmin(BigTableAdmin[Job]):
         )
 
     @admin.display(description="webhook message")
+    @once
     def message(self, job: Job) -> str:
-        """What was sent of its end, and whether it arrived."""
+        """What was sent of its end, whether it arrived, and the way to send it again."""
         uid = ingest.end_message(job.organization_id, job.job_id)
         of_job = {"organization_id": job.organization_id}
         written = OutboxMessage.objects.filter(**of_job, uid=uid).first()
         found = written or Message.objects.filter(**of_job, event_id=uid).first()  # the outbox soon forgets
         if found is None:
             return "–"
-        url = reverse(f"admin:webhooks_{found._meta.model_name}_change", args=[found.pk])
-        return format_html('<a class="text-link" href="{}">{}</a>', url, found.event_type)
+        of_found = f"admin:webhooks_{found._meta.model_name}"
+        again = ""
+        if job.__dict__["seen_by"].has_perm("webhooks.resend_outboxmessage") and is_sendable(found):
+            again = dialog_link(reverse(f"{of_found}_resend", args=[found.pk]), "Send again…")
+        return format_html(
+            '<a class="text-link" href="{}">{}</a>{}{}{}',
+            reverse(f"{of_found}_change", args=[found.pk]),
+            found.event_type,
+            " · " if again else "",
+            again,
+            how_it_went(found),
+        )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Job], search_term: str

@@ -1,5 +1,6 @@
 """Usage records in the back office: found, explained, and corrected. They themselves never change."""
 
+from collections import Counter
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
@@ -33,6 +35,7 @@ from usage.reports_in import MAX_AHEAD, MOST_PAGES, MOST_QUANTITY
 
 # A record has no index by its key. When the key was claimed is known, and most usage is reported soon.
 _REPORTED_WITHIN = timedelta(days=2)
+_CHARGED_AGAIN = "There is another charge like this one on the job. "
 
 
 def of_each_organization() -> Func:
@@ -306,6 +309,38 @@ def links_to(records: list[UsageRecord]) -> str:
             for record in records
         ),
     )
+
+
+def lines_of(records: list[UsageRecord], *, may_correct: bool) -> str:
+    """The records of a job: which charge stands although there is another like it, and the way to take it back."""
+    corrected = {record.corrects for record in records}
+    standing = [
+        record
+        for record in records
+        if record.idempotency_key not in corrected and not corrections.is_void(record)
+    ]
+    likenesses = Counter(_likeness(record) for record in standing if record.credits > 0)
+    return format_html_join(
+        "",
+        '<div class="mb-1">{}{}{}</div>',
+        (
+            (
+                links_to([record]),
+                _CHARGED_AGAIN if record in standing and likenesses[_likeness(record)] > 1 else "",
+                _void_link(record) if may_correct and record in standing else "",
+            )
+            for record in records
+        ),
+    )
+
+
+def _likeness(record: UsageRecord) -> tuple[Any, ...]:
+    return record.product, record.feature, record.file_type, record.pages, record.quantity
+
+
+def _void_link(record: UsageRecord) -> SafeString:
+    url = reverse("admin:usage_usagerecord_void", args=[record.pk])
+    return format_html('<a class="font-medium text-link" href="{}">Void…</a>', url)
 
 
 def _claimed(key: str) -> Q:

@@ -1,4 +1,4 @@
-"""An organization's day so far beside what is usual for it, in two questions however much was used."""
+"""An organization's day so far beside what is usual for it, in three questions however much was used."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -49,6 +49,8 @@ class Today:
     compared: list[date] = field(default_factory=list)
     days: dict[date, Totals] = field(default_factory=dict)
     products: dict[str, Totals] = field(default_factory=dict)
+    # Of this day, by the numbers of keys, the one with the most credits first.
+    keys: dict[int, Totals] = field(default_factory=dict)
     jobs: JobTotals = field(default_factory=JobTotals)
     jobs_before: JobTotals = field(default_factory=JobTotals)
 
@@ -94,6 +96,9 @@ def of(organization: Organization, *, now: datetime | None = None) -> Today:
     for day, product, totals in used[Dimension.PRODUCT]:
         found.days[day].add(totals)
         products[Product(product).label if product in Product.values else product].add(totals)
+    of_keys = reports.by_day(organization, start=today, end=today, dimensions=[Dimension.API_KEY])
+    by_key = sorted(of_keys[Dimension.API_KEY], key=lambda each: -each[2].credits)
+    found.keys = {int(key): totals for _, key, totals in by_key}
     found.products = dict(sorted(products.items(), key=lambda item: -item[1].credits))
     first = min((day for day, _, _ in used[Dimension.PRODUCT]), default=today)
     weeks = (today - timedelta(weeks=number) for number in range(1, WEEKS + 1))

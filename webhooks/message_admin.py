@@ -200,28 +200,7 @@ class OutboxMessageAdmin(SendsAgain[OutboxMessage]):
     @once
     def delivery(self, message: OutboxMessage) -> str:
         """Whether it reached its receivers, as the engine tells, and every try that was made."""
-        if not message.handed_over_at:
-            return "–"
-        try:
-            told = deliveries.get(organization=message.organization, message_id=message.uid)
-        except (HttpError, HTTPValidationError) as error:
-            return f"The engine does not tell: {error}"
-        states = [
-            (there.url, deliveries.STATES[there.status], "disabled" if there.disabled else "")
-            for there in told.destinations
-        ]
-        tries = [
-            (
-                f"{made.timestamp:%Y-%m-%d %H:%M:%S} UTC",
-                made.url,
-                f"{deliveries.STATES[made.status]}, {made.response_status_code or 'no answer'}",
-                made.response[:_SHOWN_OF_ANSWER],
-            )
-            for made in told.attempts
-        ]
-        if not states and not tries:
-            return "No endpoint wanted it." if not message.url else "It has not been tried yet."
-        return _lines(states) + _lines(tries)
+        return how_it_went(message) if message.handed_over_at else "–"
 
     @admin.display
     def content(self, message: OutboxMessage) -> str:
@@ -323,6 +302,38 @@ class OutboxMessageAdmin(SendsAgain[OutboxMessage]):
                 if of
                 else "There was nothing to be tried.",
             )
+
+
+def is_sendable(message: OutboxMessage | Message) -> bool:
+    """Whether there is something to repeat."""
+    shown_by: Any = admin.site.get_model_admin(type(message))
+    return bool(shown_by.sendable().filter(pk=message.pk).exists())
+
+
+def how_it_went(message: OutboxMessage | Message) -> str:
+    """Where a message stands with each receiver, and its last tries, as the engine tells."""
+    try:
+        told = deliveries.get(organization=message.organization, message_id=message.uid)
+    except (HttpError, HTTPValidationError) as error:
+        return f"The engine does not tell: {error}"
+    if told.message is None:
+        return "It waits in the outbox."
+    states = [
+        (there.url, deliveries.STATES[there.status], "disabled" if there.disabled else "")
+        for there in told.destinations
+    ]
+    tries = [
+        (
+            f"{made.timestamp:%Y-%m-%d %H:%M:%S} UTC",
+            made.url,
+            f"{deliveries.STATES[made.status]}, {made.response_status_code or 'no answer'}",
+            made.response[:_SHOWN_OF_ANSWER],
+        )
+        for made in told.attempts
+    ]
+    if not states and not tries:
+        return "It has not been tried yet." if told.url else "No endpoint wanted it."
+    return _lines(states) + _lines(tries)
 
 
 def _why(form: Any) -> dict[str, str]:

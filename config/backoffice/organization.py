@@ -20,7 +20,8 @@ from accounts.models import Organization
 from billing import access, calls
 from billing.calls import Calls
 from billing.models import CreditNotice
-from config.backoffice import organization_sections
+from config.backoffice import organization_member, organization_sections
+from config.backoffice.buttons import Button
 from config.backoffice.organization_sections import Members, Subject
 
 May = Callable[[str], bool]
@@ -50,7 +51,13 @@ def page(request: HttpRequest, object_id: int) -> HttpResponse:
         "is_restorable": _is_restorable(organization, now),
         "members": members,
         "warnings": notes.warnings_of(organization) if may("accounts.view_note") else [],
-        "buttons": buttons(subject, may=may),
+        "buttons": buttons(subject, members, may=may),
+        "member": organization_member.of(
+            request,
+            organization,
+            request.GET.get("person", "").replace("\0", ""),
+            may_look=may_look(organization, may=may),
+        ),
         "sections": [
             {"template": section.template, "title": section.title, "name": section.name, "found": found}
             for section, found in sections.values()
@@ -61,7 +68,12 @@ def page(request: HttpRequest, object_id: int) -> HttpResponse:
 
 
 # Of acts that stand beside a row.
-_ASKED_BY_TEMPLATES = ("accounts.change_invitation", "accounts.add_note")
+_ASKED_BY_TEMPLATES = (
+    "accounts.change_invitation",
+    "accounts.add_note",
+    "webhooks.change_endpoint",
+    "webhooks.replay_endpoint",
+)
 
 
 def _elsewhere(request: HttpRequest, object_id: int) -> HttpResponse:
@@ -159,17 +171,7 @@ def _is_restorable(organization: Organization, now: datetime) -> bool:
 
 
 # ── What can be done ─────────────────────────────────────────────────────────────────────────────────────────
-@dataclass(frozen=True)
-class Button:
-    """`asks`: it opens a dialog on this page. `is_first`: it is what the page most likely was opened for."""
-
-    label: str
-    url: str
-    asks: bool = False
-    is_first: bool = False
-
-
-def buttons(subject: Subject, *, may: May) -> list[Button]:
+def buttons(subject: Subject, members: Members | None, *, may: May) -> list[Button]:
     """The acts on an organization that somebody may do, as long as it is in a state for them."""
     organization, known = subject.organization, subject.calls
     pk = organization.pk
@@ -179,11 +181,7 @@ def buttons(subject: Subject, *, may: May) -> list[Button]:
     bills = account is not None and may("billing.change_billingaccount")
     edit = "Edit settings" if is_open and may("accounts.change_organization") else "All settings"
     wanted = [
-        (
-            "Look as a member",
-            _url("accounts_organization_look", pk),
-            is_open and organization.support_may_look and may("accounts.look_as_member"),
-        ),
+        ("Look as a member", _url("accounts_organization_look", pk), may_look(organization, may=may)),
         ("Why refused?", _url("why_refused", organization=organization.uid), may("accounts.view_apikey")),
         ("Give credits…", _url("billing_billingaccount_give_credits", pk), bills),
         ("Put on a plan…", _url("billing_billingaccount_put_on_plan", pk), bills),
@@ -213,10 +211,19 @@ def buttons(subject: Subject, *, may: May) -> list[Button]:
             0, Button("Restore", _url("accounts_organization_restore", pk), asks=True, is_first=True)
         )
     if not organization.erased_at and may("accounts.recover_organization"):
-        found.append(Button("Recover owner…", _url("accounts_organization_recover", pk), asks=True))
+        recover = _url("accounts_organization_recover", pk)
+        if members and not members.has_owner_who_may_act:
+            found.insert(0, Button("Recover owner…", recover, asks=True, is_first=True))
+        else:
+            found.append(Button("Recover owner…", recover, asks=True))
     if is_open and may("accounts.delete_organization"):
         found.append(Button("Delete…", _url("accounts_organization_close", pk), asks=True))
     return found
+
+
+def may_look(organization: Organization, *, may: May) -> bool:
+    is_open = organization.deleted_at is None and organization.support_may_look
+    return is_open and may("accounts.look_as_member")
 
 
 def _url(name: str, *args: Any, **query: Any) -> str:

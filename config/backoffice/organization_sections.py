@@ -42,6 +42,7 @@ KEYS = MEMBERS = 8
 ENDPOINTS = INVOICES = 6
 AGREEMENTS = INVITATIONS = ALERTS = WORKS = 5
 ENTRIES = 15
+BUSIEST = 3
 LONGEST_ERROR = 160
 
 
@@ -186,6 +187,8 @@ class UsageToday:
     today: Today
     bars: list[Bar]
     most: int
+    # The keys with the most credits today, and each one's share in percent.
+    keys: list[tuple[ApiKey, int]]
 
     @property
     def credits(self) -> Decimal:
@@ -214,7 +217,16 @@ def usage_today(subject: Subject) -> UsageToday:
         )
         for place, (day, used) in enumerate(found.days.items())
     ]
-    return UsageToday(found, bars, most)
+    return UsageToday(found, bars, most, _busiest(found))
+
+
+def _busiest(found: Today) -> list[tuple[ApiKey, int]]:
+    total = sum((used.credits for used in found.keys.values()), Decimal(0))
+    if total <= 0:
+        return []
+    first = list(found.keys)[:BUSIEST]
+    known = ApiKey.objects.only("name", "prefix", "last_four", "kind").in_bulk(first)
+    return [(known[pk], int(100 * found.keys[pk].credits / total)) for pk in first if pk in known]
 
 
 def _jobs(organization: Organization) -> QuerySet[Job]:
@@ -310,20 +322,27 @@ class Members:
     def owner(self) -> Membership | None:
         return next((each for each in self.members if each.role == Role.OWNER), None)
 
+    @property
+    def has_owner_who_may_act(self) -> bool:
+        return self.owner is not None and self.owner.user.is_active
 
-def members(subject: Subject) -> Members:
-    """The owner first, then by role; of a role those who were here last."""
-    organization = subject.organization
+
+def memberships(organization: Organization) -> QuerySet[Any]:
+    """Its members, with whether they have a second factor and a verified address."""
     device = TOTPDevice.objects.filter(user=OuterRef("user_id"), confirmed=True)
     address = EmailAddress.objects.filter(
         user=OuterRef("user_id"), verified=True, email=OuterRef("user__email")
     )
+    found = Membership.objects.filter(organization=organization).select_related("user")
+    return found.annotate(has_two_factor=Exists(device), is_verified=Exists(address))
+
+
+def members(subject: Subject) -> Members:
+    """The owner first, then by role; of a role those who were here last."""
+    organization = subject.organization
     roles = [When(role=role, then=Value(place)) for place, role in enumerate(Role.values)]
-    listed = (
-        Membership.objects.filter(organization=organization)
-        .select_related("user")
-        .annotate(has_two_factor=Exists(device), is_verified=Exists(address))
-        .order_by(Case(*roles, default=Value(9)), F("last_active_at").desc(nulls_last=True), "id")
+    listed = memberships(organization).order_by(
+        Case(*roles, default=Value(9)), F("last_active_at").desc(nulls_last=True), "id"
     )
     invited = Invitation.objects.open().filter(organization=organization).defer("token_hash")
     return Members(

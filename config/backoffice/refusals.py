@@ -25,7 +25,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.decorators.http import require_http_methods
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from accounts import pasted, secrets
+from accounts import networks, pasted, secrets
 from accounts.admin_base import colleague, plain_number
 from accounts.models import ApiKey, Organization, User
 from billing import access, calls
@@ -105,6 +105,8 @@ class Line:
     outcome: str
     more: list[str]
     links: list[tuple[str, str]]
+    # What puts it right by a dialog on this page.
+    remedy: str = ""
 
     @property
     def color(self) -> str:
@@ -120,7 +122,7 @@ def page(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         form = QuestionForm(request.POST)
         if form.is_valid():
-            return redirect(f"{reverse('admin:why_refused')}?{urlencode(_question(form))}")
+            return redirect(_address(_question(form)))
         # What was refused may be a key, and is on no page.
         form.data = {name: request.POST.get(name, "") for name in ("ip", "cost") if name not in form.errors}
         return _render(request, form)
@@ -148,6 +150,28 @@ def _render(request: HttpRequest, form: QuestionForm, **context: Any) -> HttpRes
 
 
 # ── The question ─────────────────────────────────────────────────────────────────────────────────────────────
+@sensitive_variables()
+def question_in(text: str) -> str:
+    """The address of the answer to what a text asks: an answer of verify, or a key or its id with the caller's address.
+
+    Empty where it asks nothing of the kind.
+    """
+    if text.startswith("{"):
+        asked = _of_answer(text)
+        return _address(asked) if {"key", "organization"} & asked.keys() else ""
+    words = text.split()
+    ips = [word for word in words if networks.is_address(word)]
+    if len(words) != 2 or len(ips) != 1:
+        return ""
+    words.remove(ips[0])
+    asked = _named(words[0])
+    return _address(asked | {"ip": ips[0]}) if "key" in asked else ""
+
+
+def _address(asked: dict[str, str]) -> str:
+    return f"{reverse('admin:why_refused')}?{urlencode(asked)}"
+
+
 @sensitive_variables()
 def _question(form: QuestionForm) -> dict[str, str]:
     """What is asked, as an address may hold it."""
@@ -218,7 +242,16 @@ def _line(request: HttpRequest, key: ApiKey, check: Check, refusing: Check | Non
         for label, url, permission in _places(key, check)
         if colleague(request).has_perm(permission)
     ]
-    return Line(check, outcome, list(_more(key, check, now)), links)
+    return Line(check, outcome, list(_more(key, check, now)), links, _remedy(request, key, check))
+
+
+def _remedy(request: HttpRequest, key: ApiKey, check: Check) -> str:
+    """Where the caller's address is allowed, by those who may."""
+    ip = request.GET.get("ip", "")
+    keys_admin: Any = admin.site.get_model_admin(ApiKey)
+    if not ip or check.subject is not Subject.NETWORK or not keys_admin.has_allow_permission(request, key.pk):
+        return ""
+    return f"{reverse('admin:accounts_apikey_allow', args=[key.pk])}?{urlencode({'ip': ip})}"
 
 
 def _comes_first(check: Check, refusing: Check) -> bool:

@@ -28,6 +28,7 @@ from accounts.admin_base import colleague
 from accounts.models import ApiKey, Invitation, Membership, Note, Organization, User
 from accounts.words import Words
 from billing.models import Invoice
+from config.backoffice import refusals
 from usage.models import Job
 from webhooks.models import Application, Endpoint, Message, OutboxMessage
 
@@ -350,7 +351,7 @@ def find(term: Term, request: HttpRequest) -> Iterator[Group]:
         if not found:
             continue
         meta = kind.model._meta
-        group = Group(str(meta.verbose_name_plural), [_hit(kind, row) for row in found[:SHOWN]])
+        group = Group(_title(kind.model), [_hit(kind, row) for row in found[:SHOWN]])
         if len(found) > SHOWN:
             url = reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist")
             group.list_url = f"{url}?{urlencode({'q': term.text})}"
@@ -358,14 +359,21 @@ def find(term: Term, request: HttpRequest) -> Iterator[Group]:
 
 
 def _hit(kind: Kind, row: Any) -> Hit:
-    meta = kind.model._meta
     return Hit(
-        url=reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[row.pk]),
+        url=_page_of(kind.model, row.pk),
         title=str(row),
         about=kind.about(row),
         state=kind.state(row),
         warnings=[note.text for note in getattr(row, "pinned", [])],
     )
+
+
+def _title(model: type[Model]) -> str:
+    return str(model._meta.verbose_name_plural)
+
+
+def _page_of(model: type[Model], pk: int) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[pk])
 
 
 # ── The page ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -374,7 +382,8 @@ def _hit(kind: Kind, row: Any) -> Hit:
 def page(request: HttpRequest) -> HttpResponse:
     """What was found; where that is one thing, its page at once. What is posted is never answered with a page."""
     text = _clean((request.POST if request.method == "POST" else request.GET).get("q", ""))
-    if answer := pasted.answer(request, text, back=reverse("admin:search")):
+    back = reverse("admin:search")
+    if answer := _answer_question(request, text) or pasted.answer(request, text, back=back):
         return answer
     if request.method == "POST":
         return redirect(reverse("admin:search") + (f"?{urlencode({'q': text})}" if text else ""))
@@ -382,9 +391,35 @@ def page(request: HttpRequest) -> HttpResponse:
     hits = [hit for group in groups for hit in group.hits]
     if len(hits) == 1:
         return redirect(hits[0].url)
+    if home := _home_of(text, groups):
+        return redirect(home)
     context = admin.site.each_context(request) | {"title": "Search", "term": text, "groups": groups}
     return render(request, "admin/backoffice/search.html", context)
 
 
+def _home_of(text: str, groups: list[Group]) -> str:
+    """The page of the only organization of a person whose address this is, if nothing else was found by it.
+
+    It tells of the person as well. Empty for any other term.
+    """
+    by_title = {group.title: [hit.url for hit in group.hits] for group in groups}
+    of_one = {_title(model) for model in (Organization, User, EmailAddress)}
+    organizations, people = (by_title.get(_title(model), []) for model in (Organization, User))
+    if "@" not in text or not by_title.keys() <= of_one or len(organizations) != 1 or len(people) != 1:
+        return ""
+    membership = Membership.objects.filter(user__email=text.lower()).select_related("user").first()
+    if membership is None or _page_of(Organization, membership.organization_id) != organizations[0]:
+        return ""
+    return f"{organizations[0]}?{urlencode({'person': membership.user.uid})}"
+
+
 def _clean(text: str) -> str:
     return " ".join(text.replace("\0", " ").split())[:LONGEST]
+
+
+def _answer_question(request: HttpRequest, text: str) -> HttpResponse | None:
+    """Lead to why a call is refused, where a text holds a key and an address, or an answer of verify."""
+    if not admin.site.get_model_admin(ApiKey).has_view_permission(request):
+        return None
+    question = refusals.question_in(text)
+    return redirect(question) if question else None

@@ -9,7 +9,7 @@ from django.utils import timezone
 from accounts import audit, keys, secrets
 from accounts.audit import Actor
 from accounts.authentication import service_scopes, usable_key
-from accounts.models import ApiKey, AuditEntry, Organization, User
+from accounts.models import ApiKey, AuditEntry, Notification, Organization, User
 from accounts.permissions import DEFAULT_SCOPES, ServicePermission
 
 Key = tuple[ApiKey, str]
@@ -286,3 +286,50 @@ def test_an_imported_key_rotates_into_one_of_ours(organization: Organization) ->
 
     assert secrets.is_well_formed(new)
     assert usable_key(FOREIGN) == usable_key(new) == key
+
+
+# ── One more address ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def tied(organization: Organization, owner: User) -> ApiKey:
+    """A key for one network only."""
+    return keys.create_organization_key(
+        organization=organization, name="tied", allowed_ips=["192.0.2.0/24"], actor=Actor(owner)
+    )[0]
+
+
+def test_support_allows_one_more_address_and_says_why(
+    tied: ApiKey, organization: Organization, staff: User, owner: User
+) -> None:
+    known = version(organization)
+
+    assert keys.allow(key=tied, address="198.51.100.7", reason="They moved", actor=Actor(staff))
+
+    tied.refresh_from_db()
+    entry = AuditEntry.objects.get(action=audit.Action.API_KEY_UPDATED)
+    assert tied.allowed_ips == ["192.0.2.0/24", "198.51.100.7/32"]
+    assert entry.before == {"allowed_ips": ["192.0.2.0/24"]}
+    assert entry.after == {"allowed_ips": tied.allowed_ips, "reason": "They moved"}
+    assert version(organization) == known + 1
+    assert "They moved" in Notification.objects.get(user=owner, title__contains="one more address").body
+
+
+@pytest.mark.parametrize("address", ["192.0.2.9", "::ffff:192.0.2.9"])
+def test_an_address_that_is_allowed_already_changes_nothing(tied: ApiKey, staff: User, address: str) -> None:
+    assert not keys.allow(key=tied, address=address, reason="Please", actor=Actor(staff))
+    assert not AuditEntry.objects.filter(action=audit.Action.API_KEY_UPDATED).exists()
+
+
+def test_a_key_that_may_be_used_from_anywhere_is_not_tied_to_an_address(
+    organization_key: Key, staff: User
+) -> None:
+    assert not keys.allow(key=organization_key[0], address="192.0.2.9", reason="Please", actor=Actor(staff))
+    assert organization_key[0].allowed_ips == []
+
+
+def test_a_revoked_key_is_allowed_nothing(tied: ApiKey, owner: User, staff: User) -> None:
+    keys.revoke(key=tied, actor=Actor(owner))
+
+    with pytest.raises(keys.Ended):
+        keys.allow(key=tied, address="198.51.100.7", reason="Please", actor=Actor(staff))

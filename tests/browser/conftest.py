@@ -10,7 +10,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
-from tests.conftest import PASSWORD
+from tests.browser.desk import Desk, counted
+from tests.conftest import PASSWORD, colleague, sign_in_verified
 
 
 @pytest.fixture(scope="package")
@@ -69,3 +70,19 @@ def in_back_office(context: BrowserContext, back_office: Client, live_server: Li
     """The browser's session is one of the staff's that a device has verified."""
     [session] = [cookie for name, cookie in back_office.cookies.items() if name == "sessionid"]
     context.add_cookies([{"name": "sessionid", "value": session.value, "url": live_server.url}])
+
+
+@pytest.fixture
+def desk_of(
+    context: BrowserContext, live_server: LiveServer, record_property: Callable[[str, object], None]
+) -> Callable[[str], Desk]:
+    """Somebody of a group of the staff, signed in with a device, before the overview."""
+
+    def open_desk(group: str) -> Desk:
+        client = Client()
+        sign_in_verified(client, colleague("Sam", group))
+        session = client.cookies["sessionid"].value
+        context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
+        return counted(context, record_property)
+
+    return open_desk

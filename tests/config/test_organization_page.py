@@ -371,6 +371,22 @@ def test_a_disabled_endpoint_says_why(
     assert "It failed for days." in page()
 
 
+def test_what_helps_an_endpoint_stands_beside_it_for_those_who_may(
+    organization: Organization, actor: Actor, of_group: Callable[[str], Client]
+) -> None:
+    uid = endpoints.create(organization=organization, url="https://hook.example/a", actor=actor).endpoint.id
+    endpoint = Endpoint.objects.get(uid=uid)
+    enable, send_missed = (
+        reverse(f"admin:webhooks_endpoint_{act}", args=[endpoint.pk]) for act in ("enable", "send_missed")
+    )
+    engineer, support = of_group(staff_groups.ENGINEER), of_group(staff_groups.SUPPORT)
+
+    for state, link in (({"disabled": True}, enable), ({"disabled": False}, send_missed)):
+        Endpoint.objects.update(failing_since=timezone.now(), **state)
+        assert link in engineer.get(address(organization)).content.decode()
+        assert link not in support.get(address(organization)).content.decode()
+
+
 def test_what_waits_in_the_outbox_is_counted_and_its_first_named(
     page: Callable[[], str], organization: Organization
 ) -> None:
@@ -449,6 +465,60 @@ def test_the_audit_trail_marks_what_staff_did(
     access.agree(organization=organization, reason="Contract", actor=Actor(staff), requests_per_minute=5)
 
     assert re.search(rf"Staff {staff.email} agreed beside the plan of Northwind “Contract”", page())
+
+
+# ── For one of its members ───────────────────────────────────────────────────────────────────────────────────
+def test_the_member_whom_a_mail_is_from_is_shown_with_what_helps(
+    organization: Organization, member: User, actor: Actor, of_group: Callable[[str], Client]
+) -> None:
+    two_factor.enrol_totp(user=member, actor=None)
+    notes.add(about=member, kind=Note.Kind.WARNING, text="Never by phone", actor=actor, is_pinned=True)
+    url = f"{address(organization)}?person={member.uid}"
+
+    by_administrator = of_group(staff_groups.ADMINISTRATOR).get(url).content.decode()
+    by_support = of_group(staff_groups.SUPPORT).get(url).content.decode()
+
+    assert 'aria-label="mia@example.com"' in by_support
+    assert "Never by phone" in by_support
+    for act, may_support in {"reset_two_factor": False, "delete_account": False, "sign_out": True}.items():
+        link = reverse(f"admin:accounts_user_{act}", args=[member.pk])
+        assert link in by_administrator
+        assert (link in by_support) == may_support
+    assert f"/look/?member={member.uid}" in by_support
+
+
+@pytest.mark.parametrize("uid", ["usr_nobody", "\0", "x" * 500])
+def test_a_person_who_is_no_member_is_not_shown(
+    back_office: Client, organization: Organization, outsider: User, uid: str
+) -> None:
+    for asked in (uid, outsider.uid):
+        answer = back_office.get(address(organization), {"person": asked})
+        assert answer.status_code == 200
+        assert 'class="member"' not in answer.content.decode()
+
+
+def test_a_new_owner_comes_first_where_the_owner_cannot_act(
+    back_office: Client, organization: Organization, owner: User
+) -> None:
+    def first_button() -> str:
+        page = back_office.get(address(organization)).content.decode()
+        return page.split('aria-label="What can be done"')[1].split("</a>")[0]
+
+    assert "Recover owner…" not in first_button()
+    User.objects.filter(pk=owner.pk).update(is_active=False)
+    assert "Recover owner…" in first_button()
+
+
+def test_todays_usage_is_told_by_key(
+    page: Callable[[], str], organization: Organization, actor: Actor, organization_key: tuple[ApiKey, str]
+) -> None:
+    nightly, _ = keys.create_organization_key(organization=organization, name="nightly", actor=actor)
+    today = timezone.now().date()
+    daily_usage(organization_key[0], today, credits=1)
+    daily_usage(nightly, today, credits=3)
+    daily_usage(organization_key[0], today - timedelta(days=1), credits=900)
+
+    assert "Today by key: nightly 75% · production 25%" in page()
 
 
 # ── Who sees what ────────────────────────────────────────────────────────────────────────────────────────────
@@ -606,7 +676,7 @@ def _fill(organization: Organization, key: ApiKey, actor: Actor, *, rows: int, f
         Membership.objects.create(organization=organization, user=person, role=Role.MEMBER)
         job_row(made, f"job-{number}", created_at=now)
         job_row(made, f"failed-{number}", status="Failed", error="Broken.", created_at=now)
-        daily_usage(made, today - timedelta(days=number % 30))
+        daily_usage(made, today - timedelta(days=(number - first) % 30))
         invoice(organization, number)
         notes.add(about=organization, kind=Note.Kind.REMARK, text="Note", actor=actor, is_pinned=True)
         [alert] = alerts.create(

@@ -1,6 +1,7 @@
 """One search for everything: each kind is found, nothing secret gets into an address, and it stays quick."""
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable
 from decimal import Decimal
@@ -116,9 +117,17 @@ def test_an_organization_by_its_billing_address_or_a_part_of_it(
     assert found(back_office, term) == page_of(organization)
 
 
+def test_the_address_of_a_member_of_one_organization_leads_to_both(
+    back_office: Client, organization: Organization, owner: User
+) -> None:
+    assert found(back_office, "Olivia@Example.com") == f"{page_of(organization)}?person={owner.uid}"
+
+
 def test_a_members_address_finds_the_person_and_the_organizations(
     back_office: Client, organization: Organization, owner: User
 ) -> None:
+    organizations.create(name="Another of hers", owner=owner)
+
     page = back_office.get(URL, {"q": "Olivia@Example.com"}).content.decode()
 
     assert page_of(owner) in page
@@ -132,6 +141,18 @@ def test_a_person_by_their_name_and_by_parts_of_their_address(
     User.objects.filter(pk=outsider.pk).update(name="Olaf Outsider")
 
     assert found(back_office, term) == page_of(outsider)
+
+
+def test_what_else_an_address_is_of_is_not_passed_over(
+    back_office: Client, organization: Organization, owner: User, other_organization: Organization
+) -> None:
+    invited = invitations.invite(
+        organization=other_organization, email=owner.email, role=Role.MEMBER, actor=None
+    )
+
+    page = back_office.get(URL, {"q": owner.email}).content.decode()
+
+    assert page_of(invited) in page
 
 
 def test_a_person_by_their_id(back_office: Client, outsider: User) -> None:
@@ -342,6 +363,44 @@ def test_no_key_gets_into_the_log(
     assert secret[:-1] not in caplog.text
 
 
+# ── Why a call is refused ────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("method", ["post", "get"])
+def test_a_key_with_the_callers_address_leads_to_why_it_is_refused(
+    back_office: Client, organization_key: tuple[ApiKey, str], method: str
+) -> None:
+    key, secret = organization_key
+    why = f"/admin/why-refused/?key={key.uid}&ip=198.51.100.7"
+
+    for term in (f"{key.uid} 198.51.100.7", f"198.51.100.7 {secret}"):
+        assert getattr(back_office, method)(URL, {"q": term})["Location"] == why
+
+
+def test_an_answer_of_verify_leads_to_why_it_was(
+    back_office: Client, organization_key: tuple[ApiKey, str]
+) -> None:
+    key = organization_key[0]
+    answer = json.dumps({"valid": False, "code": "DISABLED", "api_key_id": key.uid})
+
+    location = back_office.post(URL, {"q": answer})["Location"]
+
+    assert location == f"/admin/why-refused/?key={key.uid}&code=DISABLED"
+
+
+def test_a_key_in_the_place_of_an_id_is_in_no_address(
+    back_office: Client, organization_key: tuple[ApiKey, str]
+) -> None:
+    key, secret = organization_key
+
+    location = back_office.post(URL, {"q": json.dumps({"api_key_id": secret})})["Location"]
+
+    assert location == page_of(key)
+
+
+@pytest.mark.parametrize("term", ["198.51.100.7", "198.51.100.7 203.0.113.9", '{"a": 1}', "{", "x 1.2.3.4"])
+def test_what_asks_nothing_of_the_kind_is_looked_for(back_office: Client, term: str) -> None:
+    assert back_office.get(URL, {"q": term}).status_code == 200
+
+
 # ── Permissions ──────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("name", [staff_groups.SUPPORT, staff_groups.BILLING_DESK, staff_groups.ENGINEER])
 def test_every_group_finds_everything(
@@ -366,6 +425,8 @@ def test_who_may_look_at_nothing_finds_nothing(
     assert page_of(organization) not in page
     assert page_of(organization_key[0]) not in of_key
     assert "keys are not open to you" in of_key
+    asked = client.post(URL, {"q": f"{organization_key[0].uid} 198.51.100.7"})
+    assert "/why-refused/" not in asked["Location"]
 
 
 def test_customers_and_strangers_are_sent_to_sign_in(owner: User) -> None:

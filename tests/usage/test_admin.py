@@ -12,8 +12,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import ApiKey, Organization
+from tests.conftest import colleague, sign_in_verified
 from tests.usage.rows import job_row
-from usage import entitlements, partitions, retention
+from usage import corrections, entitlements, partitions, retention
 from usage.models import Entitlement, Job, UsageRecord
 
 JOBS, RECORDS = "/admin/usage/job/", "/admin/usage/usagerecord/"
@@ -190,3 +191,35 @@ def test_a_jobs_page_says_what_was_erased(
 
     assert "metadata: on" in page
     assert "under 90 days" in page
+
+
+def test_a_jobs_page_tells_charges_that_are_alike_and_leads_to_taking_them_back(
+    back_office: Client, add_job: Callable[..., Job], add_record: Callable[..., UsageRecord]
+) -> None:
+    page = reverse("admin:usage_job_change", args=[add_job("job-1").pk])
+    [first, second] = [add_record(name, job_id="job-1") for name in ("a", "b")]
+    add_record("c", job_id="job-1", feature="complex")
+    alike, void = "There is another charge like this one", "admin:usage_usagerecord_void"
+
+    before = back_office.get(page).content.decode()
+    corrections.correct(record=second, reason="Twice", actor=None)
+    after = back_office.get(page).content.decode()
+
+    assert (before.count(alike), after.count(alike)) == (2, 0)
+    assert reverse(void, args=[second.pk]) in before
+    assert reverse(void, args=[second.pk]) not in after
+    assert reverse(void, args=[first.pk]) in after
+
+
+def test_a_jobs_page_leads_only_to_what_somebody_may_do(
+    organization_key: tuple[ApiKey, str], add_job: Callable[..., Job], add_record: Callable[..., UsageRecord]
+) -> None:
+    job = add_job("job-1")
+    add_record("a", job_id="job-1")
+    client = Client()
+    sign_in_verified(client, colleague("Sam", "Support"))
+
+    page = client.get(reverse("admin:usage_job_change", args=[job.pk])).content.decode()
+
+    assert "Parse, Standard" in page
+    assert "/void/" not in page
