@@ -456,11 +456,11 @@ def test_the_audit_trail_marks_what_staff_did(
     [
         (
             staff_groups.SUPPORT,
-            ["Look as a member", "All settings"],
+            ["Look as a member", "Write a note", "Settings"],
             ["Give credits…", "Agree or suspend…", "Set a cap"],
         ),
-        (staff_groups.BILLING_DESK, ["Give credits…", "Put on a plan…", "Set a cap"], ["Edit settings"]),
-        (staff_groups.ADMINISTRATOR, ["Give credits…", "Recover owner…", "Edit settings"], ["Extend grace…"]),
+        (staff_groups.BILLING_DESK, ["Give credits…", "Put on a plan…", "Set a cap"], ["New owner…"]),
+        (staff_groups.ADMINISTRATOR, ["Give credits…", "New owner…", "Settings"], ["Extend grace…"]),
     ],
 )
 def test_each_group_has_the_buttons_that_it_may_use(
@@ -484,7 +484,7 @@ def test_nobody_looks_as_a_member_where_the_organization_will_not_have_it(
     words = page()
 
     assert "Look as a member" not in words
-    assert "Its pages may not be looked at as a member" in words
+    assert "This organization does not let support look." in words
 
 
 def test_every_group_sees_every_part(organization: Organization, of_group: Callable[[str], Client]) -> None:
