@@ -92,3 +92,12 @@ def test_pages_hold_each_row_once_there_and_back(
     assert set(found) <= rows
     assert len(found) >= 9
     assert back[::-1] == there
+
+
+def test_an_empty_list_invites_to_nothing_that_nobody_can_do(back_office: Client) -> None:
+    empty = back_office.get(reverse("admin:billing_invoice_changelist")).content.decode()
+    searched = back_office.get(reverse("admin:billing_invoice_changelist"), {"q": "in_1"}).content.decode()
+
+    assert "There is nothing here." in empty
+    assert "Create a new item" not in empty + searched
+    assert "Nothing is found by this search and these filters." in searched
