@@ -424,7 +424,7 @@ def _charts(facts: Facts, may: May) -> Iterator[Titled]:
         yield Titled(
             "revenue",
             f"Revenue of {MONEY_DAYS} days",
-            charts.lines(slots, series, write=_money, footer=footer),
+            charts.lines(slots, series, write=_money, footer=footer, unit="$"),
         )
 
 

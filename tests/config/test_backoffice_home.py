@@ -277,6 +277,12 @@ def test_nobody_moves_who_has_no_usual_day(key: ApiKey, shown: Callable[..., Sho
     assert [moved for _, moved in shown()["movers"]["lists"]] == [[], []]
 
 
+def test_the_scale_of_revenue_is_in_dollars(shown: Callable[..., Shown]) -> None:
+    [revenue] = [each.chart for each in shown()["charts"] if each.id == "revenue"]
+
+    assert [tick.label[0] for tick in revenue.ticks] == ["$"] * len(revenue.ticks)
+
+
 # ── Money and customers ──────────────────────────────────────────────────────────────────────────────────────
 def test_what_was_paid_in_thirty_days_stands_beside_the_thirty_before(
     organization: Organization, shown: Callable[..., Shown]
