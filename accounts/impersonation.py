@@ -142,8 +142,8 @@ def start(*, session: SessionBase, membership: Membership, reason: str, actor: A
     """
     assert actor.user
     check(staff=actor.user, membership=membership)
+    _end_elsewhere(actor.user, session, actor)
     end(session=session, actor=actor)
-    _end_elsewhere(actor.user, actor)
     organization, until = membership.organization, timezone.now() + LASTS
     entry = audit.record(
         audit.Action.LOOK_STARTED,
@@ -187,14 +187,15 @@ def end(*, session: SessionBase, actor: Actor) -> Organization | None:
     return organization
 
 
-def _end_elsewhere(staff: User, actor: Actor) -> None:
+def _end_elsewhere(staff: User, session: SessionBase, actor: Actor) -> None:
     """End what somebody looks at in their other sessions: each look that began is also seen to end."""
     keys = UserSession.objects.filter(user=staff).values("session_key")
-    live = Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now()).select_for_update()
-    for row in live:
+    live = Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
+    # All are locked in one order, this one too: two looks begun at once do not wait for each other.
+    for row in live.order_by("session_key").select_for_update():
         data = row.get_decoded()
         kept = data.pop(LOOK, None)
-        if kept is None:
+        if kept is None or row.session_key == session.session_key:
             continue
         if "ended" not in kept:
             organization = Organization.objects.get(uid=kept["organization"])
