@@ -54,7 +54,7 @@ SENTENCES = {
     Action.API_KEY_LEAKED: "reported a leak of the API key {}",
     Action.LOOK_STARTED: "began to look at these pages as {}",
     Action.LOOK_ENDED: "stopped looking at these pages as {}",
-    Action.NOTE_ADDED: "added a note: {}",
+    Action.NOTE_ADDED: "wrote a note: {}",
     Action.NOTE_CHANGED: "changed a note: {}",
     Action.NOTE_REMOVED: "took back a note: {}",
     Action.STAFF_DEVICE_ADDED: "added a device of {}",
@@ -135,9 +135,15 @@ GROUPS = {
 }
 
 
-def sentence(action: str, target: str) -> SafeString:
+# What an endpoint's change was, if it was nothing else.
+_SWITCHED = {True: "disabled the webhook endpoint {}", False: "enabled the webhook endpoint {}"}
+
+
+def sentence(action: str, target: str, after: Mapping[str, Any]) -> SafeString:
     """What somebody did, to follow their name. An action that is no longer recorded stands for itself."""
     words = SENTENCES[Action(action)] if action in Action.values else action + " {}"
+    if action == Action.ENDPOINT_UPDATED and "disabled" in after and after.keys() <= {"disabled", "reason"}:
+        words = _SWITCHED[bool(after["disabled"])]
     return format_html(words, format_html("<strong>{}</strong>", target))
 
 

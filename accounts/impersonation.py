@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from allauth.usersessions.models import UserSession
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.models import Session
 from django.db import connection, transaction
@@ -133,12 +134,15 @@ def members_to_look_as(organization: Organization) -> QuerySet[Membership]:
 
 @transaction.atomic
 def start(*, session: SessionBase, membership: Membership, reason: str, actor: Actor) -> None:
-    """Begin to look, from now on in this session; what it looked at before ends. Raises CannotLook.
+    """Begin to look, from now on in this session. What they looked at before ends, here and in their other sessions.
+
+    Raises CannotLook.
 
     The owner finds a notice of it beside the entry in the audit trail.
     """
     assert actor.user
     check(staff=actor.user, membership=membership)
+    _end_elsewhere(actor.user, session, actor)
     end(session=session, actor=actor)
     organization, until = membership.organization, timezone.now() + LASTS
     entry = audit.record(
@@ -181,6 +185,31 @@ def end(*, session: SessionBase, actor: Actor) -> Organization | None:
     del session[LOOK]
     session.cycle_key()
     return organization
+
+
+def _end_elsewhere(staff: User, session: SessionBase, actor: Actor) -> None:
+    """End what somebody looks at in their other sessions: each look that began is also seen to end."""
+    keys = UserSession.objects.filter(user=staff).values("session_key")
+    live = Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
+    # All are locked in one order, this one too: two looks begun at once do not wait for each other.
+    for row in live.order_by("session_key").select_for_update():
+        data = row.get_decoded()
+        kept = data.pop(LOOK, None)
+        if kept is None or row.session_key == session.session_key:
+            continue
+        if "ended" not in kept:
+            organization = Organization.objects.get(uid=kept["organization"])
+            _record_end(kept, organization, actor, "Another look was begun.")
+        row.session_data = Session.objects.encode(data)
+        row.save(update_fields=["session_data"])
+
+
+def going_on(session: SessionBase) -> Organization | None:
+    """What this session looks at now, as far as it knows by itself."""
+    kept = session.get(LOOK)
+    if kept is None or "ended" in kept or kept["until"] <= timezone.now().timestamp():
+        return None
+    return Organization.objects.filter(uid=kept["organization"]).first()
 
 
 def find(request: HttpRequest, organization_uid: str) -> Look | None:

@@ -124,6 +124,11 @@ class NoteAdmin(ModelAdmin[Note]):
     def has_change_permission(self, request: HttpRequest, obj: Note | None = None) -> bool:
         return False
 
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().add_view(request, form_url, {"title": "Write a note"} | (extra_context or {}))
+
     def save_model(self, request: HttpRequest, obj: Note, form: ModelForm[Note], change: bool) -> None:
         said = form.cleaned_data
         added = notes.add(

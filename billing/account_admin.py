@@ -289,7 +289,13 @@ class BillingAccountAdmin(ReadOnlyAdmin[BillingAccount]):
         lead: str,
         work: Work,
     ) -> HttpResponse:
-        """Show the form; sent and valid, do the work once and go back to the account with what it says."""
+        """Show the form; sent and valid, do the work once and go back with what it says.
+
+        That is to the account, or to the organization's page where `?back=organization` says that one came from there.
+        """
+        from_organization = request.GET.get("back") == "organization"
+        page = "accounts_organization" if from_organization else "billing_billingaccount"
+        back_url = reverse(f"admin:{page}_change", args=[account.pk])
         uid, signed_uid = form_once.uid_of(request, "frm", place=f"{title} {account.pk}")
         form = form_class(request.POST if request.method == "POST" else None)
         if form.is_valid():
@@ -298,7 +304,7 @@ class BillingAccountAdmin(ReadOnlyAdmin[BillingAccount]):
             except ValidationError as error:
                 form.add_error(None, error)
             else:
-                return redirect("admin:billing_billingaccount_change", account.pk)
+                return redirect(back_url)
         return render(
             request,
             "admin/billing/ask.html",
@@ -312,7 +318,7 @@ class BillingAccountAdmin(ReadOnlyAdmin[BillingAccount]):
                 "warnings": notes.warnings_of(account),
                 "signed_uid": signed_uid,
                 "submit_label": title,
-                "back_url": reverse("admin:billing_billingaccount_change", args=[account.pk]),
+                "back_url": back_url,
             },
             status=400 if form.errors else 200,
         )

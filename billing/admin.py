@@ -5,8 +5,8 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.forms import ModelForm
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, redirect
 from unfold.decorators import display
 
 from accounts import audit
@@ -193,6 +193,9 @@ class EntitlementOverrideAdmin(ReadOnlyAdmin[EntitlementOverride]):
             **values | ({"is_suspended": True} if said["is_suspended"] else {}),
         )
         obj.pk, obj.uid, obj._state.adding = made.pk, made.uid, False
+
+    def response_post_save_add(self, request: HttpRequest, obj: EntitlementOverride) -> HttpResponseRedirect:
+        return redirect("admin:accounts_organization_change", obj.organization_id)
 
     def has_end_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         in_force = EntitlementOverride.objects.filter(ended_at=None)

@@ -31,11 +31,13 @@ logger = logging.getLogger(__name__)
 
 @shared_task
 def settle_changed() -> int:
+    """Take what was used since the last time out of the credits."""
     return settlement.follow()
 
 
 @shared_task
 def settle_all() -> int:
+    """Take all usage out of the credits, also what was missed or came late."""
     return settlement.settle_changed()
 
 
@@ -47,21 +49,25 @@ def expire_and_renew() -> int:
 
 @shared_task
 def recompute_access() -> int:
+    """Write anew what organizations may do whose grace, or something agreed with them, has ended by now."""
     return access.recompute_due()
 
 
 @shared_task
 def send_meter_reports() -> int:
+    """Report overage to Stripe's meter."""
     return metering.send_waiting()
 
 
 @shared_task
 def bill_late_usage() -> int:
+    """Bill overage that came in after its subscription had ended."""
     return late_usage.bill_due()
 
 
 @shared_task
 def reconcile_meter() -> int:
+    """Compare what Stripe's meter counted with what was reported, and repair the difference."""
     return metering.reconcile()
 
 
@@ -74,6 +80,7 @@ def top_up() -> int:
 
 @shared_task
 def sweep_stripe() -> int:
+    """Take up events of Stripe's that never came, and read subscriptions and unpaid invoices there again."""
     return sweep.run()
 
 
@@ -95,18 +102,19 @@ def catch_up_with_stripe() -> int:
 
 @shared_task
 def prune_stripe_events() -> int:
+    """Delete events of Stripe's that were applied long ago."""
     return inbox.prune(now=timezone.now())
 
 
 @shared_task
 def tell_of_credits() -> int:
-    """Tell of low credits where something was used just now."""
+    """Tell organizations whose credits have just become few or run out."""
     return notices.tell_of_credits(since=timezone.now() - timedelta(minutes=2))
 
 
 @shared_task
 def sweep_notices() -> int:
-    """The same for all organizations; and what only time brings, grace and cards that end."""
+    """Tell of credits that are few or gone, of grace that ends and of cards that expire, for all organizations."""
     return notices.tell_of_credits() + notices.warn_of_grace() + notices.warn_of_cards()
 
 
@@ -120,7 +128,7 @@ def sync_offer(plan_pk: int | None = None) -> int:
 
 @shared_task
 def sweep_offer() -> int:
-    """Do all of that each night, for what the queue has lost."""
+    """Send plans and packs to Stripe and apply edited plans, for what the queue has lost."""
     changed = access.recompute_outdated()
     catalogue.sync(say=logger.info)
     return changed

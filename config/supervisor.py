@@ -22,11 +22,14 @@ KILL_WAIT = 20.0
 class Supervisor(Manager):  # type: ignore[misc]
     """honcho's manager, which also looks after the services and calls `announce` once the web server answers.
 
-    When it has ended by itself, `failure` says what ended first and what that said last.
+    Without `prefix` lines stand as they were said, for whoever collects them. When it has ended by itself, `failure`
+    says what ended first and what that said last.
     """
 
-    def __init__(self, services: Services, port: int, announce: Callable[[], None]) -> None:
-        self._output = _Printer(sys.stdout)
+    def __init__(
+        self, services: Services, port: int, announce: Callable[[], None], *, prefix: bool = True
+    ) -> None:
+        self._output = _Printer(sys.stdout, prefix=prefix)
         super().__init__(self._output)
         self._services = services
         self._port = port
@@ -102,8 +105,8 @@ class Supervisor(Manager):  # type: ignore[misc]
 
 
 class _Printer(Printer):  # type: ignore[misc]
-    def __init__(self, output: object) -> None:
-        super().__init__(output)
+    def __init__(self, output: object, *, prefix: bool) -> None:
+        super().__init__(output, prefix=prefix)
         self.last_lines: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=20))
 
     def write(self, message: Message) -> None:

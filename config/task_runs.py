@@ -13,10 +13,10 @@ from celery.schedules import crontab
 from django.conf import settings
 from django.db import close_old_connections
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from accounts import runs
 from accounts.models import Run
-from config.celery import app
 
 BEAT, DELIVER = "beat", "deliver"
 # Beat sends something every 20 s, and deliver says every 10 s that it lives.
@@ -150,9 +150,8 @@ def _next(schedule: crontab | float, last: datetime) -> datetime:
 
 
 def _about(task: str) -> str:
-    """What a task does, as its docstring begins."""
-    found = app.tasks.get(task)
-    return (found.run.__doc__ or "").strip().partition("\n")[0] if found else ""
+    """What a task does, as its docstring begins. A web process has not imported all of them."""
+    return (import_string(task).run.__doc__ or "").strip().partition("\n")[0]
 
 
 def in_words(schedule: crontab | float) -> str:

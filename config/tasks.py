@@ -8,4 +8,5 @@ from config import erasure
 
 @shared_task
 def erase_organizations() -> int:
+    """Erase what deleted organizations hold, once they cannot be restored any more."""
     return erasure.erase_due(now=timezone.now())

@@ -4,9 +4,8 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, redirect
 from unfold.decorators import display
 
 from accounts.access import actor_of
@@ -15,6 +14,7 @@ from accounts.admin_base import (
     ModelAdmin,
     ReadOnlyAdmin,
     asked_once,
+    back_to,
     colleague,
     json_block,
     plain_number,
@@ -143,6 +143,11 @@ class SpendCapAdmin(ModelAdmin[SpendCap]):
         )
         obj.reached_for, obj.updated_at = saved.reached_for, saved.updated_at
 
+    def response_post_save_add(self, request: HttpRequest, obj: SpendCap) -> HttpResponseRedirect:
+        return redirect("admin:accounts_organization_change", obj.organization_id)
+
+    response_post_save_change = response_post_save_add
+
     def has_remove_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return colleague(request).has_perm("usage.delete_spendcap")
 
@@ -160,4 +165,4 @@ class SpendCapAdmin(ModelAdmin[SpendCap]):
             organization=organization, reason=form.cleaned_data["reason"], actor=actor_of(request)
         )
         messages.success(request, f"{organization} has no cap any more.")
-        return HttpResponse(headers={"HX-Redirect": reverse("admin:usage_spendcap_changelist")})
+        return back_to(organization)

@@ -302,11 +302,13 @@ def lines(
     write: Callable[[Number], str],
     footer: Sequence[str] = (),
     ticks: list[float] | None = None,
+    unit: str = "",
     kind: str = "Day",
 ) -> Chart:
     """A line for each series, with the area below it if there is but one. `write` puts a number in words.
 
-    `footer` is what the columns of the table come to, where they come to anything; `ticks` are a fixed scale.
+    `footer` is what the columns of the table come to, where they come to anything; `ticks` are a fixed scale, and
+    `unit` is written before their numbers.
     """
     known = [value for each in series for value in each.values if value is not None]
     ticks = ticks or nice_ticks(max(known, default=0))
@@ -328,7 +330,7 @@ def lines(
         columns.append(_column(slots, index, words or "none", [], dots=dots))
     return Chart(
         width=max(len(slots), 1),
-        ticks=_ticks(ticks, y_of),
+        ticks=_ticks(ticks, y_of, unit=unit),
         labels=_labels(slots),
         columns=columns,
         lines=[
@@ -368,8 +370,8 @@ def _y_of(ticks: list[float]) -> Callable[[float], float]:
     return lambda value: round(BOTTOM - PLOT * value / ticks[-1], 2)
 
 
-def _ticks(ticks: list[float], y_of: Callable[[float], float]) -> list[Tick]:
-    return [Tick(short(tick), y_of(tick)) for tick in ticks]
+def _ticks(ticks: list[float], y_of: Callable[[float], float], *, unit: str = "") -> list[Tick]:
+    return [Tick(unit + short(tick), y_of(tick)) for tick in ticks]
 
 
 def _middle(index: int, count: int) -> float:

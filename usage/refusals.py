@@ -93,7 +93,7 @@ def checks(found: Found, *, cost: Decimal, ip: str | None, now: datetime) -> lis
             Subject.SUSPENSION,
             "SUSPENDED",
             not found.may_call,
-            "Its organization may call." if found.may_call else "Its organization may not call.",
+            "Its organization is not suspended." if found.may_call else "Its organization is suspended.",
         ),
         Check(
             Subject.PERSON,

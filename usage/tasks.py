@@ -22,30 +22,33 @@ from usage import (
 
 @shared_task
 def attach_partitions() -> None:
-    """Make this month's partition and the next one, so that no report waits for it."""
+    """Make the tables for usage of this month and the next, so that no report waits for them."""
     this = partitions.month_of(timezone.now())
     partitions.ensure([this, partitions.next_month(this)])
 
 
 @shared_task
 def prune_idempotency_keys() -> int:
-    """Forget keys of reports so old that a repetition would be refused by its timestamp. Returns how many."""
+    """Forget keys of reports so old that a repetition would be refused by its timestamp."""
     # A report may come USAGE_ACCEPT_DAYS after its timestamp, and is refused as too old from then on.
     return idempotency.prune(before=timezone.now() - timedelta(days=settings.USAGE_ACCEPT_DAYS + 1))
 
 
 @shared_task
 def erase_details() -> int:
+    """Erase what jobs were given and said where it is older than its organization keeps it."""
     return retention.erase_due(now=timezone.now())
 
 
 @shared_task
 def settle_budgets() -> int:
+    """Stop keys that have used up their credits of the month, and let others go on."""
     return budgets.settle()
 
 
 @shared_task
 def fold_margins() -> int:
+    """Add up days that changed by product, feature, key and file type, so that pages read them at once."""
     return margins.fold()
 
 
@@ -63,7 +66,7 @@ def recount_totals() -> int:
 
 @shared_task
 def evaluate_alerts() -> int:
-    """Fire what is due of alerts and caps where something changed, and tell of what nobody was told of."""
+    """Fire usage alerts and spend caps where usage has changed, and tell of what nobody was told of."""
     try:
         firings.evaluate()
     finally:
@@ -73,7 +76,7 @@ def evaluate_alerts() -> int:
 
 @shared_task
 def sweep_alerts() -> int:
-    """The same for all organizations, whether anything is known to have changed or not."""
+    """Fire usage alerts and spend caps of all organizations, whether or not their usage is known to have changed."""
     try:
         firings.evaluate_all()
     finally:
@@ -83,6 +86,7 @@ def sweep_alerts() -> int:
 
 @shared_task
 def make_exports() -> int:
+    """Write the files of usage exports that were asked for."""
     return export_files.make_waiting()
 
 
@@ -93,4 +97,5 @@ def begin_exports() -> None:
 
 @shared_task
 def sweep_exports() -> int:
+    """Delete files of usage exports that have expired, and give up exports that do not come to an end."""
     return export_files.sweep(now=timezone.now())

@@ -1,9 +1,10 @@
 """An organization's day so far beside what is usual for it, in three questions however much was used."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
@@ -57,13 +58,8 @@ class Today:
     @property
     def figures(self) -> Iterator[Figure]:
         for name in MEASURES:
-            usual = None
-            if self.compared:
-                usual = sum(float(getattr(self.days[day], name)) for day in self.compared) / len(
-                    self.compared
-                )
-            so_far = float(getattr(self.days[self.day], name))
-            yield Figure(name, so_far, usual, None if usual is None else usual * self.share)
+            used = {day: float(getattr(totals, name)) for day, totals in self.days.items()}
+            yield figure(name, used, self.day, compared=self.compared, share=self.share)
 
     @property
     def percent_over(self) -> int:
@@ -89,7 +85,7 @@ def of(organization: Organization, *, now: datetime | None = None) -> Today:
     now = now or timezone.now()
     today = reports.today(organization, now=now)
     start = today - timedelta(days=DAYS - 1)
-    found = Today(today, _share(organization, today, now=now))
+    found = Today(today, share(today, organization.zone_at(now), now=now))
     found.days = {start + timedelta(days=number): Totals() for number in range(DAYS)}
     products: dict[str, Totals] = defaultdict(Totals)
     used = reports.by_day(organization, start=start, end=today, dimensions=[Dimension.PRODUCT])
@@ -101,16 +97,26 @@ def of(organization: Organization, *, now: datetime | None = None) -> Today:
     found.keys = {int(key): totals for _, key, totals in by_key}
     found.products = dict(sorted(products.items(), key=lambda item: -item[1].credits))
     first = min((day for day, _, _ in used[Dimension.PRODUCT]), default=today)
-    weeks = (today - timedelta(weeks=number) for number in range(1, WEEKS + 1))
-    found.compared = [day for day in weeks if day >= first]
+    found.compared = compared(today, first=first)
     for count in reports.jobs_by_day(organization, start=start, end=today):
         (found.jobs if count.day == today else found.jobs_before).add(count)
     return found
 
 
-def _share(organization: Organization, day: date, *, now: datetime) -> float:
-    """The part of a day of the organization's that is over: days are 23 to 25 hours where clocks change."""
-    zone = organization.zone_at(now)
+def compared(day: date, *, first: date) -> list[date]:
+    """The same weekdays before a day, as far back as `first`, on which there was usage."""
+    weeks = (day - timedelta(weeks=number) for number in range(1, WEEKS + 1))
+    return [each for each in weeks if each >= first]
+
+
+def figure(name: str, used: Mapping[date, float], day: date, *, compared: list[date], share: float) -> Figure:
+    """What was used on a day, of which this part is over, beside what is usual: on days with nothing there is 0."""
+    usual = sum(used.get(each, 0.0) for each in compared) / len(compared) if compared else None
+    return Figure(name, used.get(day, 0.0), usual, None if usual is None else usual * share)
+
+
+def share(day: date, zone: ZoneInfo, *, now: datetime) -> float:
+    """The part of a day of a time zone that is over: days are 23 to 25 hours where clocks change."""
     begin, end = (
         datetime.combine(each, time(), tzinfo=zone).timestamp() for each in (day, day + timedelta(days=1))
     )

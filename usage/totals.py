@@ -7,13 +7,16 @@ Counting recomputes and never adds, so that late usage and corrections need no c
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from heapq import nlargest, nsmallest
 
 from django.core.cache import cache
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
+from accounts import time_zones
+from usage import today
 from usage.models import JobStatus, UsageTotal
+from usage.today import Figure
 
 SLOT = timedelta(minutes=5)
 # How far back days are counted again, as their usage may come late.
@@ -28,8 +31,11 @@ _EAST, _WEST = timedelta(hours=14), timedelta(hours=12)
 _AHEAD = timedelta(hours=1)
 
 _MOVERS_KEPT = 3 * 3600  # seconds; they are found every hour
-_MOVERS_KEY = "usage.movers"
+_MOVERS_KEY = "usage.movers_by_now"
 MOVERS = 5
+# Up to which part of a day there is too little of it to compare.
+_JUST_BEGUN = 1 / 8
+_AT_A_TIME = 2_000
 
 # All of a day was written after it began somewhere, which is what the index knows.
 _COUNT = """
@@ -61,21 +67,13 @@ DELETE FROM usage_usagetotal t WHERE day < %s AND EXISTS (
     SELECT FROM usage_usagetotal later WHERE later.day = t.day AND later.slot > t.slot)
 """
 
-# The most that went up, by the better of two days, as today is not over; and what went down, by the one that is over.
-_MOVED = """
-WITH moved AS MATERIALIZED (
-    SELECT organization_id,
-           COALESCE(SUM(credits) FILTER (WHERE day = %(today)s), 0) AS today,
-           COALESCE(SUM(credits) FILTER (WHERE day = %(today)s - 1), 0) AS yesterday,
-           COALESCE(SUM(credits) FILTER (WHERE day < %(today)s - 1), 0) / 7 AS usual
-    FROM usage_usageday
-    WHERE day BETWEEN %(today)s - 8 AND %(today)s AND changed_at >= %(since)s
-    GROUP BY organization_id)
-(SELECT true, moved.* FROM moved WHERE GREATEST(today, yesterday) > usual
- ORDER BY GREATEST(today, yesterday) - usual DESC, organization_id LIMIT %(most)s)
-UNION ALL
-(SELECT false, moved.* FROM moved WHERE yesterday < usual
- ORDER BY yesterday - usual, organization_id LIMIT %(most)s)
+# Each organization's days of credits, as far back as its page looks. Each was written after it began somewhere.
+_CREDITS = """
+SELECT u.organization_id, o.time_zone, o.next_time_zone, o.next_time_zone_at,
+       array_agg(u.day), array_agg(u.credits::float)
+FROM usage_usageday u JOIN accounts_organization o ON o.id = u.organization_id
+WHERE u.changed_at >= %s AND u.day >= %s AND o.deleted_at IS NULL
+GROUP BY u.organization_id, o.id
 """
 
 
@@ -141,12 +139,18 @@ def as_of(day: date, moment: datetime) -> UsageTotal | None:
 # ── Movers ───────────────────────────────────────────────────────────────────────────────────────────────────
 @dataclass(frozen=True)
 class Mover:
-    """An organization whose credits differ from its usual day, which is the mean of the week before yesterday."""
+    """An organization whose credits of a day differ from what is usual by then, as its own page tells it.
+
+    The day is today so far, or yesterday where today has just begun.
+    """
 
     organization_id: int
-    today: Decimal
-    yesterday: Decimal
-    usual: Decimal
+    is_yesterday: bool
+    credits: Figure
+
+    @property
+    def difference(self) -> float:
+        return self.credits.today - (self.credits.usual_by_now or 0.0)
 
 
 @dataclass(frozen=True)
@@ -157,16 +161,49 @@ class Movers:
 
 
 def find_movers(*, now: datetime) -> Movers:
-    """Find whose credits changed most, and keep it for `movers`."""
-    today = now.date()
-    with connection.cursor() as cursor:
-        cursor.execute(_MOVED, {"today": today, "since": _begins(today - timedelta(days=8)), "most": MOVERS})
-        rows = cursor.fetchall()
-    movers = Movers(
-        now, [Mover(*row[1:]) for row in rows if row[0]], [Mover(*row[1:]) for row in rows if not row[0]]
-    )
-    cache.set(_MOVERS_KEY, movers, _MOVERS_KEPT)
-    return movers
+    """Find whose credits differ most from their usual, each in one direction, and keep it for `movers`."""
+    first = (now - _WEST).date() - timedelta(days=today.DAYS)
+    up: list[Mover] = []
+    down: list[Mover] = []
+    with transaction.atomic(), connection.chunked_cursor() as cursor:
+        cursor.execute(_CREDITS, [_begins(first), first])
+        while rows := cursor.fetchmany(_AT_A_TIME):
+            moved = [mover for row in rows if (mover := _mover(*row, now=now))]
+            up = nlargest(MOVERS, (*up, *(each for each in moved if each.difference > 0)), key=_difference)
+            down = nsmallest(
+                MOVERS, (*down, *(each for each in moved if each.difference < 0)), key=_difference
+            )
+    found = Movers(now, up, down)
+    cache.set(_MOVERS_KEY, found, _MOVERS_KEPT)
+    return found
+
+
+def _mover(
+    organization_id: int,
+    time_zone: str,
+    next_time_zone: str,
+    next_time_zone_at: datetime | None,
+    days: list[date],
+    credits: list[float],
+    *,
+    now: datetime,
+) -> Mover | None:
+    """None where there is nothing to go by."""
+    zone = time_zones.in_force(time_zone, next_time_zone, next_time_zone_at, now=now)
+    day = now.astimezone(zone).date()
+    over = today.share(day, zone, now=now)
+    is_yesterday = over < _JUST_BEGUN
+    if is_yesterday:
+        day, over = day - timedelta(days=1), 1.0
+    start = day - timedelta(days=today.DAYS - 1)
+    used = {each: amount for each, amount in zip(days, credits, strict=True) if start <= each <= day}
+    compared = today.compared(day, first=min(used, default=day))
+    figure = today.figure("credits", used, day, compared=compared, share=over)
+    return None if figure.usual is None else Mover(organization_id, is_yesterday, figure)
+
+
+def _difference(mover: Mover) -> float:
+    return mover.difference
 
 
 def movers() -> Movers | None:

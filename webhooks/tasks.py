@@ -10,17 +10,19 @@ from webhooks.embedded import attempt_counts
 
 @shared_task
 def prune_webhooks() -> dict[str, int]:
+    """Delete old messages and tries, and the contents that organizations no longer keep."""
     return retention.prune(now=timezone.now())
 
 
 @shared_task
 def fold_attempts() -> int:
+    """Count tries of delivery by the hour, for charts."""
     return attempt_counts.fold(now=timezone.now())
 
 
 @shared_task
 def go_on_with_replays() -> None:
-    """Work on one for a while; the rest has its turn behind what else waits for a worker."""
+    """Send endpoints what they missed, for each replay that was asked for, a while at a time."""
     if replays.go_on():
         begin_replays()
 

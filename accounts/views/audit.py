@@ -72,7 +72,8 @@ def audit(request: MemberRequest) -> HttpResponse:
             "entries": [
                 {
                     "line": line,
-                    "sentence": audit_sentences.sentence(line.action, line.target),
+                    "sentence": audit_sentences.sentence(line.action, line.target, line.after),
+                    "reason": line.after.get("reason") or "",
                     "changes": audit_sentences.changes(line.before, line.after),
                 }
                 for line in page.lines

@@ -424,7 +424,7 @@ def _charts(facts: Facts, may: May) -> Iterator[Titled]:
         yield Titled(
             "revenue",
             f"Revenue of {MONEY_DAYS} days",
-            charts.lines(slots, series, write=_money, footer=footer),
+            charts.lines(slots, series, write=_money, footer=footer, unit="$"),
         )
 
 
@@ -436,9 +436,10 @@ def _rounded(value: int | Decimal) -> int | Decimal:
 class Moved:
     name: str
     url: str
-    today: str
-    yesterday: str
+    used: str
     usual: str
+    change: str
+    is_yesterday: bool
 
 
 def _movers(facts: Facts) -> dict[str, Any] | None:
@@ -450,9 +451,10 @@ def _movers(facts: Facts) -> dict[str, Any] | None:
             Moved(
                 facts.names[mover.organization_id],
                 reverse("admin:accounts_organization_change", args=[mover.organization_id]),
-                _whole(mover.today),
-                _whole(mover.yesterday),
-                _whole(mover.usual),
+                _whole(mover.credits.today),
+                _whole(mover.credits.usual_by_now),
+                _signed(mover.credits.change),
+                mover.is_yesterday,
             )
             for mover in movers
             if mover.organization_id in facts.names
@@ -462,3 +464,7 @@ def _movers(facts: Facts) -> dict[str, Any] | None:
         "found_at": facts.movers.found_at,
         "lists": [("More than usual", shown(facts.movers.up)), ("Less than usual", shown(facts.movers.down))],
     }
+
+
+def _signed(percent: int | None) -> str:
+    return "–" if percent is None else f"{percent:+,}\N{NO-BREAK SPACE}%".replace("-", "−")

@@ -179,12 +179,11 @@ def buttons(subject: Subject, members: Members | None, *, may: May) -> list[Butt
     account = known.account if known and is_open else None
     cap = "change" if account and hasattr(account.organization, "spend_cap") else "add"
     bills = account is not None and may("billing.change_billingaccount")
-    edit = "Edit settings" if is_open and may("accounts.change_organization") else "All settings"
     wanted = [
         ("Look as a member", _url("accounts_organization_look", pk), may_look(organization, may=may)),
         ("Why refused?", _url("why_refused", organization=organization.uid), may("accounts.view_apikey")),
-        ("Give credits…", _url("billing_billingaccount_give_credits", pk), bills),
-        ("Put on a plan…", _url("billing_billingaccount_put_on_plan", pk), bills),
+        ("Give credits…", _url("billing_billingaccount_give_credits", pk, back="organization"), bills),
+        ("Put on a plan…", _url("billing_billingaccount_put_on_plan", pk, back="organization"), bills),
         (
             "Agree or suspend…",
             _url("billing_entitlementoverride_add", organization=pk),
@@ -192,7 +191,7 @@ def buttons(subject: Subject, members: Members | None, *, may: May) -> list[Butt
         ),
         (
             "Extend grace…",
-            _url("billing_billingaccount_extend_grace", pk),
+            _url("billing_billingaccount_extend_grace", pk, back="organization"),
             bills and account and account.past_due_since,
         ),
         (
@@ -202,8 +201,8 @@ def buttons(subject: Subject, members: Members | None, *, may: May) -> list[Butt
             else _url("usage_spendcap_add", organization=pk),
             account and may(f"usage.{cap}_spendcap"),
         ),
-        ("Add a note", _url("accounts_note_add", organization=pk), may("accounts.add_note")),
-        (edit, _url("accounts_organization_edit", pk), True),
+        ("Write a note", _url("accounts_note_add", organization=pk), may("accounts.add_note")),
+        ("Settings", _url("accounts_organization_edit", pk), True),
     ]
     found = [Button(label, url) for label, url, is_shown in wanted if url and is_shown]
     if _is_restorable(organization, subject.now) and may("accounts.restore_organization"):
@@ -213,9 +212,9 @@ def buttons(subject: Subject, members: Members | None, *, may: May) -> list[Butt
     if not organization.erased_at and may("accounts.recover_organization"):
         recover = _url("accounts_organization_recover", pk)
         if members and not members.has_owner_who_may_act:
-            found.insert(0, Button("Recover owner…", recover, asks=True, is_first=True))
+            found.insert(0, Button("New owner…", recover, asks=True, is_first=True))
         else:
-            found.append(Button("Recover owner…", recover, asks=True))
+            found.append(Button("New owner…", recover, asks=True))
     if is_open and may("accounts.delete_organization"):
         found.append(Button("Delete…", _url("accounts_organization_close", pk), asks=True))
     return found

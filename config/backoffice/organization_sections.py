@@ -458,7 +458,10 @@ class Entry:
 
 def audit_trail(subject: Subject) -> list[Entry]:
     entries = subject.organization.audit_entries.newest_first()[:ENTRIES]
-    return [Entry(entry, audit_sentences.sentence(entry.action, entry.target_name)) for entry in entries]
+    return [
+        Entry(entry, audit_sentences.sentence(entry.action, entry.target_name, entry.after))
+        for entry in entries
+    ]
 
 
 # ── All of them ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,6 +11,7 @@ from django_otp.admin import OTPAdminSite
 from unfold.admin import ModelAdmin
 from unfold.sites import UnfoldAdminSite
 
+from accounts import impersonation
 from config.backoffice import home, organization, refusals, search, system
 from config.backoffice.login import StaffLoginForm
 
@@ -33,6 +34,11 @@ class BackOffice(UnfoldAdminSite, OTPAdminSite):  # type: ignore[misc]
             path("system/", self.admin_view(system.system), name="system"),
             path("system/run/<str:task>/", self.admin_view(system.run), name="system_run"),
         ]
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """On every page, besides: which organization's pages this session looks at as a member."""
+        looked_at = impersonation.going_on(request.session)
+        return super().each_context(request) | {"looked_at": looked_at}  # type: ignore[no-any-return]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The overview: what needs attention, and the numbers of today."""

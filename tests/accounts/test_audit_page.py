@@ -41,7 +41,7 @@ def test_every_group_of_the_filter_has_actions() -> None:
 
 
 def test_an_action_that_is_no_longer_recorded_stands_for_itself() -> None:
-    assert audit_sentences.sentence("robot.fed", "R2") == "robot.fed <strong>R2</strong>"
+    assert audit_sentences.sentence("robot.fed", "R2", {}) == "robot.fed <strong>R2</strong>"
 
 
 def test_what_happened_is_told_in_words(page: Any, organization_key: tuple[ApiKey, str], owner: User) -> None:
@@ -54,6 +54,34 @@ def test_what_happened_is_told_in_words(page: Any, organization_key: tuple[ApiKe
     assert "203.0.113.7" in shown
     assert "<del>active</del>" in shown
     assert "<ins>revoked</ins>" in shown
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        ({"disabled": True, "reason": "Too slow"}, "disabled the webhook endpoint"),
+        ({"disabled": False}, "enabled the webhook endpoint"),
+        ({"disabled": True, "url": "https://example.com"}, "changed the webhook endpoint"),
+        ({"url": "https://example.com"}, "changed the webhook endpoint"),
+    ],
+)
+def test_switching_an_endpoint_is_told_as_that(after: dict[str, Any], words: str) -> None:
+    assert audit_sentences.sentence(Action.ENDPOINT_UPDATED, "E", after) == f"{words} <strong>E</strong>"
+
+
+def test_the_reason_stands_in_the_line(page: Any, organization: Organization) -> None:
+    audit.record(
+        Action.ENDPOINT_UPDATED,
+        actor=None,
+        organization=organization,
+        target=organization,
+        after={"disabled": True, "reason": "It took too long"},
+    )
+
+    assert (
+        'disabled the webhook endpoint <strong>Northwind</strong> <span class="muted">“It took too long”'
+        in text(page())
+    )
 
 
 def test_names_are_text_whatever_they_hold(page: Any, organization: Organization, owner: User) -> None:

@@ -441,6 +441,30 @@ def test_it_needs_a_session_verified_by_a_device(looking: Client, pages: str) ->
     assert looking.get(f"{pages}/team/").status_code == 403
 
 
+def test_looking_in_another_browser_ends_the_first_as_well(
+    looking: Client, pages: str, staff: User, organization: Organization, owner: User
+) -> None:
+    looking.get(f"{pages}/team/")
+
+    second = begin(staff, organization, owner)
+
+    assert second.get(f"{pages}/team/").status_code == 200
+    assert looking.get(f"{pages}/team/").status_code == 404
+    [entry] = entries(ENDED)
+    assert (entry.target_name, entry.after) == ("mia@example.com", {"why": "Another look was begun."})
+    assert looking.get("/admin/").status_code == 200  # they stay signed in
+
+
+def test_the_admin_says_that_a_look_is_running(looking: Client, organization: Organization) -> None:
+    during = text(looking.get("/admin/"))
+    looking.post("/me/stop-looking/")
+    after = text(looking.get("/admin/"))
+
+    assert "You are looking at the pages of <strong>Northwind</strong>" in during
+    assert "/me/stop-looking/" in during
+    assert "/me/stop-looking/" not in after
+
+
 def test_looking_elsewhere_ends_the_first(
     looking: Client, pages: str, other_organization: Organization, outsider: User
 ) -> None:

@@ -318,6 +318,21 @@ def test_stripe_that_cannot_be_reached_changes_nothing(
     assert not AuditEntry.objects.filter(action="subscription.read_again").exists()
 
 
+@pytest.mark.parametrize(
+    ("query", "page"), [("", "billing_billingaccount"), ("?back=organization", "accounts_organization")]
+)
+def test_an_act_leads_back_to_where_it_was_begun(
+    back_office: Client, account: BillingAccount, query: str, page: str
+) -> None:
+    url = act(account, "settle") + query
+    form = re.search(r'name="form" value="([^"]+)"', back_office.get(url).content.decode())
+    assert form
+
+    answer = back_office.post(url, {"form": unescape(form[1]), "reason": "They asked."})
+
+    assert answer["Location"] == reverse(f"admin:{page}_change", args=[account.pk])
+
+
 # ── Overrides ────────────────────────────────────────────────────────────────────────────────────────────────
 def agree(browser: Client, organization: Organization, **said: str) -> Any:
     form = {"organization": str(organization.pk), "reason": "As agreed on the phone"} | said
@@ -327,6 +342,14 @@ def agree(browser: Client, organization: Organization, **said: str) -> Any:
 def end(browser: Client, override: EntitlementOverride, **said: str) -> None:
     url = reverse("admin:billing_entitlementoverride_end", args=[override.pk])
     browser.post(url, {"_form_submitted": "True"} | said)
+
+
+def test_what_was_agreed_leads_back_to_the_organization(
+    back_office: Client, organization: Organization
+) -> None:
+    answer = agree(back_office, organization, requests_per_minute="77")
+
+    assert answer["Location"] == reverse("admin:accounts_organization_change", args=[organization.pk])
 
 
 def test_terms_are_agreed_and_ended(back_office: Client, organization: Organization, staff: User) -> None:

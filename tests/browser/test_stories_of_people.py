@@ -64,7 +64,7 @@ def test_owner_left(desk_of: DeskOf, organization: Organization, owner: User, ad
 
     desk.search("adam@example.com")
     desk.reads("switched off")
-    desk.press("Recover owner…")
+    desk.press("New owner…")
     desk.choose("New owner", "Adam")
     desk.write("How it was proven", "The company register names Adam as its director")
     desk.write("Reason", "Olivia has left the company").press("Enter")

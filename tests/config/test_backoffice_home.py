@@ -22,7 +22,7 @@ from config.backoffice import home
 from config.backoffice.home import Tile, Trouble
 from tests.conftest import colleague, sign_in_verified
 from tests.usage.rows import daily_usage
-from usage import totals
+from usage import today, totals
 from usage.models import DailyJobs, Entitlement, JobMargin, UsageRecord, UsageTotal
 from webhooks.models import Endpoint, OutboxMessage
 
@@ -218,21 +218,69 @@ def test_readings_of_a_day_are_kept_until_the_same_weekday_is_over(key: ApiKey) 
     assert UsageTotal.objects.filter(day=TODAY).count() == 1
 
 
-def test_movers_are_those_who_differ_most_from_their_week(
+def weekly(key: ApiKey, day: date, credits: int) -> None:
+    """As much on each of the four same weekdays before a day."""
+    for weeks in range(1, 5):
+        daily_usage(key, day - timedelta(weeks=weeks), credits=Decimal(credits))
+
+
+def test_movers_are_told_as_their_own_pages_tell_it(
     key: ApiKey, other_organization: Organization, shown: Callable[..., Shown]
 ) -> None:
     other = ApiKey(pk=key.pk + 1, organization=other_organization)
-    for days in range(2, 9):
-        daily_usage(key, TODAY - timedelta(days=days), credits=Decimal(100))
-        daily_usage(other, TODAY - timedelta(days=days), credits=Decimal(500))
-    daily_usage(key, TODAY - timedelta(days=1), credits=Decimal(120))
-    daily_usage(key, TODAY, credits=Decimal(900))
+    weekly(key, TODAY, 300)
+    weekly(other, TODAY, 300)
+    daily_usage(key, TODAY, credits=Decimal(500))
+    daily_usage(other, TODAY, credits=Decimal(20))
+
+    totals.recount(now=NOW)  # two thirds of the day are over
+
+    [(_, up), (_, down)] = shown()["movers"]["lists"]
+    assert [(each.name, each.used, each.usual) for each in up] == [("Northwind", "500", "208")]
+    assert [(each.name, each.used, each.usual) for each in down] == [("Contoso", "20", "208")]
+    for moved, organization in ((up, key.organization), (down, other_organization)):
+        assert organization
+        [figure] = [each for each in today.of(organization, now=NOW).figures if each.name == "credits"]
+        assert moved[0].change.replace("−", "-") == f"{figure.change:+}\N{NO-BREAK SPACE}%"
+
+
+def test_a_quiet_weekday_is_compared_with_its_like(key: ApiKey, shown: Callable[..., Shown]) -> None:
+    for days in range(1, 29):
+        busy = days % 7 != 0  # all weekdays but today's
+        daily_usage(key, TODAY - timedelta(days=days), credits=Decimal(1_000 if busy else 10))
+    daily_usage(key, TODAY, credits=Decimal(20))
 
     totals.recount(now=NOW)
 
     [(_, up), (_, down)] = shown()["movers"]["lists"]
-    assert [(each.name, each.today, each.usual) for each in up] == [("Northwind", "900", "100")]
-    assert [(each.name, each.yesterday, each.usual) for each in down] == [("Contoso", "0", "500")]
+    assert ([each.name for each in up], down) == (["Northwind"], [])
+
+
+def test_where_today_has_just_begun_yesterday_is_compared(key: ApiKey, shown: Callable[..., Shown]) -> None:
+    early = NOW.replace(hour=1)
+    weekly(key, TODAY - timedelta(days=1), 100)
+    daily_usage(key, TODAY - timedelta(days=1), credits=Decimal(150))
+
+    totals.recount(now=early)
+
+    [(_, [moved]), (_, down)] = shown(now=early)["movers"]["lists"]
+    assert (moved.used, moved.usual, moved.change) == ("150", "100", "+50\N{NO-BREAK SPACE}%")
+    assert moved.is_yesterday
+    assert down == []
+
+
+def test_nobody_moves_who_has_no_usual_day(key: ApiKey, shown: Callable[..., Shown]) -> None:
+    daily_usage(key, TODAY, credits=Decimal(900))
+
+    totals.recount(now=NOW)
+
+    assert [moved for _, moved in shown()["movers"]["lists"]] == [[], []]
+
+
+def test_the_scale_of_revenue_is_in_dollars(shown: Callable[..., Shown]) -> None:
+    [revenue] = [each.chart for each in shown()["charts"] if each.id == "revenue"]
+
+    assert [tick.label[0] for tick in revenue.ticks] == ["$"] * len(revenue.ticks)
 
 
 # ── Money and customers ──────────────────────────────────────────────────────────────────────────────────────

@@ -165,3 +165,12 @@ def test_the_messages_of_an_endpoint_are_each_on_one_page_though_others_got_them
         link = listed.next_link
 
     assert found == [message.pk for message in messages]
+
+
+def test_an_empty_list_invites_to_nothing_that_nobody_can_do(back_office: Client) -> None:
+    empty = back_office.get(reverse("admin:billing_invoice_changelist")).content.decode()
+    searched = back_office.get(reverse("admin:billing_invoice_changelist"), {"q": "in_1"}).content.decode()
+
+    assert "There are no invoices yet" in empty
+    assert "Create a new item" not in empty + searched
+    assert "Nothing here is found by" in searched

@@ -504,9 +504,9 @@ def test_a_new_owner_comes_first_where_the_owner_cannot_act(
         page = back_office.get(address(organization)).content.decode()
         return page.split('aria-label="What can be done"')[1].split("</a>")[0]
 
-    assert "Recover owner…" not in first_button()
+    assert "New owner…" not in first_button()
     User.objects.filter(pk=owner.pk).update(is_active=False)
-    assert "Recover owner…" in first_button()
+    assert "New owner…" in first_button()
 
 
 def test_todays_usage_is_told_by_key(
@@ -527,11 +527,11 @@ def test_todays_usage_is_told_by_key(
     [
         (
             staff_groups.SUPPORT,
-            ["Look as a member", "All settings"],
+            ["Look as a member", "Write a note", "Settings"],
             ["Give credits…", "Agree or suspend…", "Set a cap"],
         ),
-        (staff_groups.BILLING_DESK, ["Give credits…", "Put on a plan…", "Set a cap"], ["Edit settings"]),
-        (staff_groups.ADMINISTRATOR, ["Give credits…", "Recover owner…", "Edit settings"], ["Extend grace…"]),
+        (staff_groups.BILLING_DESK, ["Give credits…", "Put on a plan…", "Set a cap"], ["New owner…"]),
+        (staff_groups.ADMINISTRATOR, ["Give credits…", "New owner…", "Settings"], ["Extend grace…"]),
     ],
 )
 def test_each_group_has_the_buttons_that_it_may_use(
@@ -555,7 +555,7 @@ def test_nobody_looks_as_a_member_where_the_organization_will_not_have_it(
     words = page()
 
     assert "Look as a member" not in words
-    assert "Its pages may not be looked at as a member" in words
+    assert "This organization does not let support look." in words
 
 
 def test_every_group_sees_every_part(organization: Organization, of_group: Callable[[str], Client]) -> None:

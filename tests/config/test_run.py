@@ -17,7 +17,7 @@ from django.conf import settings
 
 from config.embedded import MARKER
 
-# Runs the commands in argv[3:] under a supervisor that, if it were for honcho, would kill without waiting.
+# Runs the commands in argv[4:] under a supervisor that, if it were for honcho, would kill without waiting.
 SUPERVISED = """
 import sys
 from honcho import manager
@@ -26,8 +26,8 @@ from config.supervisor import Supervisor
 manager.KILL_WAIT = 0
 def announce():
     raise OSError("No space left on device")
-supervisor = Supervisor(Services(sys.argv[1]), int(sys.argv[2]), announce)
-for number, command in enumerate(sys.argv[3:]):
+supervisor = Supervisor(Services(sys.argv[1]), int(sys.argv[2]), announce, prefix=sys.argv[3] == "yes")
+for number, command in enumerate(sys.argv[4:]):
     supervisor.add_process(f"process-{number}", command)
 supervisor.loop()
 print(supervisor.failure)
@@ -65,9 +65,9 @@ def run(var_dir: Path, port: int | str, **variables: str) -> "subprocess.Popen[s
     )
 
 
-def supervise(var_dir: Path, port: int, *commands: str) -> str:
+def supervise(var_dir: Path, port: int, *commands: str, prefix: str = "yes") -> str:
     """What a supervisor says from its start to its end."""
-    arguments = [sys.executable, "-c", SUPERVISED, str(var_dir), str(port), *commands]
+    arguments = [sys.executable, "-c", SUPERVISED, str(var_dir), str(port), prefix, *commands]
     return subprocess.run(
         arguments, cwd=settings.BASE_DIR, capture_output=True, text=True, timeout=60, check=True
     ).stdout
@@ -150,6 +150,12 @@ def test_what_ends_slowly_has_the_time_to(tmp_path: Path, free_port: int) -> Non
 
     assert "finished" in said
     assert "SIGKILL" not in said
+
+
+def test_without_a_prefix_lines_stand_as_they_were_said(tmp_path: Path, free_port: int) -> None:
+    said = supervise(tmp_path, free_port, """echo '{"level": "INFO"}'""", prefix="no")
+
+    assert '{"level": "INFO"}' in said.splitlines()
 
 
 def test_a_start_that_cannot_be_announced_ends_with_the_reason(tmp_path: Path, free_port: int) -> None:

@@ -38,6 +38,16 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(margins, "fold", fail)
 
 
+@pytest.mark.django_db
+def test_each_task_says_by_itself_what_it_does() -> None:
+    about = {task.task: task.about for task in task_runs.read(now=NOON).tasks}
+
+    assert [task for task, words in about.items() if not words.endswith(".")] == []
+    torn = ("The same", "Do so", "Do all of that", "Returns")
+    assert [words for words in about.values() if any(each in words for each in torn)] == []
+    assert len(set(about.values())) == len(about)
+
+
 # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.django_db
 def test_a_run_is_written_down() -> None:

@@ -230,6 +230,12 @@ def test_a_suspension_says_by_whom_and_why(
     assert "Abuse is looked into" in page
 
 
+def test_without_credits_nobody_is_suspended(ask: Ask, organization_key: tuple[ApiKey, str]) -> None:
+    Entitlement.objects.update(credits_ceiling=0)
+
+    assert "Its organization is not suspended." in ask(organization_key[1], cost="3")
+
+
 def test_the_first_refusal_is_the_answer_and_the_others_follow(
     ask: Ask, organization_key: tuple[ApiKey, str]
 ) -> None:

@@ -281,17 +281,20 @@ def test_staff_set_raise_and_remove_it_in_the_back_office(
     back_office: Client, organization: Organization, organization_key: Key, spent: None, staff: User
 ) -> None:
     cap = {"organization": organization.pk, "amount": "10", "reason": "They asked for it"}
-    back_office.post("/admin/usage/spendcap/add/", cap, follow=True)
+    its_page = f"/admin/accounts/organization/{organization.pk}/change/"
+    assert back_office.post("/admin/usage/spendcap/add/", cap)["Location"] == its_page
     assert code(organization_key) == "SPEND_CAP_REACHED"
 
     more = {"amount": "20", "reason": "They asked for more"}
-    back_office.post(f"/admin/usage/spendcap/{organization.pk}/change/", more, follow=True)
+    answer = back_office.post(f"/admin/usage/spendcap/{organization.pk}/change/", more)
+    assert answer["Location"] == its_page
     assert code(organization_key) == "VALID"
 
-    back_office.post(
+    answer = back_office.post(
         f"/admin/usage/spendcap/{organization.pk}/remove/",
         {"reason": "Not needed", "_form_submitted": "True"},
     )
+    assert answer["Location"] == its_page
     assert not SpendCap.objects.exists()
     entries = AuditEntry.objects.filter(action__startswith="spend_cap.", actor=staff).order_by("pk")
     assert [entry.after["reason"] for entry in entries] == [

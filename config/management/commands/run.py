@@ -94,7 +94,8 @@ class Command(BaseCommand):
             else:
                 self._say(_start_box(None))
 
-        supervisor = Supervisor(services, settings.PORT, announce)
+        # A line with something before it is no JSON.
+        supervisor = Supervisor(services, settings.PORT, announce, prefix=settings.LOG_FORMAT != "json")
         procfile = parse_procfile((settings.BASE_DIR / "Procfile").read_text())
         for name, command in procfile.processes.items():
             if _is_wanted(name):
