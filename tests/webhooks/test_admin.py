@@ -22,7 +22,7 @@ from webhooks.embedded import egress
 from webhooks.endpoints import NewEndpoint
 from webhooks.gateway import Unreachable
 from webhooks.message_admin import MessageAdmin
-from webhooks.models import Attempt, Endpoint, Message, OutboxMessage
+from webhooks.models import EXPIRED, Attempt, Endpoint, Message, OutboxMessage
 
 Send = Callable[..., None]
 
@@ -433,3 +433,35 @@ def test_the_messages_of_an_endpoint_are_listed_page_by_page_there_and_back(
     assert [row for page in pages for row in page.result_list] == expected
     assert list(back.result_list) == expected[2:4]
     assert [taken.count(message.uid.encode()) for message in expected] == [1] * 5
+
+
+def test_the_outbox_leads_to_the_content_of_what_it_has_handed_over(
+    back_office: Client, organization: Organization, endpoint: NewEndpoint, send: Send
+) -> None:
+    send()
+    deliver()
+    message, taken = OutboxMessage.objects.get(), Message.objects.get()
+    OutboxMessage.objects.update(payload=EXPIRED)
+    url = f"{OUTBOX}{message.pk}/change/"
+
+    kept = back_office.get(url).content.decode()
+    contents.expunge(organization.pk, before=timezone.now())
+    erased = back_office.get(url).content.decode()
+
+    for page in (kept, erased):
+        assert f"{MESSAGES}{taken.pk}/change/" in page
+        assert "expired" not in page
+    assert "its content stands there" in kept
+    assert "it has been erased there since" in erased
+
+
+def test_the_outbox_says_that_a_svix_server_has_the_content(
+    back_office: Client, endpoint: NewEndpoint, send: Send
+) -> None:
+    send()
+    message = OutboxMessage.objects.get()
+    OutboxMessage.objects.update(payload=EXPIRED, handed_over_at=timezone.now())
+
+    page = back_office.get(f"{OUTBOX}{message.pk}/change/").content.decode()
+
+    assert f"the Svix server has it, by the event id {message.uid}" in page
