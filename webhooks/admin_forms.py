@@ -106,7 +106,7 @@ class SendMissedForm(Window):
     what = forms.ChoiceField(
         choices=[
             (MISSED, "Never sent: it was disabled"),
-            (FAILED, "Failed, not arrived since"),
+            (FAILED, "Given up after the last try, not arrived since"),
         ],
         widget=UnfoldAdminRadioSelectWidget,
     )
