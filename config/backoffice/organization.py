@@ -19,7 +19,7 @@ from accounts.admin_base import colleague
 from accounts.models import Organization
 from billing import access, calls
 from billing.calls import Calls
-from billing.models import CreditNotice
+from billing.models import CreditNotice, Subscription
 from config.backoffice import organization_sections
 from config.backoffice.organization_sections import Members, Subject
 
@@ -195,7 +195,7 @@ def buttons(subject: Subject, *, may: May) -> list[Button]:
         (
             "Extend grace…",
             _url("billing_billingaccount_extend_grace", pk),
-            bills and account and account.past_due_since,
+            bills and account and account.subscription_status == Subscription.PAST_DUE,
         ),
         (
             "Change the cap" if cap == "change" else "Set a cap",
