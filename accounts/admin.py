@@ -83,6 +83,20 @@ class OrganizationState(admin.SimpleListFilter):
         return queryset
 
 
+class Suspended(admin.SimpleListFilter):
+    """Whom support, or what is owed, keeps from calling. The list of entitlements tells other reasons too."""
+
+    title = parameter_name = "suspended"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Yes"), ("no", "No")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Organization]) -> QuerySet[Organization]:
+        may_call = {"yes": False, "no": True}.get(self.value() or "")
+        # By name, for entitlements are of an app that builds on this one.
+        return queryset if may_call is None else queryset.filter(entitlement__may_call=may_call)
+
+
 class OrganizationAdminForm(ModelForm[Organization]):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -180,7 +194,7 @@ class OrganizationAdmin(ModelAdmin[Organization]):
     list_filter = (
         OrganizationState,
         "billing_account__plan",
-        "entitlement__may_call",
+        Suspended,
         since("created_at", "creation"),
     )
     search_fields = (

@@ -150,7 +150,9 @@ class BillingAccountAdmin(ReadOnlyAdmin[BillingAccount]):
         """Whether it may call now, and why not: what is in force, where it can also be looked up."""
         entitlement = account.organization.entitlement
         url = reverse("admin:usage_entitlement_change", args=[account.pk])
-        words = "allowed" if entitlement.may_call else f"refused: {entitlement.reason}"
+        words = entitlement.standing(timezone.now())
+        if not entitlement.may_call:
+            words = f"{words}: {entitlement.reason}"
         return format_html('<a class="text-link" href="{}">{}</a>', url, words)
 
     @admin.display(description="grace ends")
