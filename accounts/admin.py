@@ -17,7 +17,6 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.decorators import action, display
-from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
@@ -43,7 +42,7 @@ from accounts.admin_base import (
     json_block,
     row_or_404,
 )
-from accounts.admin_forms import READ, ToldReasonDialog, reason_field
+from accounts.admin_forms import READ, Dialog, ToldReasonDialog, reason_field
 from accounts.admin_lists import OF_ORGANIZATION, OF_USER, since
 from accounts.models import ApiKey, AuditEntry, Membership, Organization, User
 from accounts.note_admin import NotesOnOrganization, write_on
@@ -84,6 +83,20 @@ class OrganizationState(admin.SimpleListFilter):
         return queryset
 
 
+class Suspended(admin.SimpleListFilter):
+    """Whom support, or what is owed, keeps from calling. The list of entitlements tells other reasons too."""
+
+    title = parameter_name = "suspended"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Yes"), ("no", "No")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Organization]) -> QuerySet[Organization]:
+        may_call = {"yes": False, "no": True}.get(self.value() or "")
+        # By name, for entitlements are of an app that builds on this one.
+        return queryset if may_call is None else queryset.filter(entitlement__may_call=may_call)
+
+
 class OrganizationAdminForm(ModelForm[Organization]):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -92,7 +105,7 @@ class OrganizationAdminForm(ModelForm[Organization]):
         )
 
 
-class CloseDialog(BaseDialogForm):  # type: ignore[misc]
+class CloseDialog(Dialog):
     """Why an organization is deleted, and its name once more, so that no wrong one is."""
 
     name = forms.CharField(label="Its name", widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}))
@@ -114,7 +127,7 @@ class MemberChoice(forms.ModelChoiceField):  # type: ignore[type-arg]
         return f"{obj.user.display_name}, {obj.user.email}, {obj.get_role_display()}"
 
 
-class RecoverDialog(BaseDialogForm):  # type: ignore[misc]
+class RecoverDialog(Dialog):
     """Who becomes the owner of an organization, and how that was proven: of the owner whom it was opened with."""
 
     owner = forms.CharField(widget=forms.HiddenInput)
@@ -181,7 +194,7 @@ class OrganizationAdmin(ModelAdmin[Organization]):
     list_filter = (
         OrganizationState,
         "billing_account__plan",
-        "entitlement__may_call",
+        Suspended,
         since("created_at", "creation"),
     )
     search_fields = (

@@ -25,11 +25,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from unfold.decorators import action
 from unfold.enums import ActionVariant
-from unfold.forms import BaseDialogForm
 from unfold.paginator import InfinitePaginator
 
 from accounts import admin_csv, audit, notes, pasted, spreadsheets
 from accounts.access import actor_of
+from accounts.admin_forms import Dialog
 from accounts.admin_lists import PagedByPlace, found_by
 from accounts.models import Organization, User
 from accounts.redaction import without_keys
@@ -108,7 +108,7 @@ def asked_once(
     question: str,
     follows: str,
     is_danger: bool = False,
-    form_class: type[BaseDialogForm] | None = None,
+    form_class: type[Dialog] = Dialog,
 ) -> Callable[[View], View]:
     """A button on the page of a row, which asks once and says what follows. The method answers with `back_to`.
 

@@ -1,5 +1,7 @@
 """What support says for what it does by hand."""
 
+from typing import Any
+
 from django import forms
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -27,9 +29,16 @@ class ToldReasonForm(forms.Form):
     reason = reason_field(READ)
 
 
-class ReasonDialog(BaseDialogForm):  # type: ignore[misc]
+class Dialog(BaseDialogForm):  # type: ignore[misc]
+    """What a dialog asks. Its fields have ids of their own: a form on the page behind it may ask the same."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **({"auto_id": "dialog_%s"} | kwargs))
+
+
+class ReasonDialog(Dialog):
     reason = reason_field(KEPT)
 
 
-class ToldReasonDialog(BaseDialogForm):  # type: ignore[misc]
+class ToldReasonDialog(Dialog):
     reason = reason_field(READ)

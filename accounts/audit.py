@@ -79,6 +79,7 @@ class Action(models.TextChoices):
     ENDPOINT_PORTAL_OPENED = "endpoint.portal_opened"
     ENDPOINT_RECOVERED = "endpoint.recovered"
     ENDPOINT_REPLAYED = "endpoint.replayed"
+    ENDPOINT_RETRIED = "endpoint.retried"
     ENDPOINT_TESTED = "endpoint.tested"
     MESSAGE_RESENT = "message.resent"
     MESSAGE_RETRIED = "message.retried"

@@ -68,6 +68,7 @@ SENTENCES = {
     Action.ENDPOINT_PORTAL_OPENED: "opened the Svix portal of {}",
     Action.ENDPOINT_RECOVERED: "had what failed sent again to the webhook endpoint {}",
     Action.ENDPOINT_REPLAYED: "had what was missed sent to the webhook endpoint {}",
+    Action.ENDPOINT_RETRIED: "had what waited tried at once at the webhook endpoint {}",
     Action.ENDPOINT_TESTED: "sent a test to the webhook endpoint {}",
     Action.MESSAGE_RESENT: "sent the webhook message {} again",
     Action.MESSAGE_RETRIED: "had the webhook message {} tried again, which waited or was refused",

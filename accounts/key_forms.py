@@ -238,6 +238,10 @@ class LeakForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         if not self.errors and not self.cleaned_data["text"] and not self.cleaned_data["file"]:
             self.add_error("text", "Paste something, or choose a file.")
+        elif self.errors and (self.cleaned_data.get("text") or self.cleaned_data.get("file")):
+            self.add_error(
+                "text", "Paste or choose it once more: as it may hold keys, no page shows it again."
+            )
         return self.cleaned_data
 
     def all_text(self) -> str:

@@ -15,7 +15,6 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.decorators import action
-from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminSelectWidget,
@@ -27,7 +26,7 @@ from unfold.widgets import (
 from accounts import audit, personal_data, sessions, sign_in_letters, staff, two_factor
 from accounts.access import actor_of
 from accounts.admin_base import ReadOnlyInline, RecordedAdmin, asked_once, back_to, colleague, row_or_404
-from accounts.admin_forms import KEPT, ReasonDialog, reason_field
+from accounts.admin_forms import KEPT, Dialog, ReasonDialog, reason_field
 from accounts.admin_lists import since
 from accounts.models import ApiKey, Membership, User
 from accounts.note_admin import NotesOnUser, write_on
@@ -58,7 +57,7 @@ class PersonalKeysOfUser(ReadOnlyInline[ApiKey, User]):
         return super().get_queryset(request).select_related("organization", "user").order_by("-created_at")
 
 
-class IdentityDialog(BaseDialogForm):  # type: ignore[misc]
+class IdentityDialog(Dialog):
     """How support made sure that whoever asks is the person whose account it is."""
 
     check = forms.ChoiceField(
@@ -75,7 +74,7 @@ class IdentityDialog(BaseDialogForm):  # type: ignore[misc]
     )
 
 
-class DeleteDialog(BaseDialogForm):  # type: ignore[misc]
+class DeleteDialog(Dialog):
     """Why an account ends for good, and its address once more, so that no wrong one does."""
 
     address = forms.CharField(
@@ -94,7 +93,7 @@ class DeleteDialog(BaseDialogForm):  # type: ignore[misc]
         return address
 
 
-class AppointDialog(BaseDialogForm):  # type: ignore[misc]
+class AppointDialog(Dialog):
     """What somebody is on the staff; offered is what whoever fills it in has themselves.
 
     It puts in place of what they were as it was opened, so it counts only while they are.

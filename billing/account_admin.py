@@ -25,7 +25,7 @@ from accounts.admin_lists import OF_ORGANIZATION
 from billing import access, by_hand, credits, plans
 from billing.account_forms import DeductCreditsForm, GiveCreditsForm, GraceForm, PlanForm
 from billing.hosted import at_stripe
-from billing.models import BillingAccount, CreditGrant
+from billing.models import BillingAccount, CreditGrant, Subscription
 
 STATUS_COLORS = {"Active": "success", "Trialing": "success", "Past due": "warning", "Unpaid": "danger"}
 # What is to be seen of an account in lists of its own.
@@ -105,6 +105,14 @@ class BillingAccountAdmin(ReadOnlyAdmin[BillingAccount]):
         {"title": "More", "items": ["deduct_credits", "extend_grace", "synchronize", "settle"]},
     )
 
+    def get_actions_detail(self, request: HttpRequest, object_id: int) -> list[Any]:
+        """No grace where nothing is due."""
+        offered: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]
+        account = self.get_object(request, str(object_id))
+        if account is not None and account.subscription_status == Subscription.PAST_DUE:
+            return offered
+        return [each for each in offered if not each.action_name.endswith("_extend_grace")]
+
     @display(description="status", label=STATUS_COLORS)  # type: ignore[untyped-decorator]
     def status(self, account: BillingAccount) -> str:
         if account.cancelled_at:
@@ -142,7 +150,9 @@ class BillingAccountAdmin(ReadOnlyAdmin[BillingAccount]):
         """Whether it may call now, and why not: what is in force, where it can also be looked up."""
         entitlement = account.organization.entitlement
         url = reverse("admin:usage_entitlement_change", args=[account.pk])
-        words = "allowed" if entitlement.may_call else f"refused: {entitlement.reason}"
+        words = entitlement.standing(timezone.now())
+        if not entitlement.may_call:
+            words = f"{words}: {entitlement.reason}"
         return format_html('<a class="text-link" href="{}">{}</a>', url, words)
 
     @admin.display(description="grace ends")

@@ -461,7 +461,7 @@ class CreditNotice(models.Model):
 
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="+", db_index=False)
     level = models.CharField(max_length=16, choices=Level.choices)
-    grants = models.PositiveIntegerField(help_text="`BillingAccount.grants` at that time.")
+    grants = models.PositiveIntegerField(help_text="How many grants the account had had at that time.")
     remaining = credits_field()
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -642,7 +642,7 @@ class Invoice(models.Model):
     stripe_id = models.CharField(max_length=64, unique=True)
     number = models.CharField(max_length=64, blank=True)
     status = models.CharField(max_length=24)
-    reason = models.CharField(max_length=40, blank=True, help_text="Stripe's `billing_reason`.")
+    reason = models.CharField(max_length=40, blank=True, help_text="Stripe's word for why it was drawn up.")
     currency = models.CharField(max_length=3, default="usd")
     total = dollars_field()
     amount_due = dollars_field()

@@ -1,12 +1,14 @@
 """What is between us and Stripe, in the back office: reports to its meter, where the two differ, and its invoices."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
-from django.utils.html import format_html_join
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 from unfold.decorators import action, display
 
 from accounts import audit
@@ -175,6 +177,8 @@ class InvoiceAdmin(FoundById[Invoice]):
         "number",
         "colored_status",
         "reason",
+        "more",
+        "if_wrong",
         "sum_total",
         "sum_paid",
         "sum_due",
@@ -229,6 +233,34 @@ class InvoiceAdmin(FoundById[Invoice]):
                 ((line.description, f"{line.amount:,.2f}", _used(line)) for line in invoices.lines(invoice)),
             )
             or "–"
+        )
+
+    @admin.display(description="more of it")
+    def more(self, invoice: Invoice) -> str:
+        """Where what it bills stands: the organization, its credits, and what was used in its period."""
+        uid = invoice.organization.uid
+        links = [
+            (reverse("admin:accounts_organization_change", args=[invoice.organization_id]), "Organization"),
+            (f"{reverse('admin:billing_creditentry_changelist')}?{urlencode({'q': uid})}", "Ledger"),
+        ]
+        if invoice.period_start and invoice.period_end and invoice.period_start < invoice.period_end:
+            period = {
+                "q": uid,
+                "timestamp__gte": invoice.period_start.isoformat(),
+                "timestamp__lt": invoice.period_end.isoformat(),
+            }
+            records = f"{reverse('admin:usage_usagerecord_changelist')}?{urlencode(period)}"
+            links.append((records, "Usage records of its period"))
+        return format_html_join(" · ", '<a class="text-link" href="{}">{}</a>', links)
+
+    @admin.display(description="if it is wrong")
+    def if_wrong(self, invoice: Invoice) -> str:
+        return format_html(
+            "Amend or void the usage records that are wrong: their credits come back, or come off the overage that is "
+            'billed next. Or <a class="text-link" href="{}">give goodwill credits</a>. '
+            "Refunds, credit notes and voiding it are made at Stripe: {}.",
+            reverse("admin:billing_billingaccount_give_credits", args=[invoice.organization_id]),
+            at_stripe("invoices", invoice.stripe_id),
         )
 
     @admin.display(description="at Stripe")

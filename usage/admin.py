@@ -24,7 +24,7 @@ from usage import alert_admin as alert_admin  # it registers alerts, firings and
 from usage import billing_export_admin as billing_export_admin  # it registers the files of the billing export
 from usage import entitlements, ingest, reports
 from usage import price_admin as price_admin  # it registers the price book
-from usage.models import Entitlement, Job, JobStatus, PipelineConfig
+from usage.models import STANDINGS, Entitlement, Job, JobStatus, PipelineConfig
 from usage.record_admin import lines_of, of_each_organization, organization_id  # it registers usage records
 from webhooks.admin_base import once
 from webhooks.message_admin import how_it_went, is_sendable
@@ -36,23 +36,27 @@ STATUS_COLORS = {
     JobStatus.FAILED.label: "danger",
     JobStatus.CANCELLED.label: "warning",
 }
+CALLS_COLORS = {standing: "danger" if refusal else "success" for refusal, standing in STANDINGS.items()}
 
 
 class CallsFilter(admin.SimpleListFilter):
-    """Who may not call now, by why: what the filters of single columns do not tell."""
+    """Who may call now, and who may not, by why: what no column tells alone."""
 
     title = "calls"
     parameter_name = "calls"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [
+            ("allowed", "Allowed"),
             ("suspended", "Suspended"),
             ("out_of_credits", "Out of credits"),
             ("capped", "Spend cap reached"),
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Entitlement]) -> QuerySet[Entitlement]:
-        condition = entitlements.refused(now=timezone.now()).get(self.value() or "")
+        now = timezone.now()
+        conditions = {"allowed": entitlements.allowed(now=now)} | entitlements.refused(now=now)
+        condition = conditions.get(self.value() or "")
         return queryset.filter(condition, organization__deleted_at=None) if condition else queryset
 
 
@@ -60,15 +64,15 @@ class CallsFilter(admin.SimpleListFilter):
 class EntitlementAdmin(ReadOnlyAdmin[Entitlement]):
     """What is in force, as verify goes by. It follows from plan, payments and what is agreed beside the plan."""
 
-    list_display = ("organization", "plan", "may_call", "requests_per_minute", "remaining", "used")
-    list_filter = (CallsFilter, "plan", "may_call", "overage_allowed")
+    list_display = ("organization", "plan", "calls", "requests_per_minute", "remaining", "used")
+    list_filter = (CallsFilter, "plan", "overage_allowed")
     list_select_related = ("organization",)
     search_fields = OF_ORGANIZATION
     search_help_text = "An organization's name or id (org_…)"
     fieldsets = (
         (
             None,
-            {"fields": ("organization", "plan", "may_call", "reason", "requests_per_minute", "follows_from")},
+            {"fields": ("organization", "plan", "calls", "reason", "requests_per_minute", "follows_from")},
         ),
         (
             "Credits",
@@ -85,6 +89,10 @@ class EntitlementAdmin(ReadOnlyAdmin[Entitlement]):
         ),
         ("Data", {"fields": ("retention_days",)}),
     )
+
+    @display(description="calls", label=CALLS_COLORS)  # type: ignore[untyped-decorator]
+    def calls(self, entitlement: Entitlement) -> str:
+        return entitlement.standing(timezone.now())
 
     @admin.display(description="credits remaining")
     def remaining(self, entitlement: Entitlement) -> str:

@@ -49,6 +49,14 @@ def write(
     return bool(different or is_new)
 
 
+def allowed(*, now: datetime) -> Q:
+    """Who may call now: whoever is not refused."""
+    may = Q()
+    for condition in refused(now=now).values():
+        may &= ~condition
+    return may
+
+
 def refused(*, now: datetime) -> dict[str, Q]:
     """Who may not call now, by why, as `Entitlement.refusal` says it of one."""
     suspended = Q(may_call=False)

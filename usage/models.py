@@ -114,6 +114,15 @@ class CreditRate(models.Model):
         return f"{self.product} {self.feature} from {self.effective_from:%Y-%m-%d}"
 
 
+# What the staff reads for `Entitlement.refusal`.
+STANDINGS = {
+    "": "allowed",
+    "SUSPENDED": "suspended",
+    "SPEND_CAP_REACHED": "spend cap reached",
+    "OUT_OF_CREDITS": "out of credits",
+}
+
+
 class Entitlement(models.Model):
     """What an organization may do now. Written by billing; read by verify, which never adds anything up.
 
@@ -146,6 +155,10 @@ class Entitlement(models.Model):
         if self.credits_ceiling is None:
             return None
         return max(self.credits_ceiling - self.credits_used, Decimal(0))
+
+    def standing(self, now: datetime) -> str:
+        """Whether its keys are let through now, in words for the staff: "allowed", or why not."""
+        return STANDINGS[self.refusal(now)]
 
     def refusal(self, now: datetime) -> str:
         """The code with which verify refuses each of the organization's keys now, or ""; in verify's order."""

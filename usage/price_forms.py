@@ -5,9 +5,9 @@ from typing import Any
 
 from django import forms
 from django.utils import timezone
-from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from accounts.admin_forms import Dialog
 from accounts.names import validate_name
 from usage.models import CreditRate, Feature, Product
 from usage.price_book import NewRate
@@ -109,7 +109,7 @@ class TermsForm(forms.Form):
         return moment
 
 
-class WithdrawDialog(BaseDialogForm):  # type: ignore[misc]
+class WithdrawDialog(Dialog):
     reason = forms.CharField(
         max_length=LONGEST_NOTE,
         validators=[validate_name],

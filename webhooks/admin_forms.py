@@ -7,7 +7,6 @@ from django import forms
 from django.core.validators import URLValidator
 from django.utils import timezone
 from svix.exceptions import HttpError, HTTPValidationError
-from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminRadioSelectWidget,
@@ -16,7 +15,7 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from accounts.admin_forms import READ, reason_field
+from accounts.admin_forms import READ, Dialog, reason_field
 from accounts.models import Organization
 from webhooks import replays, retries
 from webhooks.deliveries import RECOVERY
@@ -35,13 +34,13 @@ def _moment(label: str) -> forms.DateTimeField:
     )
 
 
-class TestDialog(BaseDialogForm):  # type: ignore[misc]
+class TestDialog(Dialog):
     event_type = forms.ChoiceField(choices=_TYPES, initial="job.completed", widget=UnfoldAdminSelectWidget)
     reason = reason_field(READ)
     field_order = ("event_type", "reason")
 
 
-class EnableDialog(BaseDialogForm):  # type: ignore[misc]
+class EnableDialog(Dialog):
     """Whether what was missed is sent too can be chosen by who may do that, if it is known since when it was off."""
 
     with_missed = forms.BooleanField(required=False, widget=UnfoldBooleanWidget)
@@ -107,7 +106,7 @@ class SendMissedForm(Window):
     what = forms.ChoiceField(
         choices=[
             (MISSED, "Never sent: it was disabled"),
-            (FAILED, "Failed, not arrived since"),
+            (FAILED, "Given up after the last try, not arrived since"),
         ],
         widget=UnfoldAdminRadioSelectWidget,
     )

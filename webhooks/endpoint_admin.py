@@ -26,7 +26,7 @@ from accounts.access import actor_of
 from accounts.admin_base import FoundById, ModelAdmin, asked_once, back_to, colleague, is_there
 from accounts.admin_forms import ToldReasonDialog, ToldReasonForm
 from accounts.models import Organization
-from webhooks import deliveries, endpoint_health, endpoints, replays
+from webhooks import deliveries, endpoint_health, endpoints, replays, waiting
 from webhooks.admin_base import STATUS_COLORS, ask, once
 from webhooks.admin_forms import (
     EnableDialog,
@@ -85,6 +85,7 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
     health: ClassVar[tuple[str, ...]] = (
         "state",
         "last_day",
+        "waits",
         "last_success",
         "failing_since",
         "exhausted_since",
@@ -92,7 +93,7 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
         "why_disabled",
         "last_errors",
     )
-    actions_detail = ("enable", "disable", "send_missed", "send_test", "remove")
+    actions_detail = ("enable", "disable", "try_now", "send_missed", "send_test", "remove")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Endpoint]:
         return super().get_queryset(request).filter(deleted_at=None)
@@ -100,15 +101,18 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
     def get_fieldsets(self, request: HttpRequest, obj: Endpoint | None = None) -> Any:
         if obj is None:
             return [(None, {"fields": ("organization", *self.settings_asked, "reason")})]
-        asked = ("reason",) if self.has_change_permission(request, obj) else ()
+        asked: tuple[str, ...] = ("url", "description", "wants")
+        if self.has_change_permission(request, obj):
+            asked = (*self.settings_asked, "reason")
         return [
             ("Health", {"fields": self.health}),
             ("Recent attempts", {"fields": ("recent", "replayed")}),
-            ("Settings", {"fields": (*self.facts, "created_at", *self.settings_asked, *asked)}),
+            ("Settings", {"fields": (*self.facts, "created_at", *asked)}),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Endpoint | None = None) -> tuple[str, ...]:
-        return () if obj is None else (*self.health, "recent", "replayed", *self.facts, "created_at")
+        facts = (*self.health, "recent", "replayed", *self.facts, "created_at", "wants")
+        return () if obj is None else facts
 
     @admin.display(description="event types")
     def wants(self, endpoint: Endpoint) -> str:
@@ -128,6 +132,11 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
         now = timezone.now()
         counts = attempt_counts.of(endpoint, since=now - _DAY, until=now)
         return f"{counts.arrived + counts.failed:,} attempts: {counts.arrived:,} arrived, {counts.failed:,} failed"
+
+    @admin.display(description="waiting for the next try")
+    @once
+    def waits(self, endpoint: Endpoint) -> str:
+        return _waiting_in_words(endpoint) or "–"
 
     @admin.display(description="last success")
     @once
@@ -217,6 +226,9 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
     def has_send_missed_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return self._may(request, "replay_endpoint", object_id, disabled=False)
 
+    def has_try_now_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return self.has_send_missed_permission(request, object_id)
+
     def has_remove_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return self._may(request, "delete_endpoint", object_id)
 
@@ -267,6 +279,34 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
                 reason=form.cleaned_data["reason"],
             )
             messages.success(request, f"{endpoint} is disabled.")
+        return back_to(endpoint)
+
+    def get_actions_detail(self, request: HttpRequest, object_id: int) -> list[Any]:
+        """Nothing is to be tried now where nothing waits."""
+        offered: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]
+        endpoint = self.get_object(request, str(object_id))
+        if endpoint is not None and waiting.at(endpoint).count:
+            return offered
+        return [each for each in offered if not each.action_name.endswith("_try_now")]
+
+    @asked_once(
+        "Try now what waits",
+        permission="try_now",
+        question="Try now what waits?",
+        follows="For when the receiver is repaired: what waits for its next try is sent at once, some at a time, and "
+        "need not wait for hours. What fails again goes on to wait, with one try less.",
+        form_class=ToldReasonDialog,
+    )
+    def try_now(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        endpoint = self._endpoint(request, object_id)
+        count = waiting.try_now(
+            endpoint=endpoint, actor=actor_of(request), reason=form.cleaned_data["reason"]
+        )
+        if count:
+            told = f"Sent now: {count_in_words(count, are_more=False)}. Reload to see what is answered."
+            messages.success(request, told)
+        else:
+            messages.warning(request, "Nothing waits any more.")
         return back_to(endpoint)
 
     @asked_once(
@@ -348,6 +388,9 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
                 deliveries.recover(**about, **act)
                 messages.success(request, "What failed is sent again now.")
             return redirect(page)
+        waits = []
+        if not is_replay and (words := _waiting_in_words(endpoint)):
+            waits = [("Not given up: “Try now what waits” on its page sends them", words)]
         count, are_more = 0, False
         with _answers(request):
             count, are_more = replays.expected(**about) if is_replay else deliveries.failures(**about)
@@ -356,8 +399,8 @@ class EndpointAdmin(ModelAdmin[Endpoint]):
             request,
             title=f"Send what {endpoint} missed",
             lead=f"Between {_minute(since)} and {_minute(until)}, "
-            + ("never sent to it, oldest first:" if is_replay else "failed and not arrived since:"),
-            facts=[("To be sent", count_in_words(count, are_more=are_more))],
+            + ("never sent to it, oldest first:" if is_replay else "given up and not arrived since:"),
+            facts=[("To be sent", count_in_words(count, are_more=are_more)), *waits],
             form=reason if count else None,
             submit_label="Send them",
             back_url=reverse("admin:webhooks_endpoint_send_missed", args=[endpoint.pk]),
@@ -437,6 +480,14 @@ def _answers(request: HttpRequest) -> Iterator[None]:
         messages.error(request, "What it missed is being sent already: wait for that to end.")
     except (HttpError, HTTPValidationError) as error:
         messages.error(request, f"Nothing was changed. {sentence(error)}")
+
+
+def _waiting_in_words(endpoint: Endpoint) -> str:
+    """How many messages wait for their next try and when the first has it; empty where none waits."""
+    found = waiting.at(endpoint)
+    if found.first_at is None:
+        return ""
+    return f"{count_in_words(found.count, are_more=found.are_more)}, the first at {_second(found.first_at)}"
 
 
 def _lines(attempts: list[Attempt]) -> SafeString:

@@ -37,7 +37,7 @@ from webhooks import deliveries, retries
 from webhooks.admin_base import STATUS_COLORS, ask, once
 from webhooks.admin_forms import RetryForm, count_in_words, window
 from webhooks.endpoints import sentence
-from webhooks.models import Application, Attempt, Delivery, Endpoint, Message, OutboxMessage, Status
+from webhooks.models import EXPIRED, Application, Attempt, Delivery, Endpoint, Message, OutboxMessage, Status
 
 _SHOWN_OF_ANSWER = 300  # characters
 # What is sent again in one go: a page of the list.
@@ -203,8 +203,25 @@ class OutboxMessageAdmin(SendsAgain[OutboxMessage]):
         return how_it_went(message) if message.handed_over_at else "–"
 
     @admin.display
+    @once
     def content(self, message: OutboxMessage) -> str:
-        return json_block(json.loads(message.payload))
+        """The content, or who has it: the outbox keeps none of what is handed over."""
+        if message.payload != EXPIRED:
+            return json_block(json.loads(message.payload))
+        if not message.handed_over_at:
+            return "It has been erased, as the organization's retention has it."
+        taken = Message.objects.filter(organization=message.organization_id, event_id=message.uid)
+        found = taken.only("uid", "expunged_at").first()
+        if found is None:
+            return f"It was handed over: the Svix server has it, by the event id {message.uid}."
+        url = reverse("admin:webhooks_message_change", args=[found.pk])
+        words = "it has been erased there since" if found.expunged_at else "its content stands there"
+        return format_html(
+            'It was handed over to the engine as <a class="text-link" href="{}">{}</a>: {}.',
+            url,
+            found.uid,
+            words,
+        )
 
     # ── Handing over once more ───────────────────────────────────────────────────────────────────────────────
 

@@ -89,7 +89,12 @@ class Migration(migrations.Migration):
                     "level",
                     models.CharField(choices=[("low", "Low"), ("depleted", "Depleted")], max_length=16),
                 ),
-                ("grants", models.PositiveIntegerField(help_text="`BillingAccount.grants` at that time.")),
+                (
+                    "grants",
+                    models.PositiveIntegerField(
+                        help_text="How many grants the account had had at that time."
+                    ),
+                ),
                 ("remaining", models.DecimalField(decimal_places=6, max_digits=30)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
                 (
@@ -253,7 +258,9 @@ class Migration(migrations.Migration):
                 ("status", models.CharField(max_length=24)),
                 (
                     "reason",
-                    models.CharField(blank=True, help_text="Stripe's `billing_reason`.", max_length=40),
+                    models.CharField(
+                        blank=True, help_text="Stripe's word for why it was drawn up.", max_length=40
+                    ),
                 ),
                 ("currency", models.CharField(default="usd", max_length=3)),
                 ("total", models.DecimalField(decimal_places=2, max_digits=12)),

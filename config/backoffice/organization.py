@@ -19,7 +19,7 @@ from accounts.admin_base import colleague
 from accounts.models import Organization
 from billing import access, calls
 from billing.calls import Calls
-from billing.models import CreditNotice
+from billing.models import CreditNotice, Subscription
 from config.backoffice import organization_member, organization_sections
 from config.backoffice.buttons import Button
 from config.backoffice.organization_sections import Members, Subject
@@ -192,7 +192,7 @@ def buttons(subject: Subject, members: Members | None, *, may: May) -> list[Butt
         (
             "Extend grace…",
             _url("billing_billingaccount_extend_grace", pk, back="organization"),
-            bills and account and account.past_due_since,
+            bills and account and account.subscription_status == Subscription.PAST_DUE,
         ),
         (
             "Change the cap" if cap == "change" else "Set a cap",

@@ -20,6 +20,7 @@ from django.db.models import BooleanField, Exists, F, Func, Model, OuterRef, Pre
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
@@ -37,7 +38,7 @@ LONGEST = 500
 _LAST_FOUR = re.compile(r"(?P<prefix>[0-9A-Za-z_]*)(?:…|\.\.\.|•+)?(?P<last_four>[0-9A-Za-z]{4})")
 STATE_COLORS = {
     "active": "success",
-    "may call": "success",
+    "allowed": "success",
     "pending": "info",
     "paid": "success",
     "Completed": "success",
@@ -47,6 +48,8 @@ STATE_COLORS = {
     "unverified": "warning",
     "declined": "warning",
     "suspended": "danger",
+    "spend cap reached": "danger",
+    "out of credits": "danger",
     "deleted": "danger",
     "erased": "danger",
     "switched off": "danger",
@@ -249,7 +252,7 @@ def _state_of_organization(organization: Organization) -> str:
     if organization.deleted_at:
         return "deleted"
     entitlement = getattr(organization, "entitlement", None)
-    return "suspended" if entitlement and not entitlement.may_call else "may call"
+    return entitlement.standing(timezone.now()) if entitlement else ""
 
 
 def _state_of_person(user: User) -> str:

@@ -71,3 +71,12 @@ def test_a_confirmation_that_was_not_made_here_is_refused(back_office: Client, f
 def test_the_text_is_never_shown_again(back_office: Client) -> None:
     for data in ({"text": "confidential", "place": ""}, {"text": "confidential", "place": PLACE}):
         assert "confidential" not in back_office.post(LEAKED, data).content.decode()
+
+
+def test_a_text_that_is_not_shown_again_is_asked_for_once_more_and_why_is_said(back_office: Client) -> None:
+    without_place = back_office.post(LEAKED, {"text": "confidential", "place": ""}).content.decode()
+    without_text = back_office.post(LEAKED, {"text": "", "place": ""}).content.decode()
+
+    assert "as it may hold keys, no page shows it again" in without_place
+    assert "no page shows it again" not in without_text
+    assert "novalidate" not in without_place

@@ -294,6 +294,60 @@ def test_who_owes_nothing_has_no_grace_to_extend(back_office: Client, account: B
     assert answer.status_code == 400
 
 
+def test_grace_is_offered_only_while_a_payment_is_due(back_office: Client, account: BillingAccount) -> None:
+    url = reverse("admin:billing_billingaccount_change", args=[account.pk])
+    offer = reverse("admin:billing_billingaccount_extend_grace", args=[account.pk])
+    paid = back_office.get(url).content.decode()
+    BillingAccount.objects.update(subscription_status="past_due", past_due_since=timezone.now())
+
+    due = back_office.get(url).content.decode()
+
+    assert offer not in paid
+    assert offer in due
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ({}, "allowed"),
+        ({"may_call": False, "reason": "Abuse"}, "suspended: Abuse"),
+        ({"credits_ceiling": 0}, "out of credits"),
+        ({"spend_cap_reached_until": timezone.now() + timedelta(days=1)}, "spend cap reached"),
+    ],
+)
+def test_the_page_of_an_account_says_whether_calls_are_let_through(
+    back_office: Client, account: BillingAccount, terms: dict[str, Any], words: str
+) -> None:
+    Entitlement.objects.update(**{"credits_ceiling": None, "overage_allowed": False} | terms)
+
+    page = back_office.get(reverse("admin:billing_billingaccount_change", args=[account.pk])).content.decode()
+
+    assert f">{words}</a>" in page
+
+
+def test_an_invoice_says_what_can_be_done_if_it_is_wrong(
+    back_office: Client, rows: None, organization: Organization
+) -> None:
+    now = timezone.now()
+    Invoice.objects.update(period_start=now - timedelta(days=30), period_end=now, reason="manual")
+    invoice = Invoice.objects.get()
+
+    page = unescape(
+        back_office.get(reverse("admin:billing_invoice_change", args=[invoice.pk])).content.decode()
+    )
+    records = re.search(r'href="([^"]*/usagerecord/[^"]*)"', page)
+
+    assert reverse("admin:accounts_organization_change", args=[organization.pk]) in page
+    assert f"{reverse('admin:billing_creditentry_changelist')}?q={organization.uid}" in page
+    assert reverse("admin:billing_billingaccount_give_credits", args=[organization.pk]) in page
+    assert "made at Stripe" in page
+    assert "`" not in strip_tags(page)
+    assert records
+    listed = back_office.get(records[1])
+    assert listed.status_code == 200
+    assert len(listed.context["cl"].result_list) == 1
+
+
 def test_usage_is_settled_at_once(
     back_office: Client, account: BillingAccount, use: Use, organization: Organization
 ) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -280,9 +281,33 @@ def test_an_organization_is_shown_with_plan_state_and_what_is_pinned(
 
     page = back_office.get(URL, {"q": "same@example.org"}).content.decode()
 
-    assert all(text in page for text in ("Pay-as-you-go", "suspended", "may call", "Never call them"))
+    assert all(text in page for text in ("Pay-as-you-go", "suspended", "allowed", "Never call them"))
     assert "A remark" not in page
     assert "Gone" not in page
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ({"credits_ceiling": 0}, "out of credits"),
+        ({"spend_cap_reached_until": timezone.now() + timedelta(days=1)}, "spend cap reached"),
+    ],
+)
+def test_an_organization_that_may_not_call_is_shown_so(
+    back_office: Client,
+    organization: Organization,
+    other_organization: Organization,
+    terms: dict[str, Any],
+    words: str,
+) -> None:
+    Organization.objects.update(billing_email="same@example.org")
+    Entitlement.objects.update(credits_ceiling=None)
+    Entitlement.objects.filter(organization=organization).update(**terms)
+
+    page = back_office.get(URL, {"q": "same@example.org"}).content.decode()
+
+    assert words in page
+    assert "allowed" in page
 
 
 # ── Secrets ──────────────────────────────────────────────────────────────────────────────────────────────────

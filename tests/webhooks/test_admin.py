@@ -21,7 +21,8 @@ from webhooks import contents, deliveries, endpoints, outbox, replays
 from webhooks.embedded import egress
 from webhooks.endpoints import NewEndpoint
 from webhooks.gateway import Unreachable
-from webhooks.models import Attempt, Endpoint, Message, OutboxMessage
+from webhooks.message_admin import MessageAdmin
+from webhooks.models import EXPIRED, Attempt, Endpoint, Message, OutboxMessage
 
 Send = Callable[..., None]
 
@@ -406,3 +407,61 @@ def test_staff_see_how_far_a_replay_is(
 
     assert endpoint.endpoint.id in listed.content.decode()
     assert "Counting" in page.content.decode()
+
+
+def test_the_messages_of_an_endpoint_are_listed_page_by_page_there_and_back(
+    back_office: Client,
+    endpoint: NewEndpoint,
+    send: Send,
+    organization: Organization,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    endpoints.create(organization=organization, url=f"{receiver.url}other", actor=None)
+    for number in range(5):
+        send(f"job-{number}")
+    deliver()
+    monkeypatch.setattr(MessageAdmin, "list_per_page", 2)
+    expected = list(Message.objects.order_by("-pk"))
+
+    pages = [back_office.get(MESSAGES, {"q": endpoint.endpoint.id}).context["cl"]]
+    while pages[-1].next_link:
+        pages.append(back_office.get(f"{MESSAGES}{pages[-1].next_link}").context["cl"])
+    back = back_office.get(f"{MESSAGES}{pages[-1].previous_link}").context["cl"]
+    taken = b"".join(back_office.get(f"{MESSAGES}csv/", {"q": endpoint.endpoint.id}))
+
+    assert [row for page in pages for row in page.result_list] == expected
+    assert list(back.result_list) == expected[2:4]
+    assert [taken.count(message.uid.encode()) for message in expected] == [1] * 5
+
+
+def test_the_outbox_leads_to_the_content_of_what_it_has_handed_over(
+    back_office: Client, organization: Organization, endpoint: NewEndpoint, send: Send
+) -> None:
+    send()
+    deliver()
+    message, taken = OutboxMessage.objects.get(), Message.objects.get()
+    OutboxMessage.objects.update(payload=EXPIRED)
+    url = f"{OUTBOX}{message.pk}/change/"
+
+    kept = back_office.get(url).content.decode()
+    contents.expunge(organization.pk, before=timezone.now())
+    erased = back_office.get(url).content.decode()
+
+    for page in (kept, erased):
+        assert f"{MESSAGES}{taken.pk}/change/" in page
+        assert "expired" not in page
+    assert "its content stands there" in kept
+    assert "it has been erased there since" in erased
+
+
+def test_the_outbox_says_that_a_svix_server_has_the_content(
+    back_office: Client, endpoint: NewEndpoint, send: Send
+) -> None:
+    send()
+    message = OutboxMessage.objects.get()
+    OutboxMessage.objects.update(payload=EXPIRED, handed_over_at=timezone.now())
+
+    page = back_office.get(f"{OUTBOX}{message.pk}/change/").content.decode()
+
+    assert f"the Svix server has it, by the event id {message.uid}" in page

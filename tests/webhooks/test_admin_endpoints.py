@@ -1,7 +1,8 @@
 """What support does for an endpoint: turn it on or off, send what it missed, test it, delete it."""
 
+import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 from django.db import connection
@@ -12,14 +13,14 @@ from django.utils import timezone
 from pytest_django import Settings
 from svix.models import EndpointPatch
 
-from accounts.audit import Action
+from accounts.audit import Action, Actor
 from accounts.models import AuditEntry, Organization, User
 from tests.conftest import colleague, sign_in_verified
 from tests.webhooks.conftest import Receiver, deliver
-from webhooks import endpoints, replays
+from webhooks import endpoints, replays, waiting
 from webhooks.embedded import attempt_counts
 from webhooks.endpoints import NewEndpoint
-from webhooks.models import Attempt, Endpoint, EndpointHour, Message, Replay
+from webhooks.models import Attempt, Delivery, Endpoint, EndpointHour, Message, Replay, Status
 
 Send = Callable[..., None]
 
@@ -123,7 +124,7 @@ def test_an_endpoint_is_disabled_with_a_reason_which_its_page_shows(
 
 
 @pytest.mark.parametrize("group", ["Support", "Billing desk"])
-@pytest.mark.parametrize("name", ["enable", "disable", "send_test", "send_missed", "remove"])
+@pytest.mark.parametrize("name", ["enable", "disable", "try_now", "send_test", "send_missed", "remove"])
 def test_acts_are_refused_without_their_permission(
     client: Client, row: Endpoint, group: str, name: str
 ) -> None:
@@ -145,7 +146,8 @@ def test_engineers_see_the_buttons_that_make_sense(client: Client, row: Endpoint
 
     for name in ("disable", "send_test", "send_missed", "remove"):
         assert _act(name, row) in page
-    assert _act("enable", row) not in page
+    for name in ("enable", "try_now"):
+        assert _act(name, row) not in page
 
 
 def test_a_test_is_sent(
@@ -166,6 +168,97 @@ def test_an_endpoint_is_deleted_with_a_reason(back_office: Client, row: Endpoint
     assert not Endpoint.objects.existing().exists()
     assert (_newest().action, _newest().after) == (Action.ENDPOINT_DELETED, {"reason": WHY})
     assert back_office.get(_page(row)).status_code == 302
+
+
+def test_who_may_only_look_reads_that_it_wants_all_event_types(client: Client, row: Endpoint) -> None:
+    sign_in_verified(client, colleague("Sue", "Support"))
+
+    page = client.get(_page(row)).content.decode()
+
+    assert re.search(r">\s*all\s*<", page)
+
+
+def test_no_id_of_a_dialog_is_on_the_page_behind_it(back_office: Client, row: Endpoint) -> None:
+    behind = set(re.findall(r' id="([^"]+)"', back_office.get(_page(row)).content.decode()))
+
+    dialog = back_office.get(_act("disable", row)).content.decode()
+
+    assert set(re.findall(r'<(?:input|select|textarea)[^>]* id="([^"]+)"', dialog)) - behind
+    assert not behind & set(re.findall(r'<(?:input|select|textarea)[^>]* id="([^"]+)"', dialog))
+    assert 'for="dialog_reason"' in dialog
+    assert 'name="reason"' in dialog
+
+
+# ── What waits for its next try ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def waits(row: Endpoint, send: Send, receiver: Receiver) -> Endpoint:
+    """A repaired endpoint with two messages that failed and wait for five hours."""
+    send("a")
+    send("b")
+    receiver.answer(500, 500)
+    deliver()
+    Delivery.objects.update(next_attempt_at=timezone.now() + timedelta(hours=5))
+    return row
+
+
+def test_how_much_waits_for_its_next_try_and_until_when_is_said(back_office: Client, waits: Endpoint) -> None:
+    first = Delivery.objects.order_by("next_attempt_at")[0].next_attempt_at
+    assert first
+
+    page = back_office.get(_page(waits)).content.decode()
+    missed = back_office.get(_act("send_missed", waits) + _window(what="failed")).content.decode()
+
+    words = f"2 messages, the first at {first.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    assert words in page
+    assert words in missed
+
+
+def test_what_waits_is_tried_now_once_with_a_reason(
+    back_office: Client, waits: Endpoint, receiver: Receiver, staff: User, organization: Organization
+) -> None:
+    url = _act("try_now", waits)
+    offered = url in back_office.get(_page(waits)).content.decode()
+
+    for _ in range(2):
+        back_office.post(url, ASKED)
+    deliver()
+    deliver()
+
+    assert offered
+    assert len(receiver.arrivals) == 4
+    assert set(Delivery.objects.values_list("status", flat=True)) == {Status.SUCCESS}
+    entry = AuditEntry.objects.get(action=Action.ENDPOINT_RETRIED)
+    assert (entry.actor, entry.organization, entry.target_uid) == (staff, organization, waits.uid)
+    assert entry.after == {"messages": 2, "reason": WHY}
+    assert url not in back_office.get(_page(waits)).content.decode()
+
+
+def test_what_is_tried_now_and_fails_goes_on_waiting(
+    back_office: Client, waits: Endpoint, receiver: Receiver
+) -> None:
+    receiver.answer(500, 500)
+    back_office.post(_act("try_now", waits), ASKED)
+    deliver()
+
+    assert waiting.at(waits).count == 2
+    assert set(Delivery.objects.values_list("attempts", flat=True)) == {2}
+
+
+def test_what_is_under_way_or_waits_elsewhere_is_left_alone(
+    waits: Endpoint, staff: User, other_organization: Organization
+) -> None:
+    under_way, _ = Delivery.objects.order_by("pk")
+    Delivery.objects.filter(pk=under_way.pk).update(is_under_way=True)
+    elsewhere = Endpoint.objects.create(organization=other_organization, url="https://example.org/hook")
+
+    assert waiting.try_now(endpoint=elsewhere, actor=Actor(staff), reason=WHY) == 0
+    assert waiting.try_now(endpoint=waits, actor=Actor(staff), reason=WHY) == 1
+
+    lease = under_way.next_attempt_at
+    under_way.refresh_from_db()
+    assert under_way.next_attempt_at == lease
 
 
 # ── What it missed ───────────────────────────────────────────────────────────────────────────────────────────
