@@ -508,12 +508,20 @@ def test_numbers_of_the_webhooks_are_all_that_those_who_see_only_them_are_shown(
     assert (found["tiles"], found["charts"], found["troubles"]) == ([], [], [])
 
 
-def test_every_group_of_the_staff_sees_all_of_it(db: None, shown: Callable[..., Shown]) -> None:
+def test_every_group_of_the_staff_sees_how_customers_are(db: None, shown: Callable[..., Shown]) -> None:
     found = shown(colleague("Sam", staff_groups.SUPPORT))
 
     assert len(found["ages"]) == len(waiting.QUEUES)
     assert len(found["charts"]) == 4
-    assert trouble(found, "No worker")
+
+
+@pytest.mark.parametrize(("group", "is_told"), [(staff_groups.SUPPORT, False), (staff_groups.ENGINEER, True)])
+def test_who_may_see_the_system_is_told_what_is_wrong_with_it(
+    db: None, shown: Callable[..., Shown], group: str, is_told: bool
+) -> None:
+    found = shown(colleague("Sam", group))
+
+    assert bool(trouble(found, "No worker")) == is_told
 
 
 def test_nobody_sees_numbers_of_tables_that_they_may_not_see(db: None, shown: Callable[..., Shown]) -> None:
