@@ -496,7 +496,12 @@ SECTIONS: Sequence[Section] = (
     Section("usage", "Usage today", ("usage.view_usagerecord",), usage_today),
     Section("failures", "Last failures", ("usage.view_job",), last_failures),
     Section("keys", "API keys", ("accounts.view_apikey",), keys),
-    Section("webhooks", "Webhooks", ("webhooks.view_endpoint", "webhooks.view_outboxmessage"), webhooks),
+    Section(
+        "webhooks",
+        "Webhooks",
+        ("webhooks.view_endpoint", "webhooks.view_outboxmessage", "webhooks.view_message"),
+        webhooks,
+    ),
     Section("notes", "Notes", ("accounts.view_note",), notes),
     Section("members", "Members", _OF_MEMBERS, members),
     Section("jobs", "Last jobs", ("usage.view_job", "accounts.view_apikey"), last_jobs),
