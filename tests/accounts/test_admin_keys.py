@@ -244,4 +244,4 @@ def test_only_whoever_makes_keys_of_the_data_plane_stops_or_starts_them(
 
     assert (refused, refused_too) == (403, 403)
     assert usable_key(service_key[1]) is None
-    assert act(support, organization_key[0], "disable") == 200
+    assert act(support, organization_key[0], "disable") == 302

@@ -104,6 +104,7 @@ ACTS: dict[str, dict[str, str]] = {
         "remove": "E",
         "send_missed": "E",
         "send_test": "E",
+        "try_now": "E",
     },
     "webhooks.message": {"resend": "SE", "resend_selected": "SE"},
     "webhooks.outboxmessage": {

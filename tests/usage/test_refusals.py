@@ -102,7 +102,7 @@ def test_the_first_check_that_refuses_has_the_code_that_verify_answers_with() ->
         ({"disabled_at": PAST}, Subject.SWITCH, "DISABLED", "Disabled 3 days ago"),
         ({"expires_at": PAST}, Subject.EXPIRY, "EXPIRED", "Expired 3 days ago, at 2026-02-26 12:00:00 UTC"),
         ({"old_secret_until": PAST}, Subject.SECRET, "EXPIRED", "before its rotation, which stopped 3 days"),
-        ({"may_call": False}, Subject.SUSPENSION, "SUSPENDED", "may not call"),
+        ({"may_call": False}, Subject.SUSPENSION, "SUSPENDED", "is suspended"),
         ({"owner_is_active": False}, Subject.PERSON, "FORBIDDEN", "switched off or deleted"),
         ({"maker_is_member": False}, Subject.MEMBERSHIP, "FORBIDDEN", "not a member"),
         ({"scopes": ["usage"]}, Subject.SCOPE, "FORBIDDEN", "Its scopes are usage; jobs is not among them"),

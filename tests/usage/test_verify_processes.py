@@ -278,9 +278,8 @@ def test_the_personal_key_of_somebody_switched_off_ends_within_a_second(
 ) -> None:
     before = asker.ask(personal_key[1])
 
-    # A box that is not ticked is not sent.
-    form = {"name": owner.name, "memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
-    back_office.post(reverse("admin:accounts_user_change", args=[owner.pk]), form)
+    form = {"reason": "They asked for it", "_form_submitted": "True"}
+    back_office.post(reverse("admin:accounts_user_switch_off", args=[owner.pk]), form)
     asker.ask_for_a_second(personal_key[1])
 
     assert before == ["VALID"] * SERVERS
