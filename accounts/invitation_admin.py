@@ -11,6 +11,7 @@ from unfold.decorators import display
 from accounts import invitations
 from accounts.access import actor_of
 from accounts.admin_base import ReadOnlyAdmin, asked_once, back_to, colleague, is_there
+from accounts.admin_forms import ToldReasonDialog
 from accounts.admin_lists import OF_ORGANIZATION, since
 from accounts.models import Invitation
 
@@ -73,11 +74,13 @@ class InvitationAdmin(ReadOnlyAdmin[Invitation]):
         permission="open",
         question="Send this invitation again?",
         follows="A new link works for 7 days, and the one before no longer does.",
+        form_class=ToldReasonDialog,
     )
-    def resend(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+    def resend(self, request: HttpRequest, form: ToldReasonDialog, object_id: str) -> HttpResponse:
         invitation = get_object_or_404(Invitation.objects.select_related("organization"), pk=object_id)
         try:
-            if invitations.resend(invitation=invitation, actor=actor_of(request)):
+            reason = form.cleaned_data["reason"]
+            if invitations.resend(invitation=invitation, actor=actor_of(request), reason=reason):
                 messages.success(request, f"A new link is on its way to {invitation}.")
         except invitations.TooMany as refusal:
             messages.error(request, str(refusal))
@@ -89,9 +92,11 @@ class InvitationAdmin(ReadOnlyAdmin[Invitation]):
         question="Revoke this invitation?",
         follows="Its link no longer works. A member can send a new one.",
         is_danger=True,
+        form_class=ToldReasonDialog,
     )
-    def revoke(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+    def revoke(self, request: HttpRequest, form: ToldReasonDialog, object_id: str) -> HttpResponse:
         invitation = get_object_or_404(Invitation.objects.select_related("organization"), pk=object_id)
-        invitations.revoke(invitation=invitation, actor=actor_of(request))
+        reason = form.cleaned_data["reason"]
+        invitations.revoke(invitation=invitation, actor=actor_of(request), reason=reason)
         messages.success(request, f"The invitation of {invitation} is revoked.")
         return back_to(invitation)

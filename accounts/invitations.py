@@ -89,10 +89,10 @@ def invite(*, organization: Organization, email: str, role: str, actor: Actor | 
 
 
 @transaction.atomic
-def resend(*, invitation: Invitation, actor: Actor | None) -> bool:
+def resend(*, invitation: Invitation, actor: Actor | None, reason: str = "") -> bool:
     """Send a new link with a new week to go; the old link is dead. Says whether the invitation was still open.
 
-    Raises `TooMany`.
+    Support says why. Raises `TooMany`.
     """
     organization = invitation.organization
     team.lock(organization)
@@ -109,17 +109,19 @@ def resend(*, invitation: Invitation, actor: Actor | None) -> bool:
     if actor and team.reaches(actor.answerable, current.role, organization):
         current.invited_by = actor.answerable
     current.save(update_fields=["token_hash", "expires_at", "sent_at", "invited_by"])
-    _record(audit.Action.INVITATION_RESENT, current, actor, after={"role": current.role})
+    told = {"role": current.role} | audit.with_reason(reason)
+    _record(audit.Action.INVITATION_RESENT, current, actor, after=told)
     _send_once_committed(current, token)
     return True
 
 
 @transaction.atomic
-def revoke(*, invitation: Invitation, actor: Actor | None) -> bool:
-    """Take an invitation back. Says whether it was still open."""
+def revoke(*, invitation: Invitation, actor: Actor | None, reason: str = "") -> bool:
+    """Take an invitation back. Says whether it was still open. Support says why."""
     if not Invitation.objects.open().filter(pk=invitation.pk).update(revoked_at=Now()):
         return False
-    _record(audit.Action.INVITATION_REVOKED, invitation, actor, before={"role": invitation.role})
+    before, after = {"role": invitation.role}, audit.with_reason(reason)
+    _record(audit.Action.INVITATION_REVOKED, invitation, actor, before=before, after=after)
     return True
 
 

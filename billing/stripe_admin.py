@@ -23,6 +23,7 @@ from accounts.admin_base import (
     plain_number,
     row_or_404,
 )
+from accounts.admin_forms import ToldReasonDialog
 from accounts.admin_lists import OF_ORGANIZATION, since
 from billing import hosted, invoices, metering
 from billing.hosted import at_stripe
@@ -91,8 +92,9 @@ class MeterReportAdmin(FoundById[MeterReport]):
         question="Send this report again?",
         follows="Put right what Stripe refused it for first. It is sent within a minute, under the same identifier, "
         "so that it never counts twice.",
+        form_class=ToldReasonDialog,
     )
-    def send_again(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+    def send_again(self, request: HttpRequest, form: ToldReasonDialog, object_id: str) -> HttpResponse:
         report = get_object_or_404(MeterReport, pk=object_id)
         if metering.send_again(report):
             audit.record(
@@ -101,6 +103,7 @@ class MeterReportAdmin(FoundById[MeterReport]):
                 organization=report.organization,
                 target=report,
                 before={"error": report.last_error},
+                after=audit.with_reason(form.cleaned_data["reason"]),
             )
             messages.success(request, "It is on its way.")
         else:

@@ -526,12 +526,15 @@ def test_a_queue_that_is_down_does_not_keep_a_plan_from_being_saved(
 # ── Stripe ───────────────────────────────────────────────────────────────────────────────────────────────────
 def test_a_refused_report_is_sent_again(back_office: Client, report: MeterReport) -> None:
     back_office.post(
-        reverse("admin:billing_meterreport_send_again", args=[report.pk]), {"_form_submitted": "True"}
+        reverse("admin:billing_meterreport_send_again", args=[report.pk]),
+        {"reason": "The customer was made anew", "_form_submitted": "True"},
     )
 
     report.refresh_from_db()
     assert report.state == "waiting"
-    assert AuditEntry.objects.get(action="meter_report.retried").before == {"error": "No such customer"}
+    entry = AuditEntry.objects.get(action="meter_report.retried")
+    assert entry.before == {"error": "No such customer"}
+    assert entry.after == {"reason": "The customer was made anew"}
 
 
 def test_drifts_are_downloaded(back_office: Client, rows: None, organization: Organization) -> None:
