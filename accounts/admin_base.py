@@ -301,6 +301,12 @@ class ModelAdmin(UnfoldModelAdmin[M]):
             context["warnings"] = notes.warnings_of(obj)
         return super().render_change_form(request, context, *args, obj=obj, **kwargs)  # type: ignore[misc]
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """What an address fills a new row's form with, but for ids of other rows that are none."""
+        given: dict[str, Any] = super().get_changeform_initial_data(request)
+        others = {field.name for field in self.opts.get_fields() if field.many_to_one or field.one_to_one}
+        return {name: value for name, value in given.items() if name not in others or str(value).isdecimal()}
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 

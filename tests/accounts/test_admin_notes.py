@@ -227,3 +227,8 @@ def test_the_list_costs_the_same_however_long(
 
     with django_assert_max_num_queries(11):
         back_office.get(LIST)
+
+
+@pytest.mark.parametrize("id", ["word", "-1", "9" * 40, ""])
+def test_what_is_no_id_fills_in_nothing(back_office: Client, id: str) -> None:
+    assert back_office.get(reverse("admin:accounts_note_add"), {"organization": id}).status_code == 200
