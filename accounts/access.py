@@ -162,19 +162,32 @@ def _shown_to_support(
     try:
         with impersonation.reading_only():
             require(membership, permission)
-            response = view(request)
+            return view(request)
     finally:
         request.user = staff  # as whom the rest of the way notes and logs the request
-    add_never_cache_headers(response)
-    return response
 
 
 def _refused(request: HttpRequest) -> HttpResponseBase:
     return render(request, "accounts/look_refused.html", status=403)
 
 
+def leave_looks_in_no_cache(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Middleware that lets no browser keep what support looks at, pages of errors neither."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        if getattr(request, "looking", None):
+            add_never_cache_headers(response)
+        return response
+
+    return middleware
+
+
 def _look_ended(request: HttpRequest, ended: Ended) -> HttpResponseBase:
     response = render(request, "accounts/look_ended.html", {"ended": ended}, status=403)
+    add_never_cache_headers(response)
     response["HX-Refresh"] = "true"  # a part of a page is asked for: it makes way for this page
     return response
 

@@ -229,6 +229,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "accounts.access.leave_looks_in_no_cache",
     "config.metrics.CountByView",
 ]
 ROOT_URLCONF = "config.urls"

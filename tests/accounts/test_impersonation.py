@@ -257,8 +257,20 @@ def test_support_sees_what_a_second_factor_would_be_asked_for(
     assert "requires two-factor authentication, and you have not set it up" in text(page)
 
 
-def test_what_is_looked_at_is_kept_in_no_browser(looking: Client, pages: str) -> None:
-    assert "no-store" in looking.get(f"{pages}/usage/")["Cache-Control"]
+@pytest.mark.parametrize(("path", "status"), [("usage/", 200), ("audit/", 403), ("jobs/gone/", 404)])
+def test_what_is_looked_at_is_kept_in_no_browser(looking: Client, pages: str, path: str, status: int) -> None:
+    answer = looking.get(f"{pages}/{path}")
+
+    assert answer.status_code == status
+    assert "no-store" in answer["Cache-Control"]
+
+
+def test_that_a_look_has_ended_is_kept_in_no_browser(looking: Client, pages: str) -> None:
+    with time_machine.travel(timezone.now() + timedelta(minutes=61), tick=False):
+        answer = looking.get(f"{pages}/usage/")
+
+    assert answer.status_code == 403
+    assert "no-store" in answer["Cache-Control"]
 
 
 def test_whatever_would_be_recorded_names_support(
