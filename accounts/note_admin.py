@@ -7,14 +7,14 @@ from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import redirect
 from django.template.defaultfilters import truncatechars
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from accounts import notes
+from accounts import form_once, notes
 from accounts.access import actor_of
 from accounts.admin_base import (
     ModelAdmin,
@@ -25,6 +25,7 @@ from accounts.admin_base import (
     colleague,
     is_there,
     page_of,
+    row_or_404,
 )
 from accounts.admin_lists import OF_ORGANIZATION, OF_USER
 from accounts.models import Note, Organization, User
@@ -57,9 +58,11 @@ def words(note: Note) -> SafeString:
 
 
 class NoteForm(ModelForm[Note]):
+    form = forms.CharField(widget=forms.HiddenInput)  # see `form_once`
+
     class Meta:
         model = Note
-        fields = ("organization", "user", "kind", "text", "is_pinned")
+        fields: tuple[str, ...] = ("organization", "user", "kind", "text", "is_pinned")
         labels = {"user": "Person"}
         help_texts = {
             "text": "It is kept as it is: a note can be taken back, and another one written. "
@@ -88,7 +91,7 @@ class NoteAdmin(ModelAdmin[Note]):
 
     def get_fields(self, request: HttpRequest, obj: Note | None = None) -> tuple[str, ...]:
         if obj is None:
-            return NoteForm.Meta.fields
+            return (*NoteForm.Meta.fields, "form")
         return ("about", "colored_kind", "text_as_kept", "is_pinned", "created_by", "created_at", "removed")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Note | None = None) -> tuple[str, ...]:
@@ -129,23 +132,33 @@ class NoteAdmin(ModelAdmin[Note]):
     ) -> HttpResponse:
         return super().add_view(request, form_url, {"title": "Write a note"} | (extra_context or {}))
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return super().get_changeform_initial_data(request) | {"form": form_once.uid_of(request, "note")[1]}
+
     def save_model(self, request: HttpRequest, obj: Note, form: ModelForm[Note], change: bool) -> None:
+        """Sent twice, the form writes one note."""
         said = form.cleaned_data
-        added = notes.add(
-            about=said["organization"] or said["user"],
-            kind=said["kind"],
-            text=said["text"],
-            is_pinned=said["is_pinned"],
-            actor=actor_of(request),
-        )
-        obj.pk, obj.uid = added.pk, added.uid
+        obj.uid, _ = form_once.uid_of(request, "note")
+        try:
+            obj.pk = notes.add(
+                about=said["organization"] or said["user"],
+                kind=said["kind"],
+                text=said["text"],
+                is_pinned=said["is_pinned"],
+                actor=actor_of(request),
+                uid=obj.uid,
+            ).pk
+        except notes.AlreadyWritten:
+            obj.pk = Note.objects.get(uid=obj.uid).pk
+            messages.warning(request, "This form has written its note already. For another one open it anew.")
+        else:
+            messages.success(request, "The note is kept.")
 
     def response_add(
         self, request: HttpRequest, obj: Note, post_url_continue: str | None = None
     ) -> HttpResponse:
         subject: Model | None = obj.organization or obj.user
         assert subject is not None
-        messages.success(request, "The note is kept.")
         return redirect(page_of(subject))
 
     def has_pin_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
@@ -228,4 +241,4 @@ def write_on(subject: Model) -> HttpResponse:
 
 
 def _note(object_id: str) -> Note:
-    return get_object_or_404(Note.objects.select_related("organization", "user"), pk=object_id)
+    return row_or_404(Note.objects.select_related("organization", "user"), object_id)

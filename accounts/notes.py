@@ -13,7 +13,12 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.audit import Actor
+from accounts.ids import new_uid
 from accounts.models import Membership, Note, Organization, User
+
+
+class AlreadyWritten(Exception):
+    """A note with this id exists: the same one was asked for before."""
 
 
 def warnings_of(shown: Model) -> QuerySet[Note]:
@@ -39,11 +44,23 @@ def warnings_of(shown: Model) -> QuerySet[Note]:
 
 @transaction.atomic
 def add(
-    *, about: Organization | User, kind: Note.Kind, text: str, actor: Actor, is_pinned: bool = False
+    *,
+    about: Organization | User,
+    kind: Note.Kind,
+    text: str,
+    actor: Actor,
+    is_pinned: bool = False,
+    uid: str | None = None,
 ) -> Note:
-    """Write a note. A pinned one is shown wherever what it is about is shown."""
-    subject: dict[str, Any] = {"organization" if isinstance(about, Organization) else "user": about}
-    note = Note.objects.create(**subject, kind=kind, text=text, is_pinned=is_pinned, created_by=actor.user)
+    """Write a note. A pinned one is shown wherever what it is about is shown.
+
+    With a `uid` chosen beforehand a repeated call writes no second one, and raises `AlreadyWritten`.
+    """
+    said: dict[str, Any] = {"organization" if isinstance(about, Organization) else "user": about}
+    said |= {"kind": kind, "text": text, "is_pinned": is_pinned, "created_by": actor.user}
+    note, is_new = Note.objects.get_or_create(uid=uid or new_uid("note"), defaults=said)
+    if not is_new:
+        raise AlreadyWritten
     _record(audit.Action.NOTE_ADDED, note, actor, after={"kind": kind, "pinned": is_pinned})
     return note
 

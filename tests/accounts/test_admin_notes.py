@@ -21,6 +21,11 @@ def change_url(row: Model) -> str:
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
 
+def blank(client: Client, url: str = ADD) -> dict[str, str]:
+    """What the form brings along."""
+    return {"form": client.get(url).context["adminform"].form.initial["form"]}
+
+
 def act(client: Client, note: Note, name: str) -> int:
     url = reverse(f"admin:accounts_note_{name}", args=[note.pk])
     return client.post(url, {"_form_submitted": "True"}).status_code
@@ -45,7 +50,9 @@ def test_a_note_is_written_from_the_page_of_its_subject(
     assert str(subject) in back_office.get(form["Location"]).content.decode()
 
     response = back_office.post(
-        form["Location"], {page: subject.pk, "kind": "agreement", "text": "Net 60", "is_pinned": "on"}
+        form["Location"],
+        blank(back_office, form["Location"])
+        | {page: subject.pk, "kind": "agreement", "text": "Net 60", "is_pinned": "on"},
     )
 
     note = Note.objects.get()
@@ -62,8 +69,33 @@ def test_a_note_is_about_one_thing(
     subjects = {"organization": organization.pk, "user": owner.pk}
 
     back_office.post(
-        ADD, {"kind": "remark", "text": "Hm"} | {name: pk for name, pk in subjects.items() if name in about}
+        ADD,
+        blank(back_office)
+        | {"kind": "remark", "text": "Hm"}
+        | {name: pk for name, pk in subjects.items() if name in about},
     )
+
+    assert not Note.objects.exists()
+
+
+def test_a_form_sent_twice_writes_one_note(back_office: Client, organization: Organization) -> None:
+    said = blank(back_office) | {"organization": organization.pk, "kind": "remark", "text": "Hm"}
+
+    back_office.post(ADD, said)
+    again = back_office.post(ADD, said | {"text": "Hm, again"}, follow=True)
+
+    assert Note.objects.get().text == "Hm"
+    assert AuditEntry.objects.filter(action=audit.Action.NOTE_ADDED).count() == 1
+    assert "has written its note already" in again.content.decode()
+
+
+@pytest.mark.parametrize("form", ["", "note_made_up:signature"])
+def test_a_note_is_written_only_by_a_form_that_was_made_here(
+    back_office: Client, organization: Organization, form: str
+) -> None:
+    said = {"organization": organization.pk, "kind": "remark", "text": "Hm", "form": form}
+
+    back_office.post(ADD, said)
 
     assert not Note.objects.exists()
 
