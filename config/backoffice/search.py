@@ -25,7 +25,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from accounts import pasted, words
-from accounts.admin_base import colleague
+from accounts.admin_base import colleague, page_of
 from accounts.models import ApiKey, Invitation, Membership, Note, Organization, User
 from accounts.words import Words
 from billing.models import Invoice
@@ -271,6 +271,10 @@ def _about_key(key: ApiKey) -> str:
     return f"{key.organization or 'the operator'} · {key.get_kind_display().lower()} · {key.environment}"
 
 
+def _about_message(message: Message | OutboxMessage) -> str:
+    return f"{message.organization} · {message.event_type} · {message.created_at:%Y-%m-%d %H:%M} UTC"
+
+
 KINDS = (
     Kind(Organization, _organizations, _about_organization, _state_of_organization),
     Kind(User, _people, lambda user: user.name, _state_of_person),
@@ -299,20 +303,8 @@ KINDS = (
         lambda invoice: f"{invoice.organization} · ${invoice.total:,.2f} · {invoice.created_at:%Y-%m-%d}",
         lambda invoice: invoice.status,
     ),
-    Kind(
-        Message,
-        _messages,
-        lambda message: (
-            f"{message.organization} · {message.event_type} · {message.created_at:%Y-%m-%d %H:%M} UTC"
-        ),
-    ),
-    Kind(
-        OutboxMessage,
-        _outbox,
-        lambda message: (
-            f"{message.organization} · {message.event_type} · {message.created_at:%Y-%m-%d %H:%M} UTC"
-        ),
-    ),
+    Kind(Message, _messages, _about_message),
+    Kind(OutboxMessage, _outbox, _about_message),
     Kind(Endpoint, _endpoints, lambda endpoint: str(endpoint.organization), _state_of_endpoint),
 )
 # What ids begin with that these kinds know.
@@ -363,7 +355,7 @@ def find(term: Term, request: HttpRequest) -> Iterator[Group]:
 
 def _hit(kind: Kind, row: Any) -> Hit:
     return Hit(
-        url=_page_of(kind.model, row.pk),
+        url=page_of(row),
         title=str(row),
         about=kind.about(row),
         state=kind.state(row),
@@ -373,10 +365,6 @@ def _hit(kind: Kind, row: Any) -> Hit:
 
 def _title(model: type[Model]) -> str:
     return str(model._meta.verbose_name_plural)
-
-
-def _page_of(model: type[Model], pk: int) -> str:
-    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[pk])
 
 
 # ── The page ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -410,8 +398,9 @@ def _home_of(text: str, groups: list[Group]) -> str:
     organizations, people = (by_title.get(_title(model), []) for model in (Organization, User))
     if "@" not in text or not by_title.keys() <= of_one or len(organizations) != 1 or len(people) != 1:
         return ""
-    membership = Membership.objects.filter(user__email=text.lower()).select_related("user").first()
-    if membership is None or _page_of(Organization, membership.organization_id) != organizations[0]:
+    theirs = Membership.objects.filter(user__email=text.lower()).select_related("user", "organization")
+    membership = theirs.first()
+    if membership is None or page_of(membership.organization) != organizations[0]:
         return ""
     return f"{organizations[0]}?{urlencode({'person': membership.user.uid})}"
 
