@@ -1,4 +1,4 @@
-"""Taking out of texts what their reader could use: before they are logged, or sent to who collects errors."""
+"""Taking out of texts what their reader could use: before they are logged, kept, or sent to who collects errors."""
 
 import logging
 import re
@@ -13,6 +13,14 @@ _WORD = re.compile(rf"(?<![0-9A-Za-z])[0-9A-Za-z]{{{links.LENGTH}}}(?![0-9A-Za-z
 _SIGNATURE = re.compile(r"(?<=[.:])[0-9A-Za-z_-]{43}(?![0-9A-Za-z_-])")
 # Of webhook endpoints and of Stripe.
 FOREIGN_SECRET = re.compile(r"\b(sk|rk|whsec)_[0-9A-Za-z_+/=]{16,}")
+# What an exception's words may quote besides: passwords in addresses of servers, addresses of people, keys of others,
+# and after a colon the value that was no good, which is a customer's.
+_PRIVATE = (
+    (re.compile(r"//[^/\s@]+@"), "//…@"),
+    (re.compile(r"[^\s@<>\"'(/]+@[\w.-]+\.[A-Za-z]{2,}"), "…@…"),
+    (re.compile(r"(?=[A-Za-z+/=_-]*\d)[0-9A-Za-z+/=_-]{24,}"), "…"),
+    (re.compile(r""": (["']).*\1"""), ": …"),
+)
 _format_exception = logging.Formatter().formatException
 
 
@@ -21,6 +29,14 @@ def redacted(text: str) -> str:
     text = without_keys(text)
     for secret in (_WORD, _SIGNATURE):
         text = secret.sub("…", text)
+    return text
+
+
+def without_private(text: str) -> str:
+    """The words of an error without secrets, and without what they quote of people and customers."""
+    text = redacted(text)
+    for pattern, instead in _PRIVATE:
+        text = pattern.sub(instead, text)
     return text
 
 

@@ -5,7 +5,6 @@ Writing it down never harms the work itself.
 """
 
 import logging
-import re
 from datetime import timedelta
 from time import monotonic
 
@@ -15,7 +14,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from accounts.models import Run
-from accounts.redaction import redacted
+from accounts.redaction import without_private
 
 logger = logging.getLogger(__name__)
 
@@ -23,14 +22,6 @@ ALIVE_EVERY = 10.0  # seconds
 # Within it, asking for a piece of work twice is asking once.
 ASKED_JUST_NOW = timedelta(seconds=10)
 _LONGEST_PROBLEM = 300
-# What an exception's words may quote besides: passwords in addresses of servers, addresses of people, keys of others,
-# and after a colon the value that was no good, which is a customer's.
-_PRIVATE = (
-    (re.compile(r"//[^/\s@]+@"), "//…@"),
-    (re.compile(r"[^\s@<>\"'(/]+@[\w.-]+\.[A-Za-z]{2,}"), "…@…"),
-    (re.compile(r"(?=[A-Za-z+/=_-]*\d)[0-9A-Za-z+/=_-]{24,}"), "…"),
-    (re.compile(r""": (["']).*\1"""), ": …"),
-)
 
 
 class AskedJustNow(Exception):
@@ -83,9 +74,7 @@ def ask(name: str) -> Run:
 
 def scrubbed(error: BaseException) -> str:
     """An exception's class and the first line of its words, without what is private."""
-    words = redacted(next(iter(str(error).splitlines()), ""))
-    for pattern, instead in _PRIVATE:
-        words = pattern.sub(instead, words)
+    words = without_private(next(iter(str(error).splitlines()), ""))
     return f"{type(error).__name__}: {words}"[:_LONGEST_PROBLEM].removesuffix(": ")
 
 
