@@ -79,7 +79,7 @@ QUEUES = (
     Queue(
         "alerts",
         "Usage to look at for alerts and caps",
-        timedelta(minutes=3),
+        timedelta(minutes=2),
         "worker",
         "usage.view_triggeredalert",
         "admin:usage_triggeredalert_changelist",

@@ -37,6 +37,8 @@ def up(client: Client) -> dict[str, float]:
 
 
 def test_each_metric_appears(client: Client, db: None) -> None:
+    client.get("/healthz")  # requests are told of once there was one
+
     names = {sample.name for sample in samples(client)}
 
     assert {f"countinghouse_{name}" for name in (*OF_APPS, *waiting.MEANINGS)} <= names
@@ -54,6 +56,16 @@ def test_each_is_explained(client: Client, db: None, settings: Settings) -> None
     }
 
     assert [name for name in sorted(ours) if f"`{name.removeprefix('countinghouse_')}`" not in page] == []
+
+
+@pytest.mark.parametrize("queue", waiting.QUEUES, ids=lambda queue: queue.metric)
+def test_each_is_worth_a_look_from_when_the_back_office_calls_it_late(
+    queue: waiting.Queue, settings: Settings
+) -> None:
+    page = (Path(settings.BASE_DIR) / "docs" / "metrics.md").read_text()
+    line = next(line for line in page.splitlines() if line.startswith(f"| `{queue.metric}` |"))
+
+    assert line.endswith(f"| {queue.limit.total_seconds():,.0f} |")
 
 
 def test_codes_appear_before_the_first_call(client: Client, db: None) -> None:
