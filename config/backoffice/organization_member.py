@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 
-from accounts import notes
+from accounts import impersonation, notes
 from accounts.admin_base import colleague
 from accounts.models import Membership, Note, Organization, User
 from config.backoffice import organization_sections
@@ -45,7 +45,7 @@ def of(request: HttpRequest, organization: Organization, uid: str, *, may_look: 
         for act, label in ACTS.items()
         if getattr(people, f"has_{act}_permission")(request, str(person.pk))
     ]
-    if may_look and person.is_active and not person.is_staff:
+    if may_look and impersonation.members_to_look_as(organization).filter(pk=membership.pk).exists():
         look = reverse("admin:accounts_organization_look", args=[organization.pk])
         buttons.append(Button("Look as them", f"{look}?member={uid}"))
     return Member(membership, notes.warnings_of(person) if may("accounts.view_note") else [], buttons)

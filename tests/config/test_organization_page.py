@@ -487,6 +487,18 @@ def test_the_member_whom_a_mail_is_from_is_shown_with_what_helps(
     assert f"/look/?member={member.uid}" in by_support
 
 
+@pytest.mark.parametrize("state", [{"is_staff": True}, {"is_superuser": True}, {"is_active": False}])
+def test_looking_is_not_offered_as_those_whom_nobody_may_look_as(
+    organization: Organization, member: User, back_office: Client, state: dict[str, bool]
+) -> None:
+    User.objects.filter(pk=member.pk).update(**state)
+
+    page = back_office.get(address(organization), {"person": member.uid}).content.decode()
+
+    assert 'aria-label="mia@example.com"' in page
+    assert "/look/?member=" not in page
+
+
 @pytest.mark.parametrize("uid", ["usr_nobody", "\0", "x" * 500])
 def test_a_person_who_is_no_member_is_not_shown(
     back_office: Client, organization: Organization, outsider: User, uid: str
