@@ -143,7 +143,8 @@ def asked_once(
                 "dialog": mark_safe(response.content.decode()),  # as unfold made it, escaped
                 "back_url": reverse(f"admin:{shown.opts.app_label}_{shown.opts.model_name}_changelist"),
             }
-            return render(request, "admin/dialog_page.html", page)
+            status = 400 if request.method == "POST" else 200
+            return render(request, "admin/dialog_page.html", page, status=status)
 
         return on_any_page  # type: ignore[return-value]
 

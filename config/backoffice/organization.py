@@ -10,7 +10,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
@@ -204,7 +204,7 @@ def buttons(subject: Subject, members: Members | None, *, may: May) -> list[Butt
         ("Write a note", _url("accounts_note_add", organization=pk), may("accounts.add_note")),
         ("Settings", _url("accounts_organization_edit", pk), True),
     ]
-    found = [Button(label, url) for label, url, is_shown in wanted if url and is_shown]
+    found = [Button(label, url) for label, url, is_shown in wanted if is_shown]
     if _is_restorable(organization, subject.now) and may("accounts.restore_organization"):
         found.insert(
             0, Button("Restore", _url("accounts_organization_restore", pk), asks=True, is_first=True)
@@ -226,9 +226,5 @@ def may_look(organization: Organization, *, may: May) -> bool:
 
 
 def _url(name: str, *args: Any, **query: Any) -> str:
-    """The address of a page of the admin; empty where there is no such page."""
-    try:
-        url = reverse(f"admin:{name}", args=args)
-    except NoReverseMatch:
-        return ""
+    url = reverse(f"admin:{name}", args=args)
     return f"{url}?{urlencode(query)}" if query else url

@@ -20,7 +20,7 @@ from svix.models import EndpointOut, EndpointPatch
 from accounts.models import ApiKey, Organization, User
 from config.demo import cast, history, payments, prices
 from config.embedded import write_private
-from usage import ingest
+from usage import ingest, totals
 from webhooks import endpoints
 from webhooks.gateway import get_svix
 
@@ -52,6 +52,7 @@ def build(*, days: int = history.DAYS, on_day: Callable[[], object]) -> dict[str
                 if customer.credits is not None:
                     payments.leave(organization, customer.credits, now=until)
                 cast.watch_usage(organization, customer)
+        totals.recount()
         state["done"] = True
         _remember(path, state)
     # Only now, so that the history notifies nobody; and each time, for the receiver's port may be another one.

@@ -63,6 +63,17 @@ def test_an_act_on_a_page_of_its_own_leads_back_to_the_row(
     assert response.headers["Location"] == reverse("admin:accounts_apikey_change", args=[key.pk])
 
 
+def test_an_act_on_a_page_of_its_own_without_a_reason_is_refused(
+    back_office: Client, organization_key: Key
+) -> None:
+    address = reverse("admin:accounts_apikey_disable", args=[organization_key[0].pk])
+
+    response = back_office.post(address, {"reason": "", "_form_submitted": "True"})
+
+    assert response.status_code == 400
+    assert "This field is required" in response.content.decode()
+
+
 def test_the_history_of_a_row_is_its_audit_trail(
     back_office: Client, organization: Organization, organization_key: Key
 ) -> None:
